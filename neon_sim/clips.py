@@ -1,0 +1,91 @@
+"""Clips: which past camera frames a policy gets to see, chosen by timestamp.
+
+A clip is ``T`` camera frames of the last ``(T - 1) / fps`` seconds, oldest first. It
+always holds the newest frame, and the oldest of the window once the episode is that old.
+Before, the places that lie ahead of the episode's start are padding: they repeat the
+first frame so that shapes stay fixed, and ``mask`` is False there. The same function
+serves the live runner, the Gymnasium wrapper and training from a dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from neon_sim.clock import TICKS_PER_CAMERA, latest_camera_tick, s_to_ticks, ticks_to_s
+from neon_sim.config import ClipConfig
+from neon_sim.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """Which frames make up one clip.
+
+    Attributes:
+        ticks: (T,) int64 physics ticks of camera frames, ascending, each a multiple of
+            ``TICKS_PER_CAMERA``; padding repeats the episode's first frame.
+        mask: (T,) bool, False where the place is padding.
+        time_s: (T,) float32 ages in seconds, <= 0, last 0.
+    """
+
+    ticks: np.ndarray
+    mask: np.ndarray
+    time_s: np.ndarray
+
+
+def uniform_ages(config: ClipConfig) -> np.ndarray:
+    """Ages at equal distances of ``1 / fps``, rounded to camera frames.
+
+    Returns:
+        (T,) int64 ages in ticks, descending to 0, multiples of ``TICKS_PER_CAMERA``.
+    """
+    step = s_to_ticks(1.0 / config.fps)
+    ages = np.arange(config.num_frames - 1, -1, -1, dtype=np.int64) * step
+    return np.round(ages / TICKS_PER_CAMERA).astype(np.int64) * TICKS_PER_CAMERA
+
+
+def log_ages(config: ClipConfig) -> np.ndarray:
+    """Ages that double: dense near now, and reaching as far back as ``uniform`` does.
+
+    Returns:
+        (T,) int64 ages in ticks, strictly descending to 0.
+    """
+    span = int(uniform_ages(config)[0]) // TICKS_PER_CAMERA
+    if config.num_frames == 1:
+        return np.zeros(1, dtype=np.int64)
+    ages = np.round(np.geomspace(1, max(span, 1), config.num_frames - 1)).astype(np.int64)
+    for index in range(1, len(ages)):  # rounding may collide near now
+        ages[index] = max(ages[index], ages[index - 1] + 1)
+    return np.concatenate([ages[::-1], [0]]) * TICKS_PER_CAMERA
+
+
+SAMPLERS: dict[str, Callable[[ClipConfig], np.ndarray]] = {"uniform": uniform_ages, "log": log_ages}
+
+
+def plan_clip(config: ClipConfig, tick: int) -> ClipPlan:
+    """Choose the frames of the clip that a policy sees at physics tick ``tick``.
+
+    Args:
+        config: number of frames, target rate, sampler.
+        tick: physics ticks since the episode's start, >= 0.
+
+    Raises:
+        UnknownNameError: no such sampler.
+        ValueError: ``tick`` is negative.
+    """
+    if config.sampler not in SAMPLERS:
+        raise unknown_name("clip sampler", config.sampler, SAMPLERS)
+    if tick < 0:
+        raise ValueError(f"tick must be >= 0 (got {tick})")
+    newest = latest_camera_tick(tick)
+    wanted = newest - SAMPLERS[config.sampler](config)
+    ticks = np.maximum(wanted, 0)
+    time_s = np.array([ticks_to_s(int(t) - newest) for t in ticks], dtype=np.float32)
+    return ClipPlan(ticks=ticks, mask=wanted >= 0, time_s=time_s)
+
+
+def clip_span_s(config: ClipConfig) -> float:
+    """Seconds between the oldest and the newest frame of a full clip."""
+    return ticks_to_s(int(SAMPLERS[config.sampler](config)[0]))

@@ -1,0 +1,81 @@
+"""The errors a user sees: each names the value, the rule it broke and how to mend it.
+
+Every room raises these, so that the command lines can print one line instead of a
+traceback and still exit non-zero. Nothing in the project answers a broken input with a
+default number.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class NeonError(Exception):
+    """Base of every error that is the user's to mend; commands print it in one line."""
+
+
+class UnknownNameError(NeonError):
+    """A name that no registry knows; the message lists the known ones."""
+
+
+class ConfigError(NeonError):
+    """A configuration value of the wrong type or outside its rule."""
+
+
+class DatasetError(NeonError):
+    """A dataset that is truncated, of another version, or of another task."""
+
+
+class CheckpointError(NeonError):
+    """A checkpoint that is missing, damaged, or of another architecture."""
+
+
+class PolicyError(NeonError):
+    """A policy that returned something that is no action chunk (shape, NaN, range)."""
+
+
+class MissingPackageError(NeonError):
+    """An optional package that is not installed; the message ends in the install command."""
+
+
+class RendererError(NeonError):
+    """No renderer of the requested kind can run on this machine."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Build the error for a name no registry knows.
+
+    Args:
+        kind: what was looked up, singular (``"task"``).
+        name: what the user typed.
+        known: every name that would have worked.
+
+    Returns:
+        The error to raise, with the closest known name first when there is one.
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return UnknownNameError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+
+
+def require_package(module: str, *, why: str, install: str) -> ModuleType:
+    """Import an optional package or say what it is for and how to install it.
+
+    Args:
+        module: import name.
+        why: what needs it, as the start of a sentence (``"Running on Ray"``).
+        install: the command that mends it.
+
+    Raises:
+        MissingPackageError: the package cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{why} needs the package {module!r} ({error}). Install it: {install}"
+        ) from error

@@ -1,0 +1,136 @@
+"""Names and where they live: the only way one room reaches another.
+
+Each entry is a string ``"module:attribute"`` that is imported when somebody resolves it,
+so listing names costs no import, and the ground needs to know no room.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from neon_sim.errors import unknown_name
+
+
+class Registry:
+    """A table of lazily imported objects of one kind.
+
+    Args:
+        kind: what it holds, singular, for error messages (``"backbone"``).
+        entries: name -> ``"module:attribute"``.
+    """
+
+    def __init__(self, kind: str, entries: dict[str, str] | None = None) -> None:
+        self.kind = kind
+        self._entries = dict(entries or {})
+
+    def register(self, name: str, target: str) -> None:
+        """Add ``name`` -> ``"module:attribute"``; a name that is taken is an error."""
+        if self._entries.get(name, target) != target:
+            raise ValueError(f"{self.kind} {name!r} is already {self._entries[name]!r}")
+        self._entries[name] = target
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted(self._entries)
+
+    def resolve(self, name: str) -> Any:
+        """Import and return what ``name`` stands for.
+
+        Raises:
+            UnknownNameError: nothing of that name is registered.
+        """
+        if name not in self._entries:
+            raise unknown_name(self.kind, name, self._entries)
+        module, _, attribute = self._entries[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """One task: its registry name, its Gymnasium id and what kind of question it asks.
+
+    Attributes:
+        name: registry name, ``"arm_catch"``.
+        env_id: Gymnasium id, ``"neon_sim/ArmCatch-v0"``.
+        entry_point: ``"module:Class"``.
+        kind: ``"static"`` (no gain from history is expected) or ``"temporal"``.
+        version: the number after ``-v``.
+    """
+
+    name: str
+    env_id: str
+    entry_point: str
+    kind: str
+    version: int = 0
+
+
+def _arm(name: str, camel: str, kind: str) -> TaskEntry:
+    return TaskEntry(name, f"neon_sim/{camel}-v0", f"neon_sim.envs.{name}:{camel}", kind)
+
+
+TASKS: dict[str, TaskEntry] = {
+    entry.name: entry
+    for entry in (
+        _arm("arm_reach", "ArmReach", "static"),
+        _arm("arm_pick_place", "ArmPickPlace", "static"),
+        _arm("arm_block", "ArmBlock", "temporal"),
+        _arm("arm_catch", "ArmCatch", "temporal"),
+        _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal"),
+        _arm("arm_occluded", "ArmOccluded", "temporal"),
+    )
+}
+
+BACKBONES = Registry(
+    "backbone",
+    {
+        "random": "neon_sim.policies.backbones.random:RandomBackbone",
+        "neon_tiny": "neon_sim.policies.backbones.neon_tiny:NeonTinyVideo",
+        "neon_tiny_image": "neon_sim.policies.backbones.neon_tiny:NeonTinyImage",
+        "state": "neon_sim.policies.backbones.state:StateBackbone",
+        "none": "neon_sim.policies.backbones.state:NoBackbone",
+    },
+)
+CONNECTORS = Registry(
+    "connector",
+    {
+        "identity": "neon_sim.policies.connectors.identity:Identity",
+        "avgpool": "neon_sim.policies.connectors.avgpool:AvgPool",
+        "attentional_pool": "neon_sim.policies.connectors.attentional_pool:AttentionalPool",
+    },
+)
+FUSIONS = Registry(
+    "fusion",
+    {
+        "pooled": "neon_sim.policies.fusion.pooled:PooledFusion",
+        "cross_attention": "neon_sim.policies.fusion.cross_attention:CrossAttentionFusion",
+    },
+)
+HEADS = Registry(
+    "head",
+    {
+        "chunk_mlp": "neon_sim.policies.heads.chunk_mlp:ChunkMLP",
+        "flow": "neon_sim.policies.heads.flow:FlowHead",
+    },
+)
+
+
+def task_entry(name: str) -> TaskEntry:
+    """Look a task up by registry name (``arm_catch``), class (``ArmCatch``) or Gymnasium id.
+
+    Raises:
+        UnknownNameError: no such task.
+    """
+    for entry in TASKS.values():
+        camel = entry.entry_point.partition(":")[2]
+        if name in (entry.name, entry.env_id, camel, f"{camel}-v{entry.version}"):
+            return entry
+    raise unknown_name("task", name, TASKS)
