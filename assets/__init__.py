@@ -1,0 +1,1 @@
+"""Models and trained weights that ship with the package; code reads them by name, as data."""

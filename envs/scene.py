@@ -1,0 +1,103 @@
+"""What every arm scene has around the arm: table, floor, sky, light, colours, cameras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neon_sim.gl import mujoco
+
+# Saturated and far apart, so that 96 pixels suffice to tell them.
+COLOURS: dict[str, tuple[float, float, float, float]] = {
+    "red": (0.90, 0.12, 0.10, 1.0),
+    "green": (0.10, 0.68, 0.22, 1.0),
+    "blue": (0.10, 0.30, 0.95, 1.0),
+    "yellow": (1.00, 0.82, 0.05, 1.0),
+}
+# Collision bits: an object meets objects, hand and table; the table meets objects and hand.
+OBJECT_BITS = {"contype": 2, "conaffinity": 2}
+STATIC_BITS = {"contype": 0, "conaffinity": 6}
+GHOST_BITS = {"contype": 0, "conaffinity": 0}
+
+BOX = mujoco.mjtGeom.mjGEOM_BOX
+SPHERE = mujoco.mjtGeom.mjGEOM_SPHERE
+CAPSULE = mujoco.mjtGeom.mjGEOM_CAPSULE
+CYLINDER = mujoco.mjtGeom.mjGEOM_CYLINDER
+PLANE = mujoco.mjtGeom.mjGEOM_PLANE
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a camera stands and looks: metres in the arm's frame, degrees."""
+
+    position: tuple[float, float, float]
+    target: tuple[float, float, float]
+    fovy: float
+
+
+FRONT = View((1.05, 0.0, 1.05), (0.52, 0.0, 0.12), 50.0)
+VIEW = View((1.55, -0.95, 0.85), (0.40, 0.02, 0.22), 42.0)
+
+
+def look_at(view: View) -> np.ndarray:
+    """(6,) the camera's x and y axes in the world, so that it looks at the target, upright."""
+    back = np.array(view.position) - np.array(view.target)
+    back /= np.linalg.norm(back)
+    right = np.cross([0.0, 0.0, 1.0], back)
+    right /= np.linalg.norm(right)
+    return np.concatenate([right, np.cross(back, right)])
+
+
+def add_camera(spec: Any, name: str, view: View) -> None:
+    """Put a fixed camera into the scene."""
+    axes = look_at(view)
+    rotation = np.column_stack([axes[:3], axes[3:], np.cross(axes[:3], axes[3:])])
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, rotation.ravel())
+    spec.worldbody.add_camera(name=name, pos=view.position, quat=quat, fovy=view.fovy)
+
+
+def add_room(spec: Any) -> None:
+    """Floor, table, sky and light around an arm that stands on the table at z = 0."""
+    world = spec.worldbody
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.98, 0.92, 0.84],
+        rgb2=[0.55, 0.68, 0.82],
+        width=64,
+        height=64,
+    )
+    world.add_geom(
+        name="floor",
+        type=PLANE,
+        size=[4, 4, 0.1],
+        pos=[0, 0, -0.7],
+        rgba=[0.62, 0.58, 0.54, 1],
+        **GHOST_BITS,
+    )
+    world.add_geom(
+        name="table",
+        type=BOX,
+        size=[0.62, 0.75, 0.02],
+        pos=[0.42, 0, -0.02],
+        rgba=[0.80, 0.70, 0.57, 1],
+        **STATIC_BITS,
+    )
+    spec.visual.headlight.ambient = [0.42, 0.42, 0.43]
+    spec.visual.headlight.diffuse = [0.25, 0.25, 0.26]
+    spec.visual.headlight.specular = [0.0, 0.0, 0.0]
+    world.add_light(
+        name="sun",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[0.8, -0.8, 2.0],
+        dir=[-0.25, 0.35, -0.9],
+        diffuse=[0.55, 0.51, 0.45],
+        specular=[0.1, 0.1, 0.1],
+        castshadow=True,
+    )
+    spec.visual.map.znear = 0.02
+    spec.visual.map.zfar = 12.0
