@@ -1,0 +1,83 @@
+"""Gymnasium wrappers: the clip that a video policy sees, as part of the observation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
+
+from neon_sim.clips import SAMPLERS, clip_span_s
+from neon_sim.clock import CAMERA_HZ
+from neon_sim.config import ClipConfig
+from neon_sim.errors import ConfigError, unknown_name
+
+MAX_CLIP_FRAMES = 64
+CAMERA_FRAME_S = 1.0 / CAMERA_HZ
+
+
+def check_clip_config(config: ClipConfig) -> None:
+    """Hold a clip's rules.
+
+    Raises:
+        ConfigError: a value outside its rule. UnknownNameError: no such sampler.
+    """
+    rules = (
+        ("num_frames", f"1 to {MAX_CLIP_FRAMES}", 1 <= config.num_frames <= MAX_CLIP_FRAMES),
+        ("fps", f"in (0, {CAMERA_HZ}], the camera's rate", 0 < config.fps <= CAMERA_HZ),
+        ("image_size", ">= 1 pixel", config.image_size >= 1),
+    )
+    for name, rule, holds in rules:
+        if not holds:
+            raise ConfigError(f"clip.{name} must be {rule} (got {getattr(config, name)!r})")
+    if config.sampler not in SAMPLERS:
+        raise unknown_name("clip sampler", config.sampler, SAMPLERS)
+
+
+class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
+    """Adds the clip to a dict observation of an environment that has ``clip(config)``.
+
+    New keys: ``video`` (T, H, W, 3) uint8, oldest first; ``video_mask`` (T,) bool, False where a
+    place is padding before the episode's start; ``video_time_s`` (T,) float32, ages in
+    seconds, <= 0, last 0. Frames that no clip asks for are never drawn.
+
+    Args:
+        env: an environment of this project, with a ``Dict`` observation space.
+        config: how the past is sampled.
+
+    Raises:
+        ConfigError: a rule of ``config`` is broken, or ``env`` has no clips.
+    """
+
+    def __init__(self, env: gymnasium.Env, config: ClipConfig) -> None:
+        RecordConstructorArgs.__init__(self, config=config)
+        gymnasium.ObservationWrapper.__init__(self, env)
+        check_clip_config(config)
+        if not hasattr(env.unwrapped, "clip") or not isinstance(env.observation_space, spaces.Dict):
+            raise ConfigError(
+                f"TemporalClip needs a dict observation and a clip() method "
+                f"(got {type(env.unwrapped).__name__}); use an environment of neon_sim."
+            )
+        self.config = config
+        frames, size = config.num_frames, config.image_size
+        oldest = -clip_span_s(config) - CAMERA_FRAME_S  # a box needs some width
+        self.observation_space = spaces.Dict(
+            {
+                **env.observation_space.spaces,
+                "video": spaces.Box(0, 255, (frames, size, size, 3), np.uint8),
+                "video_mask": spaces.Box(False, True, (frames,), np.bool_),
+                "video_time_s": spaces.Box(oldest, 0.0, (frames,), np.float32),
+            }
+        )
+
+    def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
+        """Add the clip that ends now."""
+        video, plan = self.env.unwrapped.clip(self.config)  # type: ignore[attr-defined]
+        return {
+            **observation,
+            "video": video,
+            "video_mask": plan.mask,
+            "video_time_s": plan.time_s,
+        }
