@@ -1,0 +1,1 @@
+"""The bench: suites, paired runs, certificates, comparisons and reports."""

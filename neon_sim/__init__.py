@@ -1,0 +1,13 @@
+"""neon_sim: the ground that every room stands on. Importing it registers the Gymnasium ids."""
+
+from __future__ import annotations
+
+import gymnasium
+
+from neon_sim.registry import TASKS
+
+__version__ = "0.1.0"
+
+for _task in TASKS.values():
+    if _task.env_id not in gymnasium.registry:
+        gymnasium.register(id=_task.env_id, entry_point=_task.entry_point)
