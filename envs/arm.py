@@ -198,15 +198,18 @@ def hide_fingers(spec: Any) -> None:
             geom.contype, geom.conaffinity, geom.group = 0, 0, 3
 
 
-def hand_rotation(opening_axis: str = "x") -> np.ndarray:
-    """(3, 3) rotation of a hand that points straight down.
+def hand_rotation(opening_axis: str = "x", tilt: float = 0.0) -> np.ndarray:
+    """(3, 3) rotation of a hand that points down.
 
     Args:
         opening_axis: world axis along which the fingers open, ``"x"`` or ``"y"``.
+        tilt: rad by which it points forward (+x) instead of straight down.
     """
+    c, s = np.cos(tilt), np.sin(tilt)
+    forward, ahead, side = [s, 0.0, -c], [c, 0.0, s], [0.0, 1.0, 0.0]
     if opening_axis == "x":
-        return np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
-    return np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
+        return np.column_stack([side, ahead, forward])
+    return np.column_stack([ahead, [0.0, -1.0, 0.0], forward])
 
 
 class ArmKinematics:

@@ -16,9 +16,11 @@ from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE
 
 NUM_POSTS = 3
 POST_RADIUS, POST_HEIGHT, KNOB_RADIUS = 0.018, 0.07, 0.036  # m
+TILT_RAD = 0.5  # the hand reaches forward, so that it does not hide what it touches
 TOUCH_M = 0.045  # fingertip to the knob's centre
 MIN_DISTANCE_M = 0.17  # between posts
-X_RANGE, Y_RANGE = (0.36, 0.66), (-0.34, 0.34)
+HAND = hand_rotation("x", TILT_RAD)
+X_RANGE, Y_RANGE = (0.42, 0.70), (-0.33, 0.33)
 
 
 class ArmReach(ArmTask):
@@ -26,7 +28,7 @@ class ArmReach(ArmTask):
 
     NAME = "arm_reach"
     EPISODE_STEPS = 125
-    START: ClassVar[np.ndarray] = np.array([0.0, -0.1, 0.0, -2.0, 0.0, 1.9, -np.pi / 4])
+    START: ClassVar[np.ndarray] = np.array([0.0, -0.45, 0.0, -2.4, 0.0, 2.55, -np.pi / 4])
     START_GRIPPER = -1.0
     MIN_START_HEIGHT_M = 0.2
 
@@ -107,9 +109,9 @@ class ArmReach(ArmTask):
         return state
 
     def expert_action(self) -> np.ndarray:
-        """Straight to a point just above the named knob."""
-        target = self._knobs[0] + np.array([0.0, 0.0, 0.015])
+        """Straight to a point at the near upper side of the named knob."""
+        target = self._knobs[0] + np.array([-0.015, 0.0, 0.01])
         joints = self.kinematics.inverse(
-            target, hand_rotation("x"), rotation_weight=0.1, posture=self.START
+            target, HAND, rotation_weight=0.1, posture=self.START, spin_free=True
         )
         return joint_action(joints, -1.0)

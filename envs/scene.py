@@ -37,7 +37,7 @@ class View:
     fovy: float
 
 
-FRONT = View((1.05, 0.0, 1.05), (0.52, 0.0, 0.12), 50.0)
+FRONT = View((1.02, 0.0, 1.14), (0.48, 0.0, 0.06), 40.0)
 VIEW = View((1.55, -0.95, 0.85), (0.40, 0.02, 0.22), 42.0)
 
 
@@ -87,15 +87,15 @@ def add_room(spec: Any) -> None:
         rgba=[0.80, 0.70, 0.57, 1],
         **STATIC_BITS,
     )
-    spec.visual.headlight.ambient = [0.42, 0.42, 0.43]
-    spec.visual.headlight.diffuse = [0.25, 0.25, 0.26]
+    spec.visual.headlight.ambient = [0.40, 0.40, 0.41]
+    spec.visual.headlight.diffuse = [0.22, 0.22, 0.23]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
     world.add_light(
         name="sun",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         pos=[0.8, -0.8, 2.0],
         dir=[-0.25, 0.35, -0.9],
-        diffuse=[0.55, 0.51, 0.45],
+        diffuse=[0.50, 0.465, 0.41],
         specular=[0.1, 0.1, 0.1],
         castshadow=True,
     )
