@@ -1,13 +1,30 @@
 """Typed configurations: the dataclasses are the truth, YAML and the command line fill them.
 
-``load_config`` composes ``configs/<group>/<name>.yaml`` with overrides through Hydra and
-returns a plain frozen-shape dataclass; an unknown key, a wrong type or a value outside
-its rule is a ``ConfigError`` that names the key, the value and what would have worked.
+``load_config`` (``neon_sim.config_loading``) composes ``configs/<group>/<name>.yaml`` with
+overrides through Hydra into one of these, or into a command's own dataclass. The rules of
+a config stand in its ``validate()``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
+from neon_sim.conditions import condition
+from neon_sim.config_loading import config_names, load_config, main_config, parse_overrides
+from neon_sim.errors import ConfigError, unknown_name
+from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS
+
+__all__ = [
+    "ClipConfig",
+    "PolicyConfig",
+    "config_names",
+    "load_config",
+    "main_config",
+    "parse_overrides",
+]
+
+MAX_CLIP_FRAMES = 64
 
 
 @dataclass
@@ -27,6 +44,20 @@ class ClipConfig:
     sampler: str = "uniform"
     camera: str = "front"
     image_size: int = 96
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule. UnknownNameError: no such sampler.
+        """
+        from neon_sim.clips import SAMPLERS
+
+        _hold("clip.num_frames", self.num_frames, f"1 to {MAX_CLIP_FRAMES}", 1, MAX_CLIP_FRAMES)
+        _hold("clip.fps", self.fps, f"in (0, {CAMERA_HZ}], the camera's rate", 1e-3, CAMERA_HZ)
+        _hold("clip.image_size", self.image_size, "1 to 4096 pixels", 1, 4096)
+        if self.sampler not in SAMPLERS:
+            raise unknown_name("clip sampler", self.sampler, SAMPLERS)
 
 
 @dataclass
@@ -58,3 +89,27 @@ class PolicyConfig:
     condition: str = "video"
     clip: ClipConfig = field(default_factory=ClipConfig)
     replan_steps: int = 4
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule.
+            UnknownNameError: a name that no registry knows.
+        """
+        for registry, name in (
+            (BACKBONES, self.backbone),
+            (BACKBONES, self.image_backbone),
+            (CONNECTORS, self.connector),
+            (FUSIONS, self.fusion),
+            (HEADS, self.head),
+        ):
+            if name not in registry:
+                raise unknown_name(registry.kind, name, registry)
+        condition(self.condition)
+        _hold("replan_steps", self.replan_steps, f"1 to {CHUNK_STEPS}", 1, CHUNK_STEPS)
+
+
+def _hold(key: str, value: float, rule: str, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{key} must be {rule} (got {value!r})")

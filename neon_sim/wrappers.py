@@ -9,31 +9,12 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from neon_sim.clips import SAMPLERS, clip_span_s
+from neon_sim.clips import clip_span_s
 from neon_sim.clock import CAMERA_HZ
 from neon_sim.config import ClipConfig
-from neon_sim.errors import ConfigError, unknown_name
+from neon_sim.errors import ConfigError
 
-MAX_CLIP_FRAMES = 64
 CAMERA_FRAME_S = 1.0 / CAMERA_HZ
-
-
-def check_clip_config(config: ClipConfig) -> None:
-    """Hold a clip's rules.
-
-    Raises:
-        ConfigError: a value outside its rule. UnknownNameError: no such sampler.
-    """
-    rules = (
-        ("num_frames", f"1 to {MAX_CLIP_FRAMES}", 1 <= config.num_frames <= MAX_CLIP_FRAMES),
-        ("fps", f"in (0, {CAMERA_HZ}], the camera's rate", 0 < config.fps <= CAMERA_HZ),
-        ("image_size", ">= 1 pixel", config.image_size >= 1),
-    )
-    for name, rule, holds in rules:
-        if not holds:
-            raise ConfigError(f"clip.{name} must be {rule} (got {getattr(config, name)!r})")
-    if config.sampler not in SAMPLERS:
-        raise unknown_name("clip sampler", config.sampler, SAMPLERS)
 
 
 class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
@@ -49,12 +30,13 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
 
     Raises:
         ConfigError: a rule of ``config`` is broken, or ``env`` has no clips.
+        UnknownNameError: no such clip sampler.
     """
 
     def __init__(self, env: gymnasium.Env, config: ClipConfig) -> None:
         RecordConstructorArgs.__init__(self, config=config)
         gymnasium.ObservationWrapper.__init__(self, env)
-        check_clip_config(config)
+        config.validate()
         if not hasattr(env.unwrapped, "clip") or not isinstance(env.observation_space, spaces.Dict):
             raise ConfigError(
                 f"TemporalClip needs a dict observation and a clip() method "

@@ -1,0 +1,1 @@
+"""Frozen encoders, one file each: a clip in, tokens out."""

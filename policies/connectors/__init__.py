@@ -1,0 +1,1 @@
+"""Connectors, one file each: the tokens of a frame down to what the fusion takes."""

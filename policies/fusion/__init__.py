@@ -1,0 +1,1 @@
+"""Fusions, one file each: tokens, proprioception and instruction into one context."""
