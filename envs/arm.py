@@ -33,7 +33,7 @@ FINGER_VELOCITY, FINGER_ACCELERATION = 0.1, 4.0  # m/s, m/s^2 a finger (the real
 # kd / kp of each servo: adding this times the ramp's velocity cancels its damping lag.
 FEED_FORWARD = np.array([0.1] * NUM_JOINTS + [0.04])
 HOME = np.array([0.0, 0.0, 0.0, -np.pi / 2, 0.0, np.pi / 2, -np.pi / 4])
-GRIP_POINT = (0.0, 0.0, 0.1034)  # between the pads, in the frame of body "hand"
+GRIP_POINT = (0.0, 0.0, 0.1334)  # between the pads, in the frame of body "hand"
 ROBOTS = ("primitive", "menagerie")
 
 _LOW = np.append(JOINT_LOW, 0.0)
@@ -65,6 +65,8 @@ class Ramp:
     Acceleration is constant over a control step. The velocity at its end is the largest
     from which the joint can still stop at the target with the same deceleration: of
     ``v1^2 / 2a + (v0 + v1) dt / 2 = e``, clipped to the velocity and acceleration limits.
+    Joints 2, 4 and 6, which move the hand in the vertical plane, arrive together: the quicker
+    ones are slowed in time, so that the hand does not swing out on its way.
 
     Attributes:
         position, velocity: (8,) float64 where the ramp is, rad and m (fingers last).
@@ -75,8 +77,9 @@ class Ramp:
     _A = np.append(MAX_ACCELERATION * LIMIT_FRACTION, FINGER_ACCELERATION)
     _V = np.append(MAX_VELOCITY * LIMIT_FRACTION, FINGER_VELOCITY)
     _DV = _A * CONTROL_DT_S
-    _HALF_DV = _DV / 2
-    _HALF_DV2 = _HALF_DV**2
+    _PLANE = slice(1, 6, 2)  # joints 2, 4, 6
+    _PLANE_A, _PLANE_V = _A[_PLANE], _V[_PLANE]
+    _PLANE_KNEE = _PLANE_V**2 / _PLANE_A  # shorter ways never reach full speed
     # set point = q0 + v0 (t + ff) + a (t^2 / 2 + ff t), ff the damping feed-forward
     _OF_V = _T + FEED_FORWARD
     _OF_A = _HALF_T2 + FEED_FORWARD * _T
@@ -100,14 +103,30 @@ class Ramp:
         """
         v0 = self.velocity
         rest = target - self.position - v0 * (CONTROL_DT_S / 2)
-        speed = np.sqrt(self._HALF_DV2 + 2.0 * self._A * np.abs(rest)) - self._HALF_DV
-        v1 = np.copysign(np.minimum(speed, self._V), rest)
+        way = np.abs(rest)
+        pace = self._pace(way)
+        a = self._A * pace * pace
+        half_dv = a * (CONTROL_DT_S / 2)
+        speed = np.sqrt(half_dv * half_dv + 2.0 * a * way) - half_dv
+        v1 = np.copysign(np.minimum(speed, self._V * pace), rest)
         v1 = np.minimum(np.maximum(v1, v0 - self._DV), v0 + self._DV)
         acceleration = (v1 - v0) / CONTROL_DT_S
         points = self.position + v0 * self._OF_V + acceleration * self._OF_A
         self.position = self.position + (v0 + v1) * (CONTROL_DT_S / 2)
         self.velocity = v1
         return points
+
+    def _pace(self, way: np.ndarray) -> np.ndarray:
+        """(8,) factor of time, at most 1, by which each joint goes slower than it could."""
+        plane = way[self._PLANE]
+        time = np.where(
+            plane < self._PLANE_KNEE,
+            2.0 * np.sqrt(plane / self._PLANE_A),
+            plane / self._PLANE_V + self._PLANE_V / self._PLANE_A,
+        )
+        pace = np.ones(ACTION_DIM)
+        pace[self._PLANE] = time / max(float(time.max()), 1e-9)
+        return pace
 
 
 def menagerie_file() -> Path:

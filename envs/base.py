@@ -40,6 +40,7 @@ from gymnasium import spaces
 from neon_sim.clips import ClipPlan, plan_clip
 from neon_sim.clock import CONTROL_HZ, TICKS_PER_CAMERA, latest_camera_tick
 from neon_sim.config import ClipConfig
+from neon_sim.gl import mujoco
 from neon_sim.seeding import episode_rng
 from neon_sim.world import World
 
@@ -414,6 +415,13 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         """(3,) m of the tool point (one tick old while the arm moves)."""
         data = self.world.data
         return data.xpos[self._hand] + data.xmat[self._hand].reshape(3, 3) @ self._tool
+
+    def tool_velocity(self) -> np.ndarray:
+        """(3,) m/s of the tool point."""
+        jacobian = np.zeros((3, self.model.nv))
+        point = self.tool_position()
+        mujoco.mj_jac(self.model, self.world.data, jacobian, None, point, self._hand)
+        return jacobian @ self.world.data.qvel
 
     def joints(self) -> np.ndarray:
         """(7,) rad joint angles now."""

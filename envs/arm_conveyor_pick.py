@@ -1,0 +1,168 @@
+"""ArmConveyorPick: lift a cup that stands still or slides by. Is it moving, and which way?
+
+The belt has no friction and the hand is a gate: its fingers open across the belt, so a cup
+slides through it. Whoever knows the velocity moves along with the cup while the fingers
+close; whoever sees one frame closes where the cup was.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_sim.clock import CONTROL_DT_S
+from neon_sim.seeding import episode_rng
+
+from .arm import hand_rotation, joint_action
+from .base import ArmTask, Twins
+from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, OBJECT_BITS, VIEW, View
+
+BELT_X, BELT_HALF_WIDTH, BELT_TOP = 0.50, 0.075, 0.012  # m
+CUP_HALF, CUP_HALF_HEIGHT, CUP_MASS = 0.025, 0.045, 0.12  # m, m, kg
+CUP_Z = BELT_TOP + CUP_HALF_HEIGHT
+LIFT_M = 0.10
+GRIP_Z = CUP_Z + 0.015
+SPEED_RANGE = (0.10, 0.60)  # m/s
+STILL_SHARE = 0.2
+MIDDLE_S, MIDDLE_RANGE = 0.6, 0.20  # where the cup is after 0.6 s says nothing about its speed
+START_RANGE = 0.40  # m, all of it in sight
+END_M = 0.62  # beyond, the cup is gone
+HAND = hand_rotation("x")
+HOVER = np.array([0.0, 0.027, 0.0, -2.369, 0.0, 2.396, -np.pi / 4])  # (0.5, 0, 0.18) m
+# Expert: the ramp follows a moving target by a servo lag and the way it needs to stop.
+LAG_S, STOP_ACCELERATION = 0.035, 5.6  # s, m/s^2 at the hand
+HOVER_Z, LIFT_Z = GRIP_Z + 0.055, 0.25
+ABOVE_X, ABOVE_Y = 0.012, 0.035  # m: near enough to the cup to go down
+CLOSE_M, KEEP_M = 0.020, 0.034  # m along the belt: to begin closing, to go on
+EMPTY_TRAVEL, HELD_TRAVEL, CLOSING_TRAVEL = 0.020, 0.0262, 0.038  # m of finger travel
+
+
+class ArmConveyorPick(ArmTask):
+    """Grasp the cup on the belt and lift it by 10 cm."""
+
+    NAME = "arm_conveyor_pick"
+    EPISODE_STEPS = 125
+    START: ClassVar[np.ndarray] = HOVER
+    MIN_START_HEIGHT_M = 0.13
+    VIEWS: ClassVar[dict[str, View]] = {
+        "front": View((1.50, 0.0, 0.58), (0.48, 0.0, 0.11), 36.0),
+        "view": VIEW,
+    }
+
+    def build_scene(self, spec: Any) -> None:
+        """A frictionless belt along y and one cup (a box for contact, round for the eye)."""
+        world = spec.worldbody
+        world.add_geom(
+            name="belt",
+            type=BOX,
+            size=[BELT_HALF_WIDTH, 0.70, BELT_TOP / 2],
+            pos=[BELT_X, 0, BELT_TOP / 2],
+            rgba=[0.30, 0.31, 0.34, 1],
+            contype=0,
+            conaffinity=6,
+            priority=1,
+            condim=1,
+        )
+        for side in (-1, 1):
+            world.add_geom(
+                name=f"rail{side}",
+                type=BOX,
+                size=[0.008, 0.70, 0.009],
+                pos=[BELT_X + side * (BELT_HALF_WIDTH + 0.008), 0, 0.009],
+                rgba=[0.88, 0.88, 0.86, 1],
+                **GHOST_BITS,
+            )
+        cup = world.add_body(name="cup", pos=[BELT_X, 0, CUP_Z])
+        cup.add_freejoint()
+        cup.add_geom(
+            name="cup_contact",
+            type=CYLINDER,
+            size=[CUP_HALF, CUP_HALF_HEIGHT, 0],
+            mass=CUP_MASS,
+            friction=[1.0, 0.01, 0.0001],
+            group=3,
+            **OBJECT_BITS,
+        )
+        shapes = (("cup", 0.029, 0.0, CUP_HALF_HEIGHT, COLOURS["red"]),)
+        shapes += (("cup_rim", 0.022, CUP_HALF_HEIGHT, 0.001, (1.0, 0.86, 0.78, 1.0)),)
+        for name, radius, z, half_height, rgba in shapes:
+            cup.add_geom(
+                name=name,
+                type=CYLINDER,
+                size=[radius, half_height, 0],
+                pos=[0, 0, z],
+                rgba=rgba,
+                mass=0,
+                **GHOST_BITS,
+            )
+
+    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Velocity 0 or +-(0.1 to 0.6) m/s; the place after 0.6 s is drawn apart from it."""
+        while True:
+            velocity = 0.0
+            if rng.random() >= STILL_SHARE:
+                velocity = float(rng.uniform(*SPEED_RANGE) * rng.choice([-1.0, 1.0]))
+            start = float(rng.uniform(-MIDDLE_RANGE, MIDDLE_RANGE)) - MIDDLE_S * velocity
+            if abs(start) <= START_RANGE:
+                return {"y": start, "velocity": velocity}
+
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Put the cup on the belt and let it slide."""
+        self.place_body("cup", (BELT_X, latent["y"], CUP_Z), (0.0, latent["velocity"], 0.0))
+
+    @property
+    def task_description(self) -> str:
+        """Always the same: whether it moves is for the policy to see."""
+        return "lift the cup from the belt"
+
+    def is_success(self) -> bool:
+        """The cup is 10 cm up and between the fingers."""
+        cup = self.body_position("cup")
+        near = np.abs(cup - self.tool_position()).max() < 0.06
+        return bool(cup[2] > CUP_Z + LIFT_M and near)
+
+    def failed(self) -> bool:
+        """The cup left the belt's reachable part or fell off it."""
+        cup = self.body_position("cup")
+        return bool(abs(cup[1]) > END_M or cup[2] < CUP_Z - 0.02)
+
+    def progress(self) -> float:
+        """Half for being at the cup, half for the lift."""
+        cup = self.body_position("cup")
+        near = max(0.0, 1.0 - float(np.linalg.norm(cup - self.tool_position())) / 0.5)
+        lift = min(max(float(cup[2]) - CUP_Z, 0.0) / LIFT_M, 1.0)
+        return 0.5 * near + 0.5 * lift
+
+    def visible_state(self) -> list[float]:
+        """The cup's place."""
+        return [float(value) for value in self.body_position("cup")]
+
+    def expert_action(self) -> np.ndarray:
+        """Move along above the cup, go down, close while it is in the gate, lift."""
+        cup, hand, travel = self.body_position("cup"), self.tool_position(), self.finger_travel()
+        offset = np.abs(cup - hand)
+        if offset[1] < KEEP_M and EMPTY_TRAVEL < travel < HELD_TRAVEL:
+            return self._go(float(np.clip(cup[1], -0.4, 0.4)), LIFT_Z, -1.0)
+        speed = float(self.body_velocity("cup")[1])
+        lead = speed * LAG_S + speed * abs(speed) / (2 * STOP_ACCELERATION)
+        ahead = float(np.clip(cup[1] + lead, -0.55, 0.55))
+        low = hand[2] < GRIP_Z + 0.025
+        reach = KEEP_M if travel < CLOSING_TRAVEL else CLOSE_M
+        if low and offset[1] < reach:
+            return self._go(ahead, GRIP_Z, -1.0)
+        down = low or (offset[0] < ABOVE_X and offset[1] < ABOVE_Y)
+        return self._go(ahead, GRIP_Z if down else HOVER_Z, 1.0)
+
+    def _go(self, y: float, z: float, gripper: float) -> np.ndarray:
+        target = np.array([BELT_X, y, z])
+        return joint_action(self.kinematics.inverse(target, HAND, posture=HOVER), gripper)
+
+    def twins(self, seed: int, index: int) -> Twins:
+        """Two cups that meet in one place after 0.24 s, one going left, one going right."""
+        rng = episode_rng(self.NAME, self.VERSION, seed, index, "twins")
+        steps = 12
+        place, speed = float(rng.uniform(-0.15, 0.15)), float(rng.uniform(0.2, 0.6))
+        way = speed * steps * CONTROL_DT_S
+        pair = [{"y": place - sign * way, "velocity": sign * speed} for sign in (1.0, -1.0)]
+        return Twins(pair[0], pair[1], steps)
