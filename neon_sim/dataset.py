@@ -1,0 +1,408 @@
+"""Demonstrations on disk: a LeRobot v3.0 dataset, and the reader that training uses.
+
+The layout is that of ``lerobot`` 0.6 (``lerobot.datasets.LeRobotDataset`` opens it, see
+docs/DATASETS.md); this reader needs only pyarrow and PyAV, decodes each camera frame
+once although a row exists for every control step, and says what is wrong with a dataset
+before training starts. Row r of an episode is the state before control step r (physics
+tick ``10 * r``) with the expert's label for that state.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from neon_sim.clock import CONTROL_HZ
+from neon_sim.errors import DatasetError
+from neon_sim.registry import TASKS, task_entry
+from neon_sim.video_io import ROWS_PER_FRAME, VideoFiles
+
+CODEBASE_VERSION = "v3.0"
+INFO_FILE = "meta/info.json"
+STATS_FILE = "meta/stats.json"
+TASKS_FILE = "meta/tasks.parquet"
+PROVENANCE_FILE = "meta/neon_sim.json"
+EPISODES_FOLDER = "meta/episodes"
+FILE_PATTERN = "chunk-{chunk_index:03d}/file-{file_index:03d}"
+DATA_PATTERN = f"data/{FILE_PATTERN}.parquet"
+VIDEO_PATTERN = f"videos/{{video_key}}/{FILE_PATTERN}.mp4"
+SHARDS_FOLDER = ".shards"
+
+ARM_NAMES = [*(f"joint{i}" for i in range(1, 8)), "gripper"]
+STATE_NAMES = [f"state{i}" for i in range(16)]
+VECTOR_FEATURES = {
+    "observation.state": ARM_NAMES,
+    "observation.environment_state": STATE_NAMES,
+    "action": ARM_NAMES,
+    "executed_action": ARM_NAMES,
+}
+SCALAR_FEATURES = {
+    "next.done": "bool",
+    "next.success": "bool",
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
+IDENTITY_COLUMNS = ("task_name", "version", "seed", "episode", "source", "success", "initial_hash")
+
+
+def video_key(camera: str) -> str:
+    """LeRobot's name of a camera's feature."""
+    return f"observation.images.{camera}"
+
+
+@dataclass(frozen=True)
+class EpisodeMeta:
+    """One line of ``meta/episodes``: which episode this is and where its rows lie.
+
+    Attributes:
+        index: position in the dataset (LeRobot's ``episode_index``).
+        task_name: registry name. version: of the task.
+        seed, episode: the bench's identity of the episode.
+        source: ``"expert"``, ``"noisy"``, ``"delayed"`` or ``"dagger:<policy>"``: who moved the
+            arm. The labels are the expert's in every case.
+        success: whether the episode ended in success.
+        initial_hash: of the initial state and first frame.
+        description: the instruction.
+        length: L, number of rows (control steps).
+        first_row: row of ``data_file`` where it starts.
+        data_file: path below the root.
+        videos: camera feature -> (path below the root, first picture).
+    """
+
+    index: int
+    task_name: str
+    version: int
+    seed: int
+    episode: int
+    source: str
+    success: bool
+    initial_hash: str
+    description: str
+    length: int
+    first_row: int
+    data_file: str
+    videos: dict[str, tuple[str, int]]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The rows of one episode, L control steps.
+
+    Attributes:
+        agent_pos: (L, 8) float32 in [-1, 1], joints and gripper before each step.
+        action: (L, 8) float32 in [-1, 1], the expert's label for that state.
+        executed_action: (L, 8) float32, what the arm was sent instead.
+        environment_state: (L, 16) float32, the visible true positions.
+        description, task_name, seed, episode, success, source: as in ``EpisodeMeta``.
+    """
+
+    agent_pos: np.ndarray
+    action: np.ndarray
+    executed_action: np.ndarray
+    environment_state: np.ndarray
+    description: str
+    task_name: str
+    seed: int
+    episode: int
+    success: bool
+    source: str
+
+
+class DemoDataset:
+    """Reads a dataset that ``neon_sim.collect`` wrote. Make one with ``DemoDataset.open``.
+
+    Picklable and safe to use in worker processes.
+
+    Attributes:
+        root: its folder. info: ``meta/info.json``. provenance: ``meta/neon_sim.json`` (config,
+            versions, renderer, commit, content hash; empty where another tool wrote the set).
+        episodes: what it holds, in order, after the choice of tasks.
+    """
+
+    def __init__(
+        self, root: Path, info: dict[str, Any], provenance: dict[str, Any], rows: list[EpisodeMeta]
+    ) -> None:
+        self.root, self.info, self.provenance, self.episodes = root, info, provenance, rows
+        self._videos = VideoFiles()
+        self._columns: dict[str, dict[str, np.ndarray]] = {}
+
+    @classmethod
+    def open(cls, path: str | Path, tasks: str | Sequence[str] | None = None) -> DemoDataset:
+        """Open and check a dataset.
+
+        Args:
+            path: its folder.
+            tasks: keep only episodes of these tasks (registry names); all by default.
+
+        Raises:
+            DatasetError: nothing there, unfinished, truncated, another format or task version,
+                or no episode of a task that was asked for. The message names file and mend.
+            UnknownNameError: a task that no registry knows.
+        """
+        root = Path(path)
+        info = _read_info(root)
+        provenance = _read_provenance(root)
+        _check_features(root, info)
+        episodes = _read_episodes(root, info)
+        _check_files(root, provenance, episodes)
+        _check_versions(root, episodes)
+        return cls(root, info, provenance, _choose_tasks(root, episodes, tasks))
+
+    @property
+    def num_episodes(self) -> int:
+        """Number of episodes after the choice of tasks."""
+        return len(self.episodes)
+
+    @property
+    def num_rows(self) -> int:
+        """Control steps over all these episodes."""
+        return sum(meta.length for meta in self.episodes)
+
+    @property
+    def task_names(self) -> list[str]:
+        """Registry names of the tasks these episodes are of, sorted."""
+        return sorted({meta.task_name for meta in self.episodes})
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the front camera."""
+        return int(self.info["features"][video_key("front")]["shape"][0])
+
+    @property
+    def content_hash(self) -> str:
+        """Hex SHA-256 over every episode's identity, arrays and frames; empty if unknown."""
+        return str(self.provenance.get("content_hash", ""))
+
+    def load(self, i: int) -> Episode:
+        """Rows of episode ``i`` of ``episodes``.
+
+        Raises:
+            DatasetError: its data file is damaged or too short.
+        """
+        meta = self.episodes[i]
+        columns = self._read_data(meta.data_file)
+        rows = slice(meta.first_row, meta.first_row + meta.length)
+        if not np.all(columns["episode_index"][rows] == meta.index) or (
+            rows.stop > len(columns["episode_index"])
+        ):
+            raise _damaged(self.root / meta.data_file, f"rows of episode {meta.index} are missing")
+        return Episode(
+            agent_pos=columns["observation.state"][rows],
+            action=columns["action"][rows],
+            executed_action=columns["executed_action"][rows],
+            environment_state=columns["observation.environment_state"][rows],
+            description=meta.description,
+            task_name=meta.task_name,
+            seed=meta.seed,
+            episode=meta.episode,
+            success=meta.success,
+            source=meta.source,
+        )
+
+    def frames(self, i: int, camera: str = "front") -> np.ndarray:
+        """Camera frames of episode ``i`` of ``episodes``, each once.
+
+        Returns:
+            (F, H, W, 3) uint8, frame j as drawn at physics tick ``20 * j``; F = ceil(L / 2).
+
+        Raises:
+            DatasetError: no such camera, or a video that is damaged or too short.
+        """
+        meta = self.episodes[i]
+        key = video_key(camera)
+        if key not in meta.videos:
+            known = ", ".join(meta.videos)
+            raise DatasetError(f"{self.root} has no camera {camera!r}; it has {known}")
+        name, first = meta.videos[key]
+        return self._videos.read(
+            self.root / name, first, meta.length, fps=CONTROL_HZ, every=ROWS_PER_FRAME
+        )
+
+    def _read_data(self, name: str) -> dict[str, np.ndarray]:
+        if name not in self._columns:
+            wanted = [*VECTOR_FEATURES, "episode_index"]
+            table = _read_table(self.root / name, wanted)
+            self._columns[name] = {key: _to_numpy(table[key]) for key in wanted}
+        return self._columns[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_columns": {}}
+
+
+def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    array = column.combine_chunks()
+    if pa.types.is_fixed_size_list(array.type):
+        return array.flatten().to_numpy().reshape(-1, array.type.list_size)
+    if pa.types.is_list(array.type):  # written by other tools
+        return np.stack(array.to_numpy(zero_copy_only=False))
+    return array.to_numpy(zero_copy_only=False)
+
+
+def _damaged(path: Path, why: str) -> DatasetError:
+    return DatasetError(
+        f"{path} is truncated or damaged ({why}); copy the dataset again or collect it again "
+        "into a new folder"
+    )
+
+
+def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError as error:
+        raise _damaged(path, "no such file") from error
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise _damaged(path, "no such file") from error
+    except (ValueError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _read_info(root: Path) -> dict[str, Any]:
+    if not (root / INFO_FILE).exists():
+        if (root / SHARDS_FOLDER).is_dir():
+            raise DatasetError(f"{root} is unfinished; run the same collect command again")
+        raise DatasetError(
+            f"no dataset at {root} ({INFO_FILE} is missing); make one: "
+            f"python -m neon_sim.collect task=arm_catch episodes=200 out={root}"
+        )
+    info = _read_json(root / INFO_FILE)
+    version = info.get("codebase_version")
+    if version != CODEBASE_VERSION:
+        raise DatasetError(
+            f"{root / INFO_FILE}: codebase_version must be {CODEBASE_VERSION!r} (got {version!r}); "
+            "convert it with lerobot's conversion script or collect it again into a new folder"
+        )
+    if info.get("fps") != CONTROL_HZ:
+        raise DatasetError(
+            f"{root / INFO_FILE}: fps must be {CONTROL_HZ} (got {info.get('fps')}); collect it "
+            "again into a new folder"
+        )
+    return info
+
+
+def _read_provenance(root: Path) -> dict[str, Any]:
+    path = root / PROVENANCE_FILE
+    return _read_json(path) if path.exists() else {}
+
+
+def _check_features(root: Path, info: dict[str, Any]) -> None:
+    features = info.get("features", {})
+    wanted = {key: [len(names)] for key, names in VECTOR_FEATURES.items()}
+    for key, shape in wanted.items():
+        found = features.get(key, {}).get("shape")
+        if found != shape:
+            raise DatasetError(
+                f"{root / INFO_FILE}: feature {key!r} must have shape {shape} (got {found}); this "
+                "is no dataset of neon_sim.collect, or one of another robot"
+            )
+
+
+def _video_columns(features: dict[str, Any]) -> list[str]:
+    return [key for key, feature in features.items() if feature["dtype"] == "video"]
+
+
+def _read_episodes(root: Path, info: dict[str, Any]) -> list[EpisodeMeta]:
+    paths = sorted((root / EPISODES_FOLDER).glob("*/*.parquet"))
+    if not paths:
+        raise _damaged(root / EPISODES_FOLDER, "no episode file")
+    cameras = _video_columns(info["features"])
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        table = _read_table(path)
+        kept = [name for name in table.column_names if not name.startswith("stats/")]
+        lacking = [name for name in IDENTITY_COLUMNS if name not in kept]
+        if lacking:
+            raise DatasetError(
+                f"{path} lacks the column {lacking[0]!r}, which identifies an episode of the "
+                "bench; collect the dataset with python -m neon_sim.collect"
+            )
+        rows += table.select(kept).to_pylist()
+    rows.sort(key=lambda row: row["episode_index"])
+    counted = len(rows), sum(row["length"] for row in rows)
+    promised = info.get("total_episodes"), info.get("total_frames")
+    if counted != promised:
+        raise _damaged(
+            paths[-1],
+            f"{counted[0]} episodes of {counted[1]} rows, {INFO_FILE} says {promised[0]} of "
+            f"{promised[1]}",
+        )
+    file_starts: dict[tuple[int, int], int] = {}
+    return [_episode_meta(row, info, cameras, file_starts) for row in rows]
+
+
+def _episode_meta(
+    row: dict[str, Any],
+    info: dict[str, Any],
+    cameras: list[str],
+    file_starts: dict[tuple[int, int], int],
+) -> EpisodeMeta:
+    place = row["data/chunk_index"], row["data/file_index"]
+    start = file_starts.setdefault(place, row["dataset_from_index"])
+    videos = {}
+    for key in cameras:
+        where = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
+        first = round(row[f"videos/{key}/from_timestamp"] * info["fps"])
+        videos[key] = (info["video_path"].format(video_key=key, **where), first)
+    return EpisodeMeta(
+        index=row["episode_index"],
+        description=row["tasks"][0],
+        length=row["length"],
+        first_row=row["dataset_from_index"] - start,
+        data_file=info["data_path"].format(chunk_index=place[0], file_index=place[1]),
+        videos=videos,
+        **{name: row[name] for name in IDENTITY_COLUMNS},
+    )
+
+
+def _check_files(root: Path, provenance: dict[str, Any], episodes: list[EpisodeMeta]) -> None:
+    sizes: dict[str, int] = provenance.get("files", {})
+    names = {meta.data_file for meta in episodes}
+    names |= {name for meta in episodes for name, _ in meta.videos.values()}
+    for name in sorted(names):
+        path = root / name
+        if not path.exists():
+            raise _damaged(path, "no such file")
+        size = path.stat().st_size
+        if size != sizes.get(name, size):
+            raise _damaged(path, f"{size} bytes, {PROVENANCE_FILE} says {sizes[name]}")
+
+
+def _check_versions(root: Path, episodes: list[EpisodeMeta]) -> None:
+    for name, version in sorted({(meta.task_name, meta.version) for meta in episodes}):
+        if name in TASKS and TASKS[name].version != version:
+            raise DatasetError(
+                f"{root} holds {name} in version {version}, this installation has version "
+                f"{TASKS[name].version}; collect it again into a new folder"
+            )
+
+
+def _choose_tasks(
+    root: Path, episodes: list[EpisodeMeta], tasks: str | Sequence[str] | None
+) -> list[EpisodeMeta]:
+    if tasks is None:
+        return episodes
+    wanted = [task_entry(name).name for name in ([tasks] if isinstance(tasks, str) else tasks)]
+    held = {meta.task_name for meta in episodes}
+    for name in wanted:
+        if name not in held:
+            raise DatasetError(
+                f"{root} holds no episode of {name!r}, only of {', '.join(sorted(held))}; make "
+                f"one: python -m neon_sim.collect task={name} out=..."
+            )
+    return [meta for meta in episodes if meta.task_name in wanted]

@@ -1,0 +1,168 @@
+"""Finished episodes as single files: there whole, or not at all.
+
+A rollout hands a ``RecordedEpisode`` to ``write_shard``; a killed run loses only the
+episode it was in. ``neon_sim.dataset_write`` joins the shards into a dataset.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neon_sim.dataset import SHARDS_FOLDER, video_key
+from neon_sim.dataset_stats import feature_stats, image_stats, to_lists
+from neon_sim.errors import DatasetError
+from neon_sim.video_io import encode_rows
+
+_ARRAYS = ("agent_pos", "environment_state", "action", "executed_action", "success")
+_COLUMN, _VIDEO = "column:", "video:"
+
+
+@dataclass(frozen=True)
+class EpisodeIdentity:
+    """Which episode it is; the fields of ``neon_sim.dataset.EpisodeMeta`` of the same name."""
+
+    task_name: str
+    version: int
+    seed: int
+    episode: int
+    source: str
+    success: bool
+    initial_hash: str
+    description: str
+
+
+@dataclass(frozen=True)
+class RecordedEpisode:
+    """What a rollout hands to the writer: L control steps, F = ceil(L / 2) camera frames.
+
+    Attributes:
+        identity: which episode.
+        agent_pos: (L, 8), environment_state: (L, 16), action: (L, 8), executed_action: (L, 8);
+            float32, before each step.
+        success: (L,) bool after each step.
+        frames: camera -> (F, H, W, 3) uint8.
+    """
+
+    identity: EpisodeIdentity
+    agent_pos: np.ndarray
+    environment_state: np.ndarray
+    action: np.ndarray
+    executed_action: np.ndarray
+    success: np.ndarray
+    frames: dict[str, np.ndarray]
+
+    def content_hash(self) -> str:
+        """Hex SHA-256 over identity, arrays and frames."""
+        digest = hashlib.sha256(json.dumps(asdict(self.identity), sort_keys=True).encode())
+        for name in _ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        for camera, frames in sorted(self.frames.items()):
+            digest.update(camera.encode() + np.ascontiguousarray(frames).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A finished episode read back from its shard file."""
+
+    identity: EpisodeIdentity
+    content_hash: str
+    stats: dict[str, dict[str, Any]]
+    image_size: tuple[int, int]
+    columns: dict[str, np.ndarray]
+    videos: dict[str, bytes]
+
+    @property
+    def length(self) -> int:
+        """Number of rows."""
+        return len(self.columns["action"])
+
+
+def shard_path(root: Path, index: int) -> Path:
+    """Where episode ``index`` of a collection is kept until the dataset is assembled."""
+    return root / SHARDS_FOLDER / f"{index:07d}.npz"
+
+
+def write_shard(path: Path, episode: RecordedEpisode) -> None:
+    """Write an episode so that its file is there completely or not at all.
+
+    Raises:
+        OSError: the disk is full or not writable; nothing is left behind.
+    """
+    length = len(episode.action)
+    success = np.asarray(episode.success, dtype=bool)
+    columns = {
+        "observation.state": episode.agent_pos.astype(np.float32),
+        "observation.environment_state": episode.environment_state.astype(np.float32),
+        "action": episode.action.astype(np.float32),
+        "executed_action": episode.executed_action.astype(np.float32),
+        "next.done": np.arange(length) == length - 1,
+        "next.success": success,
+    }
+    stats = {key: feature_stats(values) for key, values in columns.items()}
+    stats |= {video_key(camera): image_stats(f) for camera, f in episode.frames.items()}
+    head = {
+        "identity": asdict(episode.identity),
+        "content_hash": episode.content_hash(),
+        "stats": to_lists(stats),
+        "image_size": next(iter(episode.frames.values())).shape[1:3],
+    }
+    arrays = {_COLUMN + key: values for key, values in columns.items()}
+    for camera, frames in episode.frames.items():
+        video = encode_rows(frames, length)
+        arrays[_VIDEO + video_key(camera)] = np.frombuffer(video, np.uint8)
+    arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomic(path, buffer.getvalue())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, flush it to the disk and move it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def read_shard(path: Path) -> Shard:
+    """Read one shard (its CRCs are checked).
+
+    Raises:
+        DatasetError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        head = json.loads(arrays["head"].tobytes())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DatasetError(
+            f"{path} is damaged ({error}); delete it and run the same collect command again"
+        ) from error
+    videos = {key: arrays[key].tobytes() for key in arrays if key.startswith(_VIDEO)}
+    return Shard(
+        identity=EpisodeIdentity(**head["identity"]),
+        content_hash=head["content_hash"],
+        stats=head["stats"],
+        image_size=(head["image_size"][0], head["image_size"][1]),
+        columns={k.removeprefix(_COLUMN): v for k, v in arrays.items() if k.startswith(_COLUMN)},
+        videos={key.removeprefix(_VIDEO): video for key, video in videos.items()},
+    )

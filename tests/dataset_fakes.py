@@ -1,0 +1,54 @@
+"""Small made-up episodes, for tests of the dataset format that need no simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from neon_sim.dataset_write import assemble
+from neon_sim.seeding import keyed_rng
+from neon_sim.shards import EpisodeIdentity, RecordedEpisode, shard_path, write_shard
+
+TASKS = ("arm_catch", "arm_block")
+
+
+def fake_episode(index: int, length: int | None = None, size: int = 32) -> RecordedEpisode:
+    """An episode of random numbers and of a coloured square that moves one pixel a frame."""
+    rng = keyed_rng("fake", index)
+    length = 21 + 4 * index if length is None else length
+    num_frames = -(-length // 2)
+    frames = np.full((num_frames, size, size, 3), 90, dtype=np.uint8)
+    frames += rng.integers(0, 20, (1, size, size, 1), dtype=np.uint8)
+    for j in range(num_frames):
+        at = (index + j) % (size - 6)
+        frames[j, 4:10, at : at + 6] = (255, 16 * index % 256, j % 256)
+    task = TASKS[index % 2]
+    return RecordedEpisode(
+        identity=EpisodeIdentity(
+            task_name=task,
+            version=0,
+            seed=1000,
+            episode=index // 2,
+            source="noisy" if index % 3 else "expert",
+            success=index % 4 != 3,
+            initial_hash=f"{index:064x}",
+            description=f"do {task} number {index % 3}",
+        ),
+        agent_pos=rng.uniform(-1, 1, (length, 8)).astype(np.float32),
+        environment_state=rng.uniform(-1, 1, (length, 16)).astype(np.float32),
+        action=rng.uniform(-1, 1, (length, 8)).astype(np.float32),
+        executed_action=rng.uniform(-1, 1, (length, 8)).astype(np.float32),
+        success=np.arange(length) > length - 6,
+        frames={"front": frames},
+    )
+
+
+def fake_dataset(root: Path, num_episodes: int = 6) -> list[RecordedEpisode]:
+    """Write ``num_episodes`` made-up episodes as a dataset; returns what went in."""
+    episodes = [fake_episode(i) for i in range(num_episodes)]
+    paths = [shard_path(root, i) for i in range(num_episodes)]
+    for path, episode in zip(paths, episodes, strict=True):
+        write_shard(path, episode)
+    assemble(root, paths, {"made_with": {"neon_sim": "test"}})
+    return episodes
