@@ -76,7 +76,7 @@ def load_config(cls: type[T], group: str, name: str | None, overrides: Sequence[
         ConfigError: an unknown name or key, a wrong type, or a value outside its rule.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import MissingMandatoryValue
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     parsed = parse_overrides(overrides)
     config = OmegaConf.structured(cls)
@@ -92,6 +92,8 @@ def load_config(cls: type[T], group: str, name: str | None, overrides: Sequence[
     except MissingMandatoryValue as error:
         key = getattr(error, "full_key", "") or "a key"
         raise ConfigError(f"{key} has no default: give {key}=...") from error
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise ConfigError(_one_line(error)) from error
     return validated(_restore_tuples(loaded))
 
 

@@ -1,0 +1,21 @@
+"""Shared test settings: one thread everywhere, so that results and timings are repeatable."""
+
+from __future__ import annotations
+
+import os
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _torch_seed() -> None:
+    """Give every test the same torch seed, whatever ran before it."""
+    torch.manual_seed(0)
