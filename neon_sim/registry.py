@@ -93,6 +93,7 @@ BACKBONES = Registry(
     "backbone",
     {
         "random": "neon_sim.policies.backbones.random:RandomBackbone",
+        "random_image": "neon_sim.policies.backbones.random:RandomImageBackbone",
         "neon_tiny": "neon_sim.policies.backbones.neon_tiny:NeonTinyVideo",
         "neon_tiny_image": "neon_sim.policies.backbones.neon_tiny:NeonTinyImage",
         "state": "neon_sim.policies.backbones.state:StateBackbone",
@@ -119,6 +120,18 @@ HEADS = Registry(
     {
         "chunk_mlp": "neon_sim.policies.heads.chunk_mlp:ChunkMLP",
         "flow": "neon_sim.policies.heads.flow:FlowHead",
+    },
+)
+
+POLICY_PARTS = Registry(
+    "policy part",
+    {
+        "load_policy": "neon_sim.policies.policy:load_policy",
+        "make_tower": "neon_sim.policies.tower:make_tower",
+        "new_network": "neon_sim.policies.network:new_network",
+        "encode_texts": "neon_sim.policies.instruction:encode_texts",
+        "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",
+        "load_network": "neon_sim.policies.checkpoint:load_network",
     },
 )
 

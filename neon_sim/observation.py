@@ -1,0 +1,176 @@
+"""What a policy is handed: a batch of clips, and how a condition takes sight away from it.
+
+``observe_row`` asks an environment for what a policy needs and nothing more (a frame that
+is not needed is never drawn), ``stack_observations`` makes the batch, and
+``apply_condition`` is the whole ladder of conditions: rows of data in
+``neon_sim.conditions``, no code path of their own anywhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from neon_sim.clips import plan_clip
+from neon_sim.conditions import Condition
+from neon_sim.config import ClipConfig
+from neon_sim.errors import ConfigError
+from neon_sim.seeding import keyed_rng
+
+
+@dataclass(frozen=True)
+class ClipBatch:
+    """What B policies see at one moment.
+
+    Attributes:
+        video: (B, T, H, W, 3) uint8, oldest first, or None when no camera was asked.
+        mask: (B, T) bool, False where a frame is padding.
+        time_s: (B, T) float32, ages in seconds, <= 0, last 0.
+        state: (B, T, 16) float32 true visible positions at the frames' times, or None.
+        agent_pos: (B, 8) float32 in [-1, 1].
+        text: B instructions.
+    """
+
+    video: np.ndarray | None
+    mask: np.ndarray
+    time_s: np.ndarray
+    state: np.ndarray | None
+    agent_pos: np.ndarray
+    text: list[str]
+
+    def __len__(self) -> int:
+        return len(self.agent_pos)
+
+    def rows(self, start: int, stop: int, repeat_last: int = 0) -> ClipBatch:
+        """Rows ``start`` to ``stop``, and the last of them ``repeat_last`` more times."""
+        index = [*range(start, min(stop, len(self)))]
+        index += [index[-1]] * repeat_last
+        values: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            values[item.name] = value[index] if isinstance(value, np.ndarray) else value
+        values["text"] = [self.text[i] for i in index]
+        return ClipBatch(**values)
+
+
+def observe_row(env: Any, clip: ClipConfig, needs: Collection[str]) -> ClipBatch:
+    """Ask a running environment for what a policy needs, as a batch of one row.
+
+    Args:
+        env: an environment of this project (wrapped or not).
+        clip: how the policy samples the past.
+        needs: of ``"video"`` and ``"state"``; what is not named is not drawn.
+    """
+    task = env.unwrapped
+    plan = plan_clip(clip, task.tick)
+    video = task.clip(clip)[0][None] if "video" in needs else None
+    state = task.state_history(clip)[None] if "state" in needs else None
+    return ClipBatch(
+        video=video,
+        mask=plan.mask[None],
+        time_s=plan.time_s[None],
+        state=state,
+        agent_pos=np.asarray(task.agent_pos(), dtype=np.float32)[None],
+        text=[task.task_description],
+    )
+
+
+def stack_observations(rows: Sequence[ClipBatch]) -> ClipBatch:
+    """Join batches along rows.
+
+    Raises:
+        ValueError: no rows, or some hold video or state and others do not.
+    """
+    if not rows:
+        raise ValueError("rows must hold at least one observation (got none)")
+    values: dict[str, Any] = {"text": [text for row in rows for text in row.text]}
+    for name in ("video", "mask", "time_s", "state", "agent_pos"):
+        parts = [getattr(row, name) for row in rows]
+        missing = [part is None for part in parts]
+        if any(missing) and not all(missing):
+            raise ValueError(f"every row must hold {name!r}, or none (row {missing.index(True)})")
+        values[name] = None if missing[0] else np.concatenate(parts)
+    return ClipBatch(**values)
+
+
+def condition_needs(condition: Condition) -> frozenset[str]:
+    """What an environment must be asked for: ``{"video"}``, ``{"state"}`` or nothing."""
+    needs = {"none": (), "image": ("video",), "video": ("video",), "state": ("state",)}
+    return frozenset(needs[condition.tower])
+
+
+def apply_condition(
+    condition: Condition, batch: ClipBatch, keys: Sequence[int] | None = None
+) -> ClipBatch:
+    """Take from a batch what a condition does not let the policy see.
+
+    ``repeat`` also removes mask and ages, for the number of real frames tells how long the
+    episode has run. ``shuffle`` permutes real frames among their places, never in the true
+    order where there are two or more; ages keep claiming the true order.
+
+    Args:
+        condition: a row of the ladder.
+        batch: what an observer saw.
+        keys: B integers that fix each row's shuffle; by default they come from the row's own
+            newest frame and proprioception, so that batch and call order change nothing.
+
+    Raises:
+        ConfigError: the condition needs video or state and the batch has none.
+    """
+    for need in condition_needs(condition):
+        if getattr(batch, need) is None:
+            raise ConfigError(f"condition {condition.name!r} needs {need}, the batch has none")
+    if condition.frames == "none":
+        return replace(batch, video=None, state=None)
+    if condition.frames == "last":
+        return _take(batch, np.full((len(batch), 1), batch.mask.shape[1] - 1))
+    if condition.order == "repeat":
+        last = _take(batch, np.full(batch.mask.shape, batch.mask.shape[1] - 1))
+        return replace(last, mask=np.ones_like(batch.mask))
+    if condition.order == "shuffle":
+        keys = _content_keys(batch) if keys is None else keys
+        order = np.stack([_wrong_order(m, k) for m, k in zip(batch.mask, keys, strict=True)])
+        return replace(_take(batch, order), mask=batch.mask, time_s=batch.time_s)
+    return batch
+
+
+def _take(batch: ClipBatch, places: np.ndarray) -> ClipBatch:
+    """Frames ``places`` (B, T') of every row."""
+    rows = np.arange(len(batch))[:, None]
+    return replace(
+        batch,
+        video=None if batch.video is None else batch.video[rows, places],
+        state=None if batch.state is None else batch.state[rows, places],
+        mask=batch.mask[rows, places],
+        time_s=batch.time_s[rows, places],
+    )
+
+
+def _wrong_order(mask: np.ndarray, key: int) -> np.ndarray:
+    """A permutation of T places: padding stays, real frames leave the true order."""
+    order = np.arange(len(mask))
+    real = np.flatnonzero(mask)
+    if len(real) < 2:
+        return order
+    rng = keyed_rng("shuffle", int(key))
+    mixed = real
+    while np.array_equal(mixed, real):
+        mixed = rng.permutation(real)
+    order[real] = mixed
+    return order
+
+
+def _content_keys(batch: ClipBatch) -> list[int]:
+    """One 64-bit key a row, from its newest frame and proprioception."""
+    seen = batch.video if batch.video is not None else batch.state
+    keys = []
+    for row in range(len(batch)):
+        digest = hashlib.blake2b(np.ascontiguousarray(batch.agent_pos[row]), digest_size=8)
+        if seen is not None:
+            digest.update(np.ascontiguousarray(seen[row, -1]))
+        keys.append(int.from_bytes(digest.digest(), "little"))
+    return keys

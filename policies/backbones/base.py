@@ -1,0 +1,80 @@
+"""What every backbone promises: a clip in, tokens out, frozen.
+
+A backbone is three attributes and one method. It is no ``nn.Module`` of the policy, so its
+weights never reach an optimiser or a head's checkpoint; the checkpoint holds their
+fingerprint instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neon_sim.observation import ClipBatch
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a backbone makes of a batch of clips.
+
+    Attributes:
+        hidden: (B, S, D) float. mask: (B, S) bool, False where a token stands for padding.
+        pooled: (B, D) mean over real tokens, zero where there is none.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+
+class Backbone(Protocol):
+    """A frozen encoder.
+
+    Attributes:
+        feature_dim: D. tokens_per_frame: tokens of one frame (of the whole clip, for a video
+            encoder that joins time).
+    """
+
+    feature_dim: int
+    tokens_per_frame: int
+
+    def num_tokens(self, num_frames: int) -> int:
+        """S for a clip of ``num_frames`` frames, a multiple of ``tokens_per_frame``."""
+        ...
+
+    def encode(self, clip: ClipBatch) -> Tokens:
+        """Encode (B, T) frames; padded frames never change the tokens of real ones."""
+        ...
+
+
+def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean of (B, S, D) over the places where (B, S) is True; zero, not NaN, where none is."""
+    weight = mask.to(hidden.dtype).unsqueeze(-1)
+    kept = torch.where(mask.unsqueeze(-1), hidden, torch.zeros((), dtype=hidden.dtype))
+    return kept.sum(dim=-2) / weight.sum(dim=-2).clamp(min=1.0)
+
+
+def fingerprint(backbone: Any) -> str:
+    """Hex SHA-256 over a backbone's class name and every weight it holds.
+
+    Weights are those of the ``nn.Module`` and tensor attributes of the object.
+    """
+    digest = hashlib.sha256(type(backbone).__name__.encode())
+    for name, value in sorted(vars(backbone).items()):
+        if isinstance(value, nn.Module):
+            for key, tensor in sorted(value.state_dict().items()):
+                _update(digest, f"{name}.{key}", tensor)
+        elif isinstance(value, Tensor):
+            _update(digest, name, value)
+    return digest.hexdigest()
+
+
+def _update(digest: Any, name: str, tensor: Tensor) -> None:
+    array = np.ascontiguousarray(tensor.detach().cpu().float().contiguous().numpy())
+    digest.update(f"{name}{array.shape}".encode())
+    digest.update(array.tobytes())
