@@ -13,6 +13,8 @@ import hashlib
 import os
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -27,6 +29,16 @@ FAST_QUALITY = {"shadowsize": 0, "offsamples": 0, "numslices": 12, "numstacks": 
 VIEW_QUALITY = {"shadowsize": 1024, "offsamples": 4, "numslices": 28, "numstacks": 16}
 QUALITIES = {"fast": FAST_QUALITY, "view": VIEW_QUALITY}
 _EXTRA_SCENE_GEOMS = 256  # room for lights, cameras and other decoration
+_ALL_CATEGORIES = mujoco.mjtCatBit.mjCAT_ALL.value
+
+
+if BACKEND != "raycast":
+
+    class _OwnedGLContext(mujoco.GLContext):
+        """A GL context that only its ``GLCamera`` frees: what was made in it goes first."""
+
+        def __del__(self) -> None:
+            pass
 
 
 class Camera(Protocol):
@@ -39,8 +51,27 @@ class Camera(Protocol):
         """Free what the camera holds."""
 
 
+@contextmanager
+def _render_settings(model: Any, height: int, width: int, quality: str) -> Iterator[None]:
+    """Let ``model.vis`` ask for this buffer size and quality while a context is made."""
+    vis, settings = model.vis, QUALITIES[quality]
+    before = {name: getattr(vis.quality, name) for name in settings}
+    size = vis.global_.offwidth, vis.global_.offheight
+    try:
+        vis.global_.offwidth, vis.global_.offheight = width, height
+        for name, value in settings.items():
+            setattr(vis.quality, name, value)
+        yield
+    finally:
+        vis.global_.offwidth, vis.global_.offheight = size
+        for name, value in before.items():
+            setattr(vis.quality, name, value)
+
+
 class GLCamera:
-    """``mujoco.Renderer`` with a buffer of exactly the image's size and its own quality.
+    """An off-screen GL buffer of exactly the image's size, with a quality of its own.
+
+    The same MuJoCo calls as ``mujoco.Renderer``, fewer copies (measured: 10-20 us a frame).
 
     Args:
         model: compiled model; its ``vis`` is changed only while the context is made.
@@ -49,29 +80,44 @@ class GLCamera:
     """
 
     def __init__(self, model: Any, height: int, width: int, quality: str) -> None:
-        vis = model.vis
-        settings = QUALITIES[quality]
-        before = {name: getattr(vis.quality, name) for name in settings}
-        size = vis.global_.offwidth, vis.global_.offheight
+        self._gl: Any = None
+        self._context: Any = None
+        self._model = model
         max_geom = 2 * model.ngeom + model.nsite + _EXTRA_SCENE_GEOMS
-        try:
-            vis.global_.offwidth, vis.global_.offheight = width, height
-            for name, value in settings.items():
-                setattr(vis.quality, name, value)
-            self._renderer = mujoco.Renderer(model, height, width, max_geom=max_geom)
-        finally:
-            vis.global_.offwidth, vis.global_.offheight = size
-            for name, value in before.items():
-                setattr(vis.quality, name, value)
+        self._scene = mujoco.MjvScene(model, max_geom)
+        self._option, self._eye = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._eye.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._rect = mujoco.MjrRect(0, 0, width, height)
+        self._pixels = np.empty((height, width, 3), dtype=np.uint8)
+        self._gl = _OwnedGLContext(width, height)
+        self._gl.make_current()
+        with _render_settings(model, height, width, quality):
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
 
     def render(self, data: Any, camera_id: int) -> np.ndarray:
         """Draw ``data`` from a fixed camera as (H, W, 3) uint8."""
-        self._renderer.update_scene(data, camera_id)
-        return self._renderer.render()
+        self._eye.fixedcamid = camera_id
+        mujoco.mjv_updateScene(
+            self._model, data, self._option, None, self._eye, _ALL_CATEGORIES, self._scene
+        )
+        self._gl.make_current()
+        mujoco.mjr_render(self._rect, self._scene, self._context)
+        mujoco.mjr_readPixels(self._pixels, None, self._rect, self._context)
+        return self._pixels[::-1].copy()  # GL's rows start at the bottom
 
     def close(self) -> None:
-        """Free the GL context."""
-        self._renderer.close()
+        """Free the buffer in its own context, then the context."""
+        gl, self._gl = self._gl, None
+        context, self._context = self._context, None
+        if context is not None:
+            gl.make_current()
+            context.free()
+        if gl is not None:
+            gl.free()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class Snapshot(NamedTuple):
@@ -83,6 +129,7 @@ class Snapshot(NamedTuple):
 
 
 _LIVE_CAMERAS: weakref.WeakSet[Any] = weakref.WeakSet()
+_ABANDONED: list[Any] = []  # cameras of the process this one was forked from
 
 
 def _close_cameras() -> None:
@@ -288,8 +335,9 @@ class World:
         return self._camera(height, width, quality).render(data, camera_id)
 
     def _camera(self, height: int, width: int, quality: str) -> Camera:
-        if self._camera_pid != os.getpid():  # forked: the parent's contexts are not ours
+        if self._camera_pid != os.getpid():  # forked: the parent's contexts are not ours to free
             _LIVE_CAMERAS.clear()
+            _ABANDONED.append(self._cameras)
             self._cameras, self._camera_pid = {}, os.getpid()
         key = (height, width, quality)
         if key not in self._cameras:

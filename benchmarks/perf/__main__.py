@@ -1,0 +1,60 @@
+"""``python -m neon_sim.benchmarks.perf``: run the measures, print a table, write JSON."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# One core is what is measured; numpy and torch read this when they are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import neon_sim  # noqa: F401  (registers the Gymnasium ids)
+from neon_sim.errors import NeonError
+from neon_sim.registry import TASKS, Registry, task_entry
+
+from .rows import Options, Row, table, write_json
+
+MEASURES = Registry(
+    "measure",
+    {
+        "env_step": "neon_sim.benchmarks.perf.env_step:measure",
+    },
+)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m neon_sim.benchmarks.perf", description=__doc__)
+    parser.add_argument("--measure", help="measures by comma (default: all)")
+    parser.add_argument("--task", help="tasks by comma (default: all)")
+    parser.add_argument("--repeats", type=int, default=7, help="interleaved repetitions")
+    parser.add_argument("--out", type=Path, default=Path("runs/perf.json"))
+    parser.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; returns the exit code."""
+    args = parse(arguments)
+    try:
+        names = args.measure.split(",") if args.measure else MEASURES.names()
+        chosen = args.task.split(",") if args.task else list(TASKS)
+        options = Options(args.repeats, tuple(task_entry(name).name for name in chosen))
+        rows: list[Row] = []
+        for name in names:
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            rows += MEASURES.resolve(name)(options)
+    except NeonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(rows))
+    write_json(args.out, rows)
+    print(f"written: {args.out}")
+    return int(args.strict and not all(row.met for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""What can draw on this machine, found by probing libraries, and which of it to use.
+
+Importing this has no effect on the process: ``neon_sim.gl`` applies the choice, the doctor
+reports it, and tests ask it about made-up environments.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import functools
+from collections.abc import Mapping
+
+from neon_sim.errors import RendererError, unknown_name
+
+RENDERERS = ("auto", "egl", "osmesa", "raycast")
+MENDS = {
+    "egl": "apt-get install libegl1 libgl1 libgl1-mesa-dri",
+    "osmesa": "apt-get install libosmesa6",
+    "glfw": "start a display server or unset MUJOCO_GL",
+}
+_OFF = ("disable", "disabled", "off", "false", "0")
+_EGL_PLATFORM_DEVICE = 0x313F  # EGL_EXT_platform_device
+_MAX_EGL_DEVICES = 16
+
+
+def _probe_egl() -> bool:
+    """Whether some EGL device can be initialised (what MuJoCo does at its first context)."""
+    name = ctypes.util.find_library("EGL")
+    if name is None or ctypes.util.find_library("GL") is None:
+        return False
+    try:
+        egl = ctypes.CDLL(name)
+        egl.eglGetProcAddress.restype = ctypes.c_void_p
+        query = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
+        get_display = egl.eglGetProcAddress(b"eglGetPlatformDisplayEXT")
+    except (OSError, AttributeError):
+        return False
+    if not query or not get_display:
+        return False
+    void = ctypes.c_void_p
+    devices, count = (void * _MAX_EGL_DEVICES)(), ctypes.c_int()
+    query_type = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, void, void)
+    display_type = ctypes.CFUNCTYPE(void, ctypes.c_uint, void, void)
+    if not query_type(query)(_MAX_EGL_DEVICES, devices, ctypes.byref(count)):
+        return False
+    egl.eglInitialize.argtypes = [void, void, void]
+    for device in devices[: count.value]:
+        display = display_type(get_display)(_EGL_PLATFORM_DEVICE, device, None)
+        if display and egl.eglInitialize(display, None, None):
+            return True
+    return False
+
+
+def _probe_osmesa() -> bool:
+    """Whether OSMesa can be loaded and makes contexts the way MuJoCo asks for them."""
+    name = ctypes.util.find_library("OSMesa")
+    if name is None:
+        return False
+    try:
+        return hasattr(ctypes.CDLL(name), "OSMesaCreateContextExt")
+    except OSError:
+        return False
+
+
+_PROBES = {"egl": _probe_egl, "osmesa": _probe_osmesa}
+
+
+@functools.cache
+def available(backend: str) -> bool:
+    """Whether ``"egl"``, ``"osmesa"`` or ``"raycast"`` can run here (probed once)."""
+    return backend == "raycast" or (backend in _PROBES and _PROBES[backend]())
+
+
+def _require(backend: str, asked_by: str) -> str:
+    if backend in _PROBES and not available(backend):
+        raise RendererError(
+            f"{asked_by} asks for the renderer {backend!r}, which cannot start on this machine. "
+            f"Install it ({MENDS[backend]}) or set NEON_RENDERER=auto and unset MUJOCO_GL."
+        )
+    return backend
+
+
+def asked_renderer(environ: Mapping[str, str]) -> str:
+    """The value of ``NEON_RENDERER``, ``"auto"`` when unset.
+
+    Raises:
+        UnknownNameError: it is none of ``RENDERERS``.
+    """
+    asked = environ.get("NEON_RENDERER", "").lower().strip() or "auto"
+    if asked not in RENDERERS:
+        raise unknown_name("renderer (NEON_RENDERER)", asked, RENDERERS)
+    return asked
+
+
+def choose_gl(environ: Mapping[str, str]) -> str:
+    """Decide the back end from the environment and from what this machine can run.
+
+    Args:
+        environ: environment variables; ``NEON_RENDERER`` wins over ``MUJOCO_GL``.
+
+    Returns:
+        ``"egl"``, ``"osmesa"``, ``"raycast"``, or what ``MUJOCO_GL`` says (``"glfw"``).
+
+    Raises:
+        UnknownNameError: ``NEON_RENDERER`` is none of ``RENDERERS``.
+        RendererError: the back end that was asked for cannot start here.
+    """
+    asked = asked_renderer(environ)
+    if asked != "auto":
+        return _require(asked, f"NEON_RENDERER={asked}")
+    preset = environ.get("MUJOCO_GL", "").lower().strip()
+    if preset in _OFF:
+        return "raycast"
+    if preset:
+        return _require(preset, f"MUJOCO_GL={preset}")
+    return next(name for name in ("egl", "osmesa", "raycast") if available(name))
