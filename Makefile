@@ -1,0 +1,56 @@
+# Four verbs, each of which does its whole set-up: `make demo`, `make test`, `make lint`,
+# `make bench`. Needs Python 3.11 with pip; nothing is installed outside .venv/.
+# make test ARGS="-k clip" hands arguments on; make demo EPISODES=50 is slower and surer.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+EPISODES ?= 20
+OUT ?= runs/demo
+ARGS ?=
+
+export OMP_NUM_THREADS ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.PHONY: help setup demo test lint bench
+
+help:
+	@echo "make demo   paired run of the shipped policies on the arm tasks, with a report (10 min)"
+	@echo "make test   the whole test suite"
+	@echo "make lint   ruff and mypy"
+	@echo "make bench  how fast environments, runs and training are on this machine"
+	@echo "make setup  only the set-up that each of them does first"
+
+setup: $(STAMP)
+
+# Debian's python without python3-venv has no ensurepip: then the outer pip fills the venv.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"neon_sim needs Python 3.11 or newer (got {v[0]}.{v[1]}); set PYTHON=/path/to/python3.11")'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(PY) install -q pip
+	@echo "installing into $(VENV) (the first time takes minutes) ..."
+	@$(PY) -m pip install -q -c constraints.txt torch
+	@$(PY) -m pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@
+	@echo "ready. Rendering uses EGL or OSMesa where there is one and ray casting where not;"
+	@echo "\`$(VENV)/bin/neon-bench doctor\` says which, how fast, and what would make it faster."
+
+demo: $(STAMP)
+	$(PY) -m neon_sim.benchmarks.cli run --policy neon_tiny --condition frame,video,video_repeat \
+	  --suite arm --episodes $(EPISODES) --seed 0 --workers $(WORKERS) --out $(OUT) --resume $(ARGS)
+	$(PY) -m neon_sim.benchmarks.cli report $(OUT)
+	@echo "open $(OUT)/report.html"
+
+test: $(STAMP)
+	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+bench: $(STAMP)
+	$(PY) -m neon_sim.benchmarks.perf $(ARGS)
