@@ -19,7 +19,7 @@ from .base import ArmTask, Twins
 from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, OBJECT_BITS, VIEW, View
 
 BELT_X, BELT_HALF_WIDTH, BELT_TOP = 0.50, 0.075, 0.012  # m
-CUP_HALF, CUP_HALF_HEIGHT, CUP_MASS = 0.025, 0.045, 0.12  # m, m, kg
+CUP_HALF, CUP_HALF_HEIGHT, CUP_MASS = 0.025, 0.04, 0.12  # m, m, kg
 CUP_Z = BELT_TOP + CUP_HALF_HEIGHT
 LIFT_M = 0.10
 GRIP_Z = CUP_Z + 0.015
@@ -32,9 +32,10 @@ HAND = hand_rotation("x")
 HOVER = np.array([0.0, 0.027, 0.0, -2.369, 0.0, 2.396, -np.pi / 4])  # (0.5, 0, 0.18) m
 # Expert: the ramp follows a moving target by a servo lag and the way it needs to stop.
 LAG_S, STOP_ACCELERATION = 0.035, 5.6  # s, m/s^2 at the hand
-HOVER_Z, LIFT_Z = GRIP_Z + 0.055, 0.25
+HOVER_Z, LIFT_Z = GRIP_Z + 0.075, 0.25
 ABOVE_X, ABOVE_Y = 0.012, 0.035  # m: near enough to the cup to go down
-CLOSE_M, KEEP_M = 0.020, 0.034  # m along the belt: to begin closing, to go on
+DRIFT_M_S, HAND_SPEED = 0.25, 0.6  # m/s: slow enough past the cup to go down; along the belt
+CLOSE_M, KEEP_M, CLOSING_S = 0.016, 0.030, 0.10  # m along the belt: to begin, to go on
 EMPTY_TRAVEL, HELD_TRAVEL, CLOSING_TRAVEL = 0.020, 0.0262, 0.038  # m of finger travel
 
 
@@ -99,10 +100,10 @@ class ArmConveyorPick(ArmTask):
 
     def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
         """Velocity 0 or +-(0.1 to 0.6) m/s; the place after 0.6 s is drawn apart from it."""
+        velocity = 0.0
+        if rng.random() >= STILL_SHARE:
+            velocity = float(rng.uniform(*SPEED_RANGE) * rng.choice([-1.0, 1.0]))
         while True:
-            velocity = 0.0
-            if rng.random() >= STILL_SHARE:
-                velocity = float(rng.uniform(*SPEED_RANGE) * rng.choice([-1.0, 1.0]))
             start = float(rng.uniform(-MIDDLE_RANGE, MIDDLE_RANGE)) - MIDDLE_S * velocity
             if abs(start) <= START_RANGE:
                 return {"y": start, "velocity": velocity}
@@ -144,15 +145,27 @@ class ArmConveyorPick(ArmTask):
         offset = np.abs(cup - hand)
         if offset[1] < KEEP_M and EMPTY_TRAVEL < travel < HELD_TRAVEL:
             return self._go(float(np.clip(cup[1], -0.4, 0.4)), LIFT_Z, -1.0)
-        speed = float(self.body_velocity("cup")[1])
-        lead = speed * LAG_S + speed * abs(speed) / (2 * STOP_ACCELERATION)
-        ahead = float(np.clip(cup[1] + lead, -0.55, 0.55))
+        speed = float(np.clip(self.body_velocity("cup")[1], -SPEED_RANGE[1], SPEED_RANGE[1]))
+        drift = speed - float(self.tool_velocity()[1])
+        seconds = LAG_S + (abs(speed) + abs(drift)) / (2 * STOP_ACCELERATION)
+        seconds += self._seconds_to_meet(float(cup[1] - hand[1]), speed)
+        ahead = float(np.clip(cup[1] + speed * seconds, -0.55, 0.55))
         low = hand[2] < GRIP_Z + 0.025
+        soon = abs(float(cup[1] - hand[1]) + drift * CLOSING_S)
         reach = KEEP_M if travel < CLOSING_TRAVEL else CLOSE_M
-        if low and offset[1] < reach:
+        if low and max(offset[1], soon) < reach:
             return self._go(ahead, GRIP_Z, -1.0)
-        down = low or (offset[0] < ABOVE_X and offset[1] < ABOVE_Y)
+        down = low or (offset[0] < ABOVE_X and offset[1] < ABOVE_Y and abs(drift) < DRIFT_M_S)
         return self._go(ahead, GRIP_Z if down else HOVER_Z, 1.0)
+
+    @staticmethod
+    def _seconds_to_meet(offset: float, speed: float) -> float:
+        """Time in s until a hand at ``HAND_SPEED`` is where the cup is by then."""
+        seconds = 0.0
+        for _ in range(4):
+            way = max(abs(offset + speed * seconds) - ABOVE_Y, 0.0)
+            seconds = min(way / HAND_SPEED, 0.6)
+        return seconds
 
     def _go(self, y: float, z: float, gripper: float) -> np.ndarray:
         target = np.array([BELT_X, y, z])

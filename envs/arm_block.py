@@ -1,0 +1,147 @@
+"""ArmBlock: keep a sliding puck out of a goal that is wider than the arm can cover in time.
+
+The puck slides without friction, as on an air table, along a straight line. The goal is
+about five times as wide as the paddle, and where the puck is tells little about where it
+will cross the line: start and target are independent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_sim.gl import mujoco
+
+from .arm import hand_rotation, hide_fingers
+from .base import Twins
+from .intercept import InterceptTask
+from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, View
+
+PUCK_RADIUS, PUCK_HEIGHT = 0.055, 0.05  # m
+RINK_TOP = 0.004
+START_X, GOAL_X, PADDLE_X = 1.36, 0.45, 0.56  # m; PADDLE_X is the paddle's front face
+PADDLE_HALF = (0.012, 0.085, 0.045)  # m: thickness, width, height
+TOOL = (0.0, 0.0, 0.13)
+TRAVEL_S = (0.70, 0.74)  # from the start to the paddle
+TWIN_STEPS = 12
+STOPPED_M_S = -0.02
+
+
+class ArmBlock(InterceptTask):
+    """Stop the puck in front of the goal line."""
+
+    NAME = "arm_block"
+    EPISODE_STEPS = 60
+    THING = "puck"
+    HEIGHT_M = RINK_TOP + 0.003 + PUCK_HEIGHT / 2
+    START_SPREAD_M, TARGET_SPREAD_M = 0.65, 0.42
+    START: ClassVar[np.ndarray] = np.array([0.0, 0.4282, 0.0, -2.1819, 0.0, 2.61, np.pi / 4])
+    START_GRIPPER = -1.0
+    MIN_START_HEIGHT_M = 0.05
+    TOOL_POINT = TOOL
+    HAND = hand_rotation("y")
+    VIEWS: ClassVar[dict[str, View]] = {
+        "front": View((1.75, 0.0, 1.75), (0.85, 0.0, 0.0), 44.0),
+        "view": View((1.9, -1.15, 1.25), (0.65, 0.0, 0.1), 42.0),
+    }
+
+    def build_scene(self, spec: Any) -> None:
+        """Rink, goal line, puck on two slides, paddle on the hand."""
+        hide_fingers(spec)
+        paddle = spec.body("hand").add_geom(
+            name="paddle",
+            type=BOX,
+            size=PADDLE_HALF,
+            pos=TOOL,
+            rgba=[0.16, 0.18, 0.22, 1],
+            contype=4,
+            conaffinity=2,
+        )
+        paddle.density = 0.0
+        ghost = dict(GHOST_BITS)
+        world = spec.worldbody
+        world.add_geom(
+            name="rink",
+            type=BOX,
+            size=[0.63, 0.80, 0.022],
+            pos=[0.99, 0, RINK_TOP - 0.022],
+            rgba=[0.86, 0.93, 0.97, 1],
+            **ghost,
+        )
+        for name, x, half, colour in (
+            ("goal_line", GOAL_X, 0.012, [0.90, 0.25, 0.22, 1]),
+            ("blue_line", 1.0, 0.008, [0.45, 0.62, 0.85, 1]),
+        ):
+            world.add_geom(
+                name=name,
+                type=BOX,
+                size=[half, 0.62 if name == "goal_line" else 0.80, 0.001],
+                pos=[x, 0, RINK_TOP],
+                rgba=colour,
+                **ghost,
+            )
+        puck = world.add_body(name="puck", pos=[0, 0, self.HEIGHT_M])
+        for axis in range(2):
+            puck.add_joint(
+                name=f"puck_{'xy'[axis]}",
+                type=mujoco.mjtJoint.mjJNT_SLIDE,
+                axis=np.eye(3)[axis],
+            )
+        puck.add_geom(
+            name="puck",
+            type=CYLINDER,
+            size=[PUCK_RADIUS, PUCK_HEIGHT / 2, 0],
+            mass=0.2,
+            rgba=COLOURS["red"],
+            contype=2,
+            conaffinity=0,
+            condim=1,
+            priority=1,
+            solref=[0.012, 0.4],
+        )
+
+    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> dict[str, Any]:
+        """A straight line from the far end to the paddle's face."""
+        travel_s = float(rng.uniform(*TRAVEL_S))
+        distance = START_X - PADDLE_X - PUCK_RADIUS
+        return {
+            "position": [START_X, start_y, self.HEIGHT_M],
+            "velocity": [-distance / travel_s, (target_y - start_y) / travel_s, 0.0],
+        }
+
+    def arrival(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Centre of the paddle when the puck touches its face."""
+        time_s = (position[0] - PADDLE_X - PUCK_RADIUS) / -velocity[0]
+        return np.array([PADDLE_X - PADDLE_HALF[0], position[1] + velocity[1] * time_s, 0.06])
+
+    @property
+    def task_description(self) -> str:
+        """The same in every episode."""
+        return "stop the moving puck in front of the goal"
+
+    def is_success(self) -> bool:
+        """The paddle has met the puck, which is in front of the line and does not approach."""
+        in_front = self.thing_position()[0] > GOAL_X
+        return bool(self._struck and in_front and self.thing_velocity()[0] > STOPPED_M_S)
+
+    def failed(self) -> bool:
+        """The puck has crossed the goal line."""
+        return bool(self.thing_position()[0] < GOAL_X)
+
+    def progress(self) -> float:
+        """1 when stopped, else how near the paddle is to where the puck will arrive."""
+        if self.is_success():
+            return 1.0
+        if self.failed():
+            return 0.0
+        distance = abs(float(self.tool_position()[1] - self._aim[1]))
+        return 0.5 * max(0.0, 1.0 - distance / 0.5)
+
+    def visible_state(self) -> list[float]:
+        """Where the puck is."""
+        return [*self.thing_position().tolist(), 1.0]
+
+    def twins(self, seed: int, index: int) -> Twins:
+        """Two pucks at the same place that slide to different targets."""
+        return self.meeting_twins(seed, index, TWIN_STEPS)
