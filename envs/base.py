@@ -28,6 +28,7 @@ How a task is written (one file in ``envs/``, one line in ``neon_sim.registry.TA
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -225,6 +226,10 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
             seed: run seed; the episode index starts at 0 again.
             options: ``episode`` (index, default the next one), ``latent`` (instead of drawing
                 one), ``start_noise`` (rad, for this episode).
+
+        Returns:
+            observation and info: ``is_success``, ``progress``, ``seed``, ``episode`` (as at
+            every step) and ``latent``.
         """
         super().reset(seed=seed)
         options = options or {}
@@ -236,7 +241,7 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.latent = self.sample_latent(self.rng("latent")) if latent is None else dict(latent)
         noise = options.get("start_noise")
         self._begin(self.start_noise if noise is None else float(noise))
-        return self.observe(), self._info()
+        return self.observe(), self._info() | {"latent": copy.deepcopy(self.latent)}
 
     def _begin(self, start_noise: float) -> None:
         self.start = self._blank_start()
@@ -468,7 +473,6 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
             "progress": self.progress(),
             "seed": self._seed,
             "episode": self._episode,
-            "latent": self.latent,
         }
 
 

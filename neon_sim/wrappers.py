@@ -49,7 +49,7 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
             {
                 **env.observation_space.spaces,
                 "video": spaces.Box(0, 255, (frames, size, size, 3), np.uint8),
-                "video_mask": spaces.Box(False, True, (frames,), np.bool_),
+                "video_mask": spaces.Box(0, 1, (frames,), np.bool_),
                 "video_time_s": spaces.Box(oldest, 0.0, (frames,), np.float32),
             }
         )
