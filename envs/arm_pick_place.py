@@ -1,0 +1,158 @@
+"""ArmPickPlace: put the block of the named colour into the bowl. A static control.
+
+Nothing moves that the arm does not move, and the current frame shows all there is, so
+seeing time must not help.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .arm import hand_rotation, joint_action
+from .base import ArmTask
+from .scene import BOX, COLOURS, CYLINDER, OBJECT_BITS, STATIC_BITS
+
+NUM_BLOCKS = 3
+BLOCK_HALF, BLOCK_HALF_HEIGHT, BLOCK_MASS = 0.02, 0.025, 0.08  # m, m, kg
+BOWL_RADIUS, BOWL_HEIGHT, BOWL_SIDES = 0.10, 0.035, 10  # m
+BLOCK_X, BLOCK_Y = (0.42, 0.64), (-0.32, 0.06)
+BOWL_X, BOWL_Y = (0.46, 0.58), (0.20, 0.28)
+MIN_DISTANCE_M = 0.13  # between blocks: the open hand fits in
+IN_BOWL_M = 0.085
+HAND = hand_rotation("y")
+# Expert: heights of the grip point, and how near is near enough.
+GRIP_Z, HOVER_Z, CARRY_Z, CLEAR_Z = 0.03, 0.13, 0.19, 0.13
+ABOVE_M, AROUND_M, OVER_BOWL_M = 0.02, 0.026, 0.035
+EMPTY_TRAVEL, HELD_TRAVEL, OPEN_TRAVEL = 0.015, 0.0225, 0.028  # m of finger travel
+
+
+class ArmPickPlace(ArmTask):
+    """Three coloured blocks and a bowl on the table."""
+
+    NAME = "arm_pick_place"
+    EPISODE_STEPS = 225
+    START: ClassVar[np.ndarray] = np.array([0.0, -0.232, 0.0, -2.46, 0.0, 2.227, np.pi / 4])
+    MIN_START_HEIGHT_M = 0.12
+
+    def build_scene(self, spec: Any) -> None:
+        """Blocks with free joints; a bowl of a plate and a low wall of boxes."""
+        for index in range(NUM_BLOCKS):
+            block = spec.worldbody.add_body(name=f"block{index}", pos=[0.5, 0.2 * index, 0.03])
+            block.add_freejoint()
+            block.add_geom(
+                name=f"block{index}",
+                type=BOX,
+                size=[BLOCK_HALF, BLOCK_HALF, BLOCK_HALF_HEIGHT],
+                mass=BLOCK_MASS,
+                friction=[1.0, 0.01, 0.0001],
+                **OBJECT_BITS,
+            )
+        bowl = spec.worldbody.add_body(name="bowl", pos=[0.5, 0.25, 0.0])
+        bowl.add_geom(
+            name="plate",
+            type=CYLINDER,
+            size=[BOWL_RADIUS, 0.003, 0],
+            pos=[0, 0, 0.003],
+            rgba=[0.36, 0.22, 0.45, 1],
+            **STATIC_BITS,
+        )
+        for index in range(BOWL_SIDES):
+            angle = 2 * np.pi * index / BOWL_SIDES
+            bowl.add_geom(
+                name=f"wall{index}",
+                type=BOX,
+                size=[0.004, BOWL_RADIUS * np.tan(np.pi / BOWL_SIDES), BOWL_HEIGHT / 2],
+                pos=[BOWL_RADIUS * np.cos(angle), BOWL_RADIUS * np.sin(angle), BOWL_HEIGHT / 2],
+                quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)],
+                rgba=[0.93, 0.91, 0.95, 1],
+                **STATIC_BITS,
+            )
+
+    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Places of the blocks (the first is named), three of four colours, the bowl's place."""
+        places: list[list[float]] = []
+        while len(places) < NUM_BLOCKS:
+            place = [float(rng.uniform(*BLOCK_X)), float(rng.uniform(*BLOCK_Y))]
+            if all(np.hypot(place[0] - p[0], place[1] - p[1]) > MIN_DISTANCE_M for p in places):
+                places.append(place)
+        order = rng.permutation(len(COLOURS))[:NUM_BLOCKS]
+        return {
+            "places": places,
+            "colours": [list(COLOURS)[int(i)] for i in order],
+            "bowl": [float(rng.uniform(*BOWL_X)), float(rng.uniform(*BOWL_Y))],
+        }
+
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Place and paint."""
+        for index, (place, colour) in enumerate(
+            zip(latent["places"], latent["colours"], strict=True)
+        ):
+            self.place_body(f"block{index}", (*place, BLOCK_HALF_HEIGHT))
+            self.model.geom(f"block{index}").rgba[:] = COLOURS[colour]
+        self.model.body("bowl").pos[:2] = latent["bowl"]
+        self._bowl = np.array(latent["bowl"])
+
+    @property
+    def task_description(self) -> str:
+        """Names the colour."""
+        return f"put the {self.latent['colours'][0]} block into the bowl"
+
+    def _in_bowl(self, block: np.ndarray) -> bool:
+        return block[2] < 0.055 and bool(np.hypot(*(block[:2] - self._bowl)) < IN_BOWL_M)
+
+    def is_success(self) -> bool:
+        """The named block lies in the bowl and the fingers have let go of it."""
+        block = self.body_position("block0")
+        return self._in_bowl(block) and (
+            self.finger_travel() > OPEN_TRAVEL or self.tool_position()[2] > 0.12
+        )
+
+    def failed(self) -> bool:
+        """The named block fell off the table."""
+        return bool(self.body_position("block0")[2] < -0.05)
+
+    def progress(self) -> float:
+        """A third for the hand at the block, two for the block at the bowl; 1 when it is in."""
+        block = self.body_position("block0")
+        if self.is_success():
+            return 1.0
+        near = max(0.0, 1.0 - float(np.linalg.norm(block - self.tool_position())) / 0.6)
+        way = max(0.0, 1.0 - float(np.hypot(*(block[:2] - self._bowl))) / 0.7)
+        return 0.3 * near + 0.6 * way
+
+    def visible_state(self) -> list[float]:
+        """Per colour the block's place (zeros where there is none), then the bowl's x and y."""
+        state: list[float] = []
+        for colour in COLOURS:
+            if colour in self.latent["colours"]:
+                block = self.body_position(f"block{self.latent['colours'].index(colour)}")
+                state += [float(value) for value in block]
+            else:
+                state += [0.0, 0.0, 0.0]
+        return [*state, float(self._bowl[0]), float(self._bowl[1])]
+
+    def expert_action(self) -> np.ndarray:
+        """Above the block, down, close, up, over the bowl, open: read off the state each time."""
+        block, hand = self.body_position("block0"), self.tool_position()
+        travel = self.finger_travel()
+        offset = np.abs(block - hand)
+        around = max(offset[0], offset[1]) < AROUND_M and offset[2] < 0.03
+        if self._in_bowl(block):
+            return self._go(self._bowl, CARRY_Z, 1.0)
+        over_bowl = bool(np.hypot(*(hand[:2] - self._bowl)) < OVER_BOWL_M)
+        if around and EMPTY_TRAVEL < travel < HELD_TRAVEL:
+            if hand[2] < CLEAR_Z:
+                return self._go(hand[:2] if over_bowl else block[:2], CARRY_Z, -1.0)
+            return self._go(self._bowl, CARRY_Z, 1.0 if over_bowl else -1.0)
+        if around and over_bowl and hand[2] > HOVER_Z:
+            return self._go(self._bowl, CARRY_Z, 1.0)  # just let go
+        aligned = max(offset[0], offset[1]) < ABOVE_M
+        if aligned and hand[2] < GRIP_Z + 0.012:
+            return self._go(block[:2], GRIP_Z, -1.0)
+        return self._go(block[:2], GRIP_Z if aligned else HOVER_Z, 1.0)
+
+    def _go(self, place: np.ndarray, z: float, gripper: float) -> np.ndarray:
+        target = np.array([place[0], place[1], z])
+        return joint_action(self.kinematics.inverse(target, HAND, posture=self.START), gripper)
