@@ -128,14 +128,12 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk and move it into place."""
+    """Write a file under a temporary name and move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):

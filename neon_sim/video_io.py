@@ -92,8 +92,9 @@ class Mp4Joiner:
         Raises:
             DatasetError: the part is damaged, or coded differently than the first one.
         """
+        source: Any
         with av.open(io.BytesIO(part)) as source:
-            template: Any = source.streams.video[0]
+            template = source.streams.video[0]
             if self._stream is None:
                 self._stream = self._output.add_stream_from_template(template)
                 self._stream.time_base = template.time_base

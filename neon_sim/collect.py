@@ -1,0 +1,364 @@
+"""``python -m neon_sim.collect``: demonstrations of one or more tasks into a LeRobot dataset.
+
+    python -m neon_sim.collect task=arm_catch,arm_block episodes=200 out=data/demos workers=2
+
+Finished episodes lie in ``out/.shards`` until all are there; a run that was stopped, for
+whatever reason, is continued by the same command, with nothing lost and nothing twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import multiprocessing
+import multiprocessing.connection
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from neon_sim.clock import CONTROL_DT_S
+from neon_sim.collect_config import CollectConfig
+from neon_sim.collect_worker import DISK_FULL, Done, Failed, Recorder, describe, run_worker
+from neon_sim.config import main_config
+from neon_sim.dataset import INFO_FILE, PROVENANCE_FILE, SHARDS_FOLDER, DemoDataset
+from neon_sim.dataset_write import BUILD_FOLDER, assemble
+from neon_sim.errors import ConfigError, DatasetError, NeonError
+from neon_sim.gl import renderer_info
+from neon_sim.shards import read_shard, shard_path, write_atomic
+
+COMMAND = "python -m neon_sim.collect"
+BEGUN_FILE = f"{SHARDS_FOLDER}/config.json"
+LOCK_FILE = ".collect.lock"
+NOT_CONTENT = ("out", "workers")  # settings that do not change what is collected
+BAR = (
+    "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, ends {eta:%H:%M},"
+    " {rate_fmt}{postfix}]"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status.
+
+    0 finished (now or before); 1 an error, told in one line; 130 Ctrl-C. Finished episodes
+    are kept in every case.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    root: Path | None = None
+    try:
+        config = main_config(CollectConfig, arguments, None, prog=COMMAND)
+        root = Path(config.out)
+        collect(config)
+        return 0
+    except KeyboardInterrupt:
+        say(f"stopped; {kept(root)}")
+        return 130
+    except NeonError as error:
+        say(f"error: {error}")
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        say(f"error: no space left for {error.filename or root}; make room; {kept(root)}")
+    return 1
+
+
+def say(text: str) -> None:
+    """Print a line for the user to standard error."""
+    print(f"collect: {text}", file=sys.stderr, flush=True)
+
+
+def kept(root: Path | None) -> str:
+    """What is safe on disk and how to go on."""
+    number = len(list((root / SHARDS_FOLDER).glob("*.npz"))) if root else 0
+    return f"{number} finished episodes are kept in {root}; run the same command to continue"
+
+
+def collect(config: CollectConfig) -> DemoDataset:
+    """Collect what is missing and assemble the dataset.
+
+    Returns:
+        The finished dataset, opened.
+
+    Raises:
+        ConfigError: ``out`` holds a collection with other settings, or something else.
+        NeonError: an episode or a worker failed; what is finished is kept.
+        OSError: disk full; what is finished is kept.
+        KeyboardInterrupt: the same.
+    """
+    root = Path(config.out)
+    check_place(root)
+    root.mkdir(parents=True, exist_ok=True)
+    with locked(root):
+        begun = {"config": content_config(config), "made_with": made_with()}
+        if (root / INFO_FILE).exists():
+            check_same(root, PROVENANCE_FILE, begun["config"], None)
+            shutil.rmtree(root / SHARDS_FOLDER, ignore_errors=True)
+            dataset = DemoDataset.open(root)
+            say(f"{root} is finished already: {dataset.num_episodes} episodes; nothing to do")
+            return dataset
+        if (root / BEGUN_FILE).exists():
+            check_same(root, BEGUN_FILE, begun["config"], begun["made_with"])
+        else:
+            write_atomic(root / BEGUN_FILE, json.dumps(begun, indent=2).encode())
+        record_missing(config, root)
+        return finish(config, root, begun)
+
+
+def check_place(root: Path) -> None:
+    """Refuse a folder that holds something other than a collection.
+
+    Raises:
+        ConfigError: names the folder and what is in it.
+    """
+    if root.is_file():
+        raise ConfigError(f"out={root} is a file; name a folder")
+    ours = {SHARDS_FOLDER, BUILD_FOLDER, LOCK_FILE, "data", "videos", "meta"}
+    others = [p.name for p in root.iterdir() if p.name not in ours] if root.exists() else []
+    begun = (root / BEGUN_FILE).exists() or (root / PROVENANCE_FILE).exists()
+    if root.exists() and not begun:
+        others += [name for name in ("data", "videos", "meta") if (root / name).exists()]
+    if others and not begun:
+        raise ConfigError(
+            f"out={root} holds {sorted(others)[0]!r} and is no collection; name an empty folder"
+        )
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the folder against a second ``collect``."""
+    path = root / LOCK_FILE
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NeonError(f"another collect is writing {root}; wait for it or stop it") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def content_config(config: CollectConfig) -> dict[str, Any]:
+    """The settings that decide the content, with a digest of a checkpoint they name."""
+    content = {k: v for k, v in asdict(config).items() if k not in NOT_CONTENT}
+    content["task"] = config.task_names
+    if config.policy and Path(config.policy).is_file():
+        content["policy_sha256"] = sha256(Path(config.policy).read_bytes()).hexdigest()
+    return content
+
+
+def made_with() -> dict[str, Any]:
+    """Versions, renderer and commit, as the dataset records them."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    packages = ("neon-sim", "mujoco", "numpy", "av", "pyarrow")
+    versions = {name: version(name) for name in packages}
+    renderer = renderer_info()
+    return versions | {
+        "python": platform.python_version(),
+        "renderer": renderer["backend"],
+        "gl_renderer": renderer["gl_renderer"],
+        "commit": commit or "unknown",
+    }
+
+
+def check_same(root: Path, name: str, config: dict[str, Any], made: dict[str, Any] | None) -> None:
+    """Raise ``ConfigError`` naming the first setting in which a begun collection differs."""
+    try:
+        begun = json.loads((root / name).read_text())
+    except ValueError as error:
+        raise DatasetError(f"{root / name} is damaged ({error}); delete {root}") from error
+    pairs = [(config, begun.get("config", {}), "")]
+    if made is not None:
+        keys = ("mujoco", "renderer", "gl_renderer")  # what changes pictures or physics
+        before = {key: begun["made_with"].get(key) for key in keys}
+        pairs.append(({key: made[key] for key in keys}, before, "made with "))
+    for now, then, what in pairs:
+        now, then = flat(now), flat(then)
+        for key in now | then:
+            if now.get(key) != then.get(key):
+                raise ConfigError(
+                    f"{root} was begun with {what}{key}={then.get(key)}, now it is "
+                    f"{now.get(key)}; use the same {key}, or another out="
+                )
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, keys joined by dots."""
+    items: dict[str, Any] = {}
+    for key, value in tree.items():
+        items |= (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return items
+
+
+def record_missing(config: CollectConfig, root: Path) -> None:
+    """Record every episode that has no sound shard yet.
+
+    Raises:
+        NeonError: an episode raised, or a worker died.
+    """
+    for leftover in (root / SHARDS_FOLDER).glob("*.partial"):
+        leftover.unlink()
+    total = config.episodes * len(config.task_names)
+    missing = [index for index in range(total) if not sound(shard_path(root, index))]
+    if not missing:
+        return
+    if len(missing) < total:
+        say(f"continuing {root}: {total - len(missing)} of {total} episodes are there")
+    with tqdm(
+        total=total,
+        initial=total - len(missing),
+        unit="ep",
+        desc=",".join(config.task_names),
+        bar_format=BAR,
+        mininterval=0.5 if sys.stderr.isatty() else 10.0,
+        dynamic_ncols=True,
+    ) as bar:
+        tally = Tally(bar)
+        if min(config.workers, len(missing)) == 1:
+            record_here(config, root, missing, tally)
+        else:
+            record_in_workers(config, root, missing, tally)
+
+
+def sound(path: Path) -> bool:
+    """Whether a shard is there and undamaged; a damaged one is deleted, to be made again."""
+    if not path.exists():
+        return False
+    try:
+        read_shard(path)
+    except DatasetError:
+        path.unlink()
+        return False
+    return True
+
+
+class Tally:
+    """Counts what was recorded and shows it on the progress bar."""
+
+    def __init__(self, bar: Any) -> None:
+        self.bar = bar
+        self.num_rows = self.num_success = self.num_done = 0
+        self._since = time.monotonic()
+
+    def add(self, done: Done) -> None:
+        """Count one episode."""
+        self.num_done += 1
+        self.num_rows += done.num_rows
+        self.num_success += done.success
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        speed = self.num_rows * CONTROL_DT_S / seconds
+        success = self.num_success / self.num_done
+        self.bar.set_postfix_str(f"{speed:.1f} sim s/s, {success:.0%} success", refresh=False)
+        self.bar.update()
+
+
+def record_here(config: CollectConfig, root: Path, indices: list[int], tally: Tally) -> None:
+    """Record in this process."""
+    recorder = Recorder(config, root)
+    try:
+        for index in indices:
+            try:
+                tally.add(recorder.record(index))
+            except Exception as error:
+                raise NeonError(f"{describe(index, config, error)}; {kept(root)}") from error
+    finally:
+        recorder.close()
+
+
+def record_in_workers(config: CollectConfig, root: Path, indices: list[int], tally: Tally) -> None:
+    """Record in ``config.workers`` spawned processes; the first error stops all of them."""
+    context = multiprocessing.get_context("spawn")
+    number = min(config.workers, len(indices))
+    workers: dict[Any, Any] = {}
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    try:
+        for k in range(number):
+            ours, theirs = context.Pipe(duplex=False)
+            arguments = (config, root, indices[k::number], theirs)
+            worker = context.Process(target=run_worker, args=arguments, daemon=True)
+            worker.start()
+            theirs.close()
+            workers[ours] = worker
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        follow(workers, config, root, tally)
+    finally:
+        for worker in workers.values():
+            worker.terminate()
+        for worker in workers.values():
+            worker.join()
+
+
+def follow(workers: dict[Any, Any], config: CollectConfig, root: Path, tally: Tally) -> None:
+    """Collect reports until every worker has ended.
+
+    Raises:
+        NeonError: a report of failure, or a worker that ended without one.
+    """
+    running = dict(workers)
+    while running:
+        ready: list[Any] = multiprocessing.connection.wait(list(running))
+        for pipe in ready:
+            try:
+                report = pipe.recv()
+            except EOFError:
+                worker = running.pop(pipe)
+                worker.join()
+                if worker.exitcode != 0:
+                    raise NeonError(
+                        f"a worker died (exit status {worker.exitcode}); {kept(root)}"
+                    ) from None
+                continue
+            if isinstance(report, Failed):
+                raise NeonError(f"{report.message}; {kept(root)}")
+            tally.add(report)
+
+
+def finish(config: CollectConfig, root: Path, begun: dict[str, Any]) -> DemoDataset:
+    """Assemble the dataset from its shards, open it and say what it holds."""
+    total = config.episodes * len(config.task_names)
+    paths = [shard_path(root, index) for index in range(total)]
+    if config.only_success:
+        paths = [path for path in paths if read_shard(path).identity.success]
+        if not paths:
+            raise NeonError(f"no episode of {total} succeeded; only_success=true leaves none")
+    say(f"writing {root}")
+    assemble(root, paths, begun)
+    dataset = DemoDataset.open(root)
+    say(summary(dataset))
+    return dataset
+
+
+def summary(dataset: DemoDataset) -> str:
+    """What a dataset holds, as a few lines."""
+    groups: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for meta in dataset.episodes:
+        groups[meta.task_name, meta.source].append(meta.success)
+    size = sum(p.stat().st_size for p in dataset.root.rglob("*") if p.is_file()) / 1e6
+    lines = [
+        f"{dataset.root}: {dataset.num_episodes} episodes, {dataset.num_rows} rows "
+        f"({dataset.num_rows * CONTROL_DT_S:.0f} s), {size:.1f} MB"
+    ]
+    for (task, source), wins in sorted(groups.items()):
+        lines.append(f"  {task:20s} {source:16s} {len(wins):5d} episodes, {sum(wins)} succeed")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

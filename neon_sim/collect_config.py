@@ -1,0 +1,135 @@
+"""What ``python -m neon_sim.collect`` can be told; ``configs/collect/*.yaml`` fill it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from neon_sim.errors import ConfigError
+from neon_sim.registry import task_entry
+
+COLLECTION_SEED = 1000  # added to ``seed``: demonstrations never share a seed with evaluation
+
+
+@dataclass
+class MixConfig:
+    """How often an episode is of each kind; weights, normalised by their sum.
+
+    Attributes:
+        clean: the expert moves the arm, from the start pose of the evaluation.
+        noisy: perturbed start; noise on the expert's actions, and holds and detours.
+        delayed: the arm holds or wanders first, then the expert takes over.
+    """
+
+    clean: float = 0.15
+    noisy: float = 0.5
+    delayed: float = 0.35
+
+    def validate(self) -> None:
+        """Raise ``ConfigError`` unless the weights are >= 0 and one is positive."""
+        weights = (self.clean, self.noisy, self.delayed)
+        if min(weights) < 0 or sum(weights) <= 0:
+            raise ConfigError(f"mix must be weights >= 0 with a positive sum (got {weights})")
+
+
+@dataclass
+class PerturbConfig:
+    """How far from the expert's path an episode is led. Action units: 1 = half a joint's range.
+
+    Attributes:
+        start_noise_rad: the start pose is perturbed by up to this standard deviation a joint.
+        noise_std: standard deviation of the noise on executed actions, action units.
+        noise_time_s: correlation time of that noise (Ornstein-Uhlenbeck).
+        detours_per_s: holds and detours a second of a noisy episode.
+        detour_min_s / detour_max_s: length of one.
+        detour_std: size of a random detour, action units.
+        delay_max: a delayed expert waits for up to this share of the episode's time limit.
+    """
+
+    start_noise_rad: float = 0.2
+    noise_std: float = 0.03
+    noise_time_s: float = 0.15
+    detours_per_s: float = 0.8
+    detour_min_s: float = 0.1
+    detour_max_s: float = 0.5
+    detour_std: float = 0.08
+    delay_max: float = 0.4
+
+    def validate(self) -> None:
+        """Raise ``ConfigError`` unless each value is in its range."""
+        for name, value in vars(self).items():
+            if value < 0 or (name == "delay_max" and value > 1):
+                rule = "in [0, 1]" if name == "delay_max" else ">= 0"
+                raise ConfigError(f"perturb.{name} must be {rule} (got {value})")
+        if self.detour_min_s > self.detour_max_s:
+            raise ConfigError(
+                f"perturb.detour_min_s must be <= detour_max_s = {self.detour_max_s} "
+                f"(got {self.detour_min_s})"
+            )
+        if self.noise_time_s == 0:
+            raise ConfigError("perturb.noise_time_s must be > 0 (got 0)")
+
+
+@dataclass
+class CollectConfig:
+    """Collect demonstrations: rollouts led astray, every row labelled by the scripted expert.
+
+    Attributes:
+        task: registry names, several by comma (task=arm_catch,arm_block).
+        episodes: episodes of each task.
+        out: folder of the dataset; made if absent, continued if unfinished.
+        seed: run seed, >= 0; episodes come from seed + 1000, which no evaluation uses.
+        workers: processes; the content does not depend on it.
+        image_size: pixels per side of the front camera.
+        mix: how often an episode is clean, noisy or delayed.
+        perturb: how strongly.
+        policy: DAgger: name or checkpoint (.safetensors) of a policy that moves the arm.
+        condition: DAgger: condition the policy runs under; its own by default.
+        train_seed: DAgger: which training seed of a shipped policy.
+        beta: DAgger: share of episodes still moved by the (perturbed) expert.
+        replan_steps: DAgger: control steps of a chunk that are executed; 0 = the policy's own.
+        only_success: leave failed episodes out of the finished dataset.
+    """
+
+    task: list[str] = field(default_factory=lambda: ["arm_catch"])
+    episodes: int = 200
+    out: str = "data/demos"
+    seed: int = 0
+    workers: int = 1
+    image_size: int = 96
+    mix: MixConfig = field(default_factory=MixConfig)
+    perturb: PerturbConfig = field(default_factory=PerturbConfig)
+    policy: str | None = None
+    condition: str | None = None
+    train_seed: int = 0
+    beta: float = 0.25
+    replan_steps: int = 0
+    only_success: bool = False
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule. UnknownNameError: no such task.
+        """
+        names = [task_entry(name).name for name in self.task]
+        if not names or len(set(names)) != len(names):
+            raise ConfigError(f"task must name each task once, at least one (got {self.task})")
+        for key, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("image_size", 16)):
+            if getattr(self, key) < low:
+                raise ConfigError(f"{key} must be >= {low} (got {getattr(self, key)})")
+        if not 0 <= self.beta <= 1:
+            raise ConfigError(f"beta must be in [0, 1] (got {self.beta})")
+        if not 0 <= self.replan_steps <= 16:
+            raise ConfigError(f"replan_steps must be 0 to 16 (got {self.replan_steps})")
+        if self.condition is not None and self.policy is None:
+            raise ConfigError("condition is for DAgger; name a policy too (policy=...)")
+
+    @property
+    def task_names(self) -> list[str]:
+        """Registry names of the tasks."""
+        return [task_entry(name).name for name in self.task]
+
+    @property
+    def run_seed(self) -> int:
+        """Seed of the episodes."""
+        return COLLECTION_SEED + self.seed

@@ -1,0 +1,174 @@
+"""Records episodes one by one; runs in the command's own process or in spawned ones.
+
+Which process records an episode changes nothing in it: an episode is fixed by its index,
+and each process has its own simulator, GL context and, for DAgger, policy.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+import neon_sim  # noqa: F401  (registers the Gymnasium ids)
+from neon_sim.collect_config import CollectConfig
+from neon_sim.config import PolicyConfig, config_names, load_config
+from neon_sim.demonstrate import Mover, pose_bank, record_episode
+from neon_sim.errors import NeonError, PolicyError
+from neon_sim.observation import observe_row
+from neon_sim.registry import POLICY_PARTS, TaskEntry, task_entry
+from neon_sim.shards import shard_path, write_shard
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished episode: index in the collection, task, rows, success, who moved the arm."""
+
+    index: int
+    task_name: str
+    num_rows: int
+    success: bool
+    source: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An episode that raised, in words for the user."""
+
+    index: int
+    message: str
+
+
+class PolicyMover:
+    """DAgger: a policy moves the arm, chunk by chunk.
+
+    Args:
+        config: the collection's. task: registry name.
+
+    Raises:
+        NeonError: no such policy or checkpoint.
+    """
+
+    def __init__(self, config: CollectConfig, task: str) -> None:
+        assert config.policy is not None
+        policy, name = load_any_policy(config, task)
+        self.policy: Any = policy
+        self.source = f"dagger:{name}"
+        self.replan_steps = config.replan_steps or policy.config.replan_steps
+        self._chunk = np.zeros((0, 8), dtype=np.float32)
+        self._next = 0
+
+    def act(self, env: Any, label: np.ndarray) -> np.ndarray:
+        """The next action of the chunk; a new chunk after ``replan_steps``."""
+        del label
+        if env.control_step == 0:
+            self.policy.reset(1)
+        if env.control_step % self.replan_steps == 0:
+            row = observe_row(env, self.policy.clip, self.policy.needs)
+            self._chunk, self._next = np.asarray(self.policy.act(row))[0], 0
+            if not np.isfinite(self._chunk).all():
+                raise PolicyError(f"{self.source} returned an action that is not finite")
+        action = np.clip(self._chunk[self._next], -1.0, 1.0).astype(np.float32)
+        self._next += 1
+        return action
+
+
+class Recorder:
+    """Makes what episodes need once per task, and records them.
+
+    Args:
+        config: the collection's. root: the dataset's folder.
+    """
+
+    def __init__(self, config: CollectConfig, root: Path) -> None:
+        self.config, self.root = config, root
+        self._tasks: dict[str, tuple[TaskEntry, Any, np.ndarray, Mover | None]] = {}
+
+    def _task(self, name: str) -> tuple[TaskEntry, Any, np.ndarray, Mover | None]:
+        if name not in self._tasks:
+            entry = task_entry(name)
+            size = self.config.image_size
+            env = gymnasium.make(entry.env_id, cameras=(), image_size=size).unwrapped
+            bank = pose_bank(env, entry, self.config.run_seed)
+            policy = PolicyMover(self.config, name) if self.config.policy else None
+            self._tasks[name] = (entry, env, bank, policy)
+        return self._tasks[name]
+
+    def record(self, index: int) -> Done:
+        """Record episode ``index`` of the collection and write its shard.
+
+        The collection goes through its tasks one after the other, ``episodes`` of each.
+        """
+        which, episode = divmod(index, self.config.episodes)
+        entry, env, bank, policy = self._task(self.config.task_names[which])
+        recorded = record_episode(env, entry, self.config, episode, bank, policy)
+        write_shard(shard_path(self.root, index), recorded)
+        identity = recorded.identity
+        return Done(index, entry.name, len(recorded.action), identity.success, identity.source)
+
+    def close(self) -> None:
+        """Free simulators and GL contexts."""
+        for _, env, _, _ in self._tasks.values():
+            env.close()
+        self._tasks.clear()
+
+
+def load_any_policy(config: CollectConfig, task: str) -> tuple[Any, str]:
+    """Load the policy that ``config.policy`` names: a shipped one, or a checkpoint's path.
+
+    Returns:
+        The policy and the name that the dataset gives it.
+    """
+    import torch
+
+    torch.set_num_threads(1)  # the same sums in every process
+    name = str(config.policy)
+    checkpoint = name if name.endswith(".safetensors") else None
+    known = config_names("policy")
+    if checkpoint is None and name not in known and not name.endswith(".yaml"):
+        raise NeonError(
+            f"policy {name!r} is no policy ({', '.join(known)}) and no checkpoint (*.safetensors)"
+        )
+    settings = load_config(PolicyConfig, "policy", None if checkpoint else name, [])
+    condition = config.condition or settings.condition
+    load = POLICY_PARTS.resolve("load_policy")
+    policy = load(settings, condition, task, config.train_seed, checkpoint)
+    return policy, Path(name).stem
+
+
+def describe(index: int, config: CollectConfig, error: BaseException) -> str:
+    """Name the episode that an error came from."""
+    which, episode = divmod(index, config.episodes)
+    where = f"{config.task_names[which]} episode {episode}"
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        return f"{where}: no space left for {config.out}; make room"
+    kind = "" if isinstance(error, NeonError) else f"{type(error).__name__}: "
+    return f"{where}: {kind}{error}"
+
+
+def run_worker(config: CollectConfig, root: Path, indices: list[int], pipe: Connection) -> None:
+    """Body of a worker process: record ``indices``, report each through ``pipe``.
+
+    Ends when done, on the first error (reported), or when the other end of the pipe is gone.
+    """
+    recorder = Recorder(config, root)
+    for index in indices:
+        try:
+            report: Done | Failed = recorder.record(index)
+        except Exception as error:
+            report = Failed(index, describe(index, config, error))
+        try:
+            pipe.send(report)
+        except OSError:  # the parent is gone; nobody to tell
+            return
+        if isinstance(report, Failed):
+            break
+    recorder.close()
+    pipe.close()
