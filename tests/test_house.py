@@ -251,3 +251,25 @@ print(json.dumps({"tasks": sorted(TASKS), "policies": policies, "robot": bool(dr
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_ci_runs_the_verbs_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    verbs = set(re.findall(r"^(\w+):", makefile, re.M))
+    assert {"help", "demo", "test", "lint", "bench"} <= verbs
+    used = set(re.findall(r"\bmake (\w+)", (ROOT / ".ci" / "run").read_text()))
+    assert used == {"lint", "test"}
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_a_second_setup_does_nothing(tmp_path: Path) -> None:
+    """The stamp is newer than what it depends on: make has nothing to install."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    stamp = tmp_path / ".venv" / ".installed"
+    stamp.parent.mkdir()
+    stamp.touch()
+    command = ["make", "-C", str(tmp_path), "-n", "test"]
+    planned = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "pip install" not in planned
+    assert "-m pytest" in planned
