@@ -55,7 +55,9 @@ def log_ages(config: ClipConfig) -> np.ndarray:
     span = int(uniform_ages(config)[0]) // TICKS_PER_CAMERA
     if config.num_frames == 1:
         return np.zeros(1, dtype=np.int64)
-    ages = np.round(np.geomspace(1, max(span, 1), config.num_frames - 1)).astype(np.int64)
+    # from the far end, so that a clip of two frames holds the oldest of the window
+    spread = np.geomspace(max(span, 1), 1, config.num_frames - 1)[::-1]
+    ages = np.round(spread).astype(np.int64)
     for index in range(1, len(ages)):  # rounding may collide near now
         ages[index] = max(ages[index], ages[index - 1] + 1)
     return np.concatenate([ages[::-1], [0]]) * TICKS_PER_CAMERA
