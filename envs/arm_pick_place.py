@@ -15,17 +15,17 @@ from .base import ArmTask
 from .scene import BOX, COLOURS, CYLINDER, OBJECT_BITS, STATIC_BITS
 
 NUM_BLOCKS = 3
-BLOCK_HALF, BLOCK_HALF_HEIGHT, BLOCK_MASS = 0.02, 0.025, 0.08  # m, m, kg
+BLOCK_HALF, BLOCK_HALF_HEIGHT, BLOCK_MASS = 0.022, 0.025, 0.08  # m, m, kg
 BOWL_RADIUS, BOWL_HEIGHT, BOWL_SIDES = 0.10, 0.035, 10  # m
-BLOCK_X, BLOCK_Y = (0.42, 0.64), (-0.32, 0.06)
-BOWL_X, BOWL_Y = (0.46, 0.58), (0.20, 0.28)
-MIN_DISTANCE_M = 0.13  # between blocks: the open hand fits in
+BLOCK_X, BLOCK_Y = (0.40, 0.62), (-0.28, 0.05)
+BOWL_X, BOWL_Y = (0.44, 0.56), (0.18, 0.23)
+BLOCK_GAP, BOWL_GAP = 0.13, 0.19  # m between centres: the open hand fits in
 IN_BOWL_M = 0.085
 HAND = hand_rotation("y")
 # Expert: heights of the grip point, and how near is near enough.
 GRIP_Z, HOVER_Z, CARRY_Z, CLEAR_Z = 0.03, 0.13, 0.19, 0.13
 ABOVE_M, AROUND_M, OVER_BOWL_M = 0.02, 0.026, 0.035
-EMPTY_TRAVEL, HELD_TRAVEL, OPEN_TRAVEL = 0.015, 0.0225, 0.028  # m of finger travel
+EMPTY_TRAVEL, HELD_TRAVEL, OPEN_TRAVEL = 0.017, 0.0245, 0.030  # m of finger travel
 
 
 class ArmPickPlace(ArmTask):
@@ -72,16 +72,18 @@ class ArmPickPlace(ArmTask):
 
     def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
         """Places of the blocks (the first is named), three of four colours, the bowl's place."""
+        bowl = [float(rng.uniform(*BOWL_X)), float(rng.uniform(*BOWL_Y))]
         places: list[list[float]] = []
         while len(places) < NUM_BLOCKS:
             place = [float(rng.uniform(*BLOCK_X)), float(rng.uniform(*BLOCK_Y))]
-            if all(np.hypot(place[0] - p[0], place[1] - p[1]) > MIN_DISTANCE_M for p in places):
+            gaps = [(bowl, BOWL_GAP), *((other, BLOCK_GAP) for other in places)]
+            if all(np.hypot(place[0] - p[0], place[1] - p[1]) > gap for p, gap in gaps):
                 places.append(place)
         order = rng.permutation(len(COLOURS))[:NUM_BLOCKS]
         return {
             "places": places,
             "colours": [list(COLOURS)[int(i)] for i in order],
-            "bowl": [float(rng.uniform(*BOWL_X)), float(rng.uniform(*BOWL_Y))],
+            "bowl": bowl,
         }
 
     def apply_latent(self, latent: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ TILT_RAD = 0.5  # the hand reaches forward, so that it does not hide what it tou
 TOUCH_M = 0.045  # fingertip to the knob's centre
 MIN_DISTANCE_M = 0.17  # between posts
 HAND = hand_rotation("x", TILT_RAD)
-X_RANGE, Y_RANGE = (0.42, 0.70), (-0.33, 0.33)
+X_RANGE, Y_RANGE = (0.43, 0.67), (-0.29, 0.29)
 
 
 class ArmReach(ArmTask):
@@ -28,9 +28,9 @@ class ArmReach(ArmTask):
 
     NAME = "arm_reach"
     EPISODE_STEPS = 125
-    START: ClassVar[np.ndarray] = np.array([0.0, -0.45, 0.0, -2.4, 0.0, 2.55, -np.pi / 4])
+    START: ClassVar[np.ndarray] = np.array([0.0, -0.367, 0.0, -2.835, 0.0, 2.968, -np.pi / 4])
     START_GRIPPER = -1.0
-    MIN_START_HEIGHT_M = 0.2
+    MIN_START_HEIGHT_M = 0.17
 
     def build_scene(self, spec: Any) -> None:
         """Posts are parts of the world without contact: a touch is a distance."""
@@ -100,10 +100,10 @@ class ArmReach(ArmTask):
         return max(0.0, 1.0 - rest / 0.6)
 
     def visible_state(self) -> list[float]:
-        """Per post x, y and the colour as a number of four, then nothing of which is named."""
+        """Per colour: whether it is there, x, y."""
         state: list[float] = []
         by_colour = dict(zip(self.latent["colours"], self._knobs, strict=True))
-        for colour in COLOURS:  # slot = colour: presence, x, y
+        for colour in COLOURS:
             knob = by_colour.get(colour)
             state += [0.0, 0.0, 0.0] if knob is None else [1.0, float(knob[0]), float(knob[1])]
         return state
