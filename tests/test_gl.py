@@ -1,0 +1,264 @@
+"""Which renderer is chosen, that its images can be trusted, and the camera without GL."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from world_scene import SCENE
+
+from neon_sim import gl_probe
+from neon_sim.doctor import Finding, doctor, format_findings, healthy
+from neon_sim.errors import RendererError, UnknownNameError
+from neon_sim.gl import BACKEND, mujoco, renderer_info
+from neon_sim.raycast import RaycastCamera, pixel_rays
+from neon_sim.world import World
+
+NEEDS_GL = pytest.mark.skipif(BACKEND == "raycast", reason="this machine has no GL")
+SIZE = 96
+HERE = Path(__file__).parent  # where world_scene is
+
+
+def _run(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a fresh process whose renderer is decided by ``environ`` alone."""
+    gl_words = ("MUJOCO_GL", "NEON_RENDERER", "PYOPENGL_PLATFORM")
+    env = {k: v for k, v in os.environ.items() if k not in gl_words} | environ
+    return subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=HERE, capture_output=True, text=True
+    )
+
+
+HASH = """
+import hashlib, json, sys
+from world_scene import SCENE
+from neon_sim.world import World
+from neon_sim.gl import BACKEND
+world = World(SCENE)
+world.step(world.data.ctrl[None].repeat(40, 0))
+frames = b"".join(world.frame("front", tick, 96, 96).tobytes() for tick in (0, 20, 40))
+gl = [name for name in sys.modules if name == "OpenGL" or name.startswith("glfw")]
+print(json.dumps([BACKEND, hashlib.sha256(frames).hexdigest(), gl]))
+"""
+
+
+# ---- the choice -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Pretend that a machine has only the named back ends."""
+
+    def only(*names: str) -> None:
+        monkeypatch.setattr(gl_probe, "available", lambda name: name in (*names, "raycast"))
+
+    return only
+
+
+@pytest.mark.parametrize(
+    ("has", "environ", "chosen"),
+    [
+        (("egl", "osmesa"), {}, "egl"),
+        (("osmesa",), {}, "osmesa"),
+        ((), {}, "raycast"),
+        (("egl", "osmesa"), {"NEON_RENDERER": "osmesa"}, "osmesa"),
+        (("egl",), {"NEON_RENDERER": "raycast"}, "raycast"),
+        (("egl", "osmesa"), {"MUJOCO_GL": "osmesa"}, "osmesa"),
+        (("egl",), {"MUJOCO_GL": "disable"}, "raycast"),
+        (("egl",), {"MUJOCO_GL": "glfw"}, "glfw"),
+        (("egl", "osmesa"), {"NEON_RENDERER": "egl", "MUJOCO_GL": "osmesa"}, "egl"),
+        (("egl", "osmesa"), {"NEON_RENDERER": "auto", "MUJOCO_GL": "osmesa"}, "osmesa"),
+    ],
+)
+def test_the_choice_follows_the_environment_and_the_machine(machine, has, environ, chosen):
+    machine(*has)
+    assert gl_probe.choose_gl(environ) == chosen
+
+
+@pytest.mark.parametrize("environ", [{"NEON_RENDERER": "egl"}, {"MUJOCO_GL": "egl"}])
+def test_asking_for_what_cannot_start_is_an_error_with_the_mend(machine, environ):
+    machine()
+    with pytest.raises(RendererError, match="apt-get install libegl1"):
+        gl_probe.choose_gl(environ)
+
+
+def test_an_unknown_renderer_names_the_known_ones():
+    with pytest.raises(UnknownNameError, match="Did you mean 'raycast'"):
+        gl_probe.choose_gl({"NEON_RENDERER": "raycats"})
+    run = _run("import neon_sim.gl", NEON_RENDERER="vulkan")
+    assert run.returncode
+    assert "Known: auto, egl, osmesa, raycast" in run.stderr
+
+
+def test_the_renderer_says_what_it_is():
+    info = renderer_info()
+    assert info["backend"] == BACKEND
+    assert info["gl_renderer"]
+    assert isinstance(info["software"], bool)
+
+
+def test_a_mujoco_imported_before_us_is_recorded_as_it_is():
+    code = "import mujoco; from neon_sim.gl import BACKEND, IMPORTED_BEFORE as b; print(BACKEND, b)"
+    run = _run(code, MUJOCO_GL="disable")
+    assert run.stdout.split() == ["raycast", "True"]
+
+
+def test_a_late_wish_for_another_renderer_is_an_error():
+    run = _run("import mujoco; import neon_sim.gl", MUJOCO_GL="disable", NEON_RENDERER="osmesa")
+    assert run.returncode
+    assert "Import neon_sim before mujoco" in run.stderr
+
+
+# ---- images can be trusted --------------------------------------------------------------
+
+
+@NEEDS_GL
+def test_gl_frames_are_equal_in_every_process():
+    runs = [_run(HASH, NEON_RENDERER=BACKEND) for _ in range(2)]
+    assert not any(run.stderr for run in runs)  # nor any noise at exit
+    first, second = (json.loads(run.stdout) for run in runs)
+    assert first == second
+    world = World(SCENE)
+    world.step(world.data.ctrl[None].repeat(40, 0))
+    here = b"".join(world.frame("front", tick, 96, 96).tobytes() for tick in (0, 20, 40))
+    assert hashlib.sha256(here).hexdigest() == first[1]
+    world.close()
+
+
+def test_raycast_frames_are_equal_in_every_process_and_load_no_gl():
+    runs = [_run(HASH, NEON_RENDERER="raycast") for _ in range(2)]
+    assert not any(run.stderr for run in runs)
+    first, second = (json.loads(run.stdout) for run in runs)
+    assert first == second
+    assert first[0] == "raycast"
+    assert first[2] == []
+
+
+@NEEDS_GL
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_draws_the_same():
+    code = """
+import os, sys
+from world_scene import SCENE
+from neon_sim.world import World
+world = World(SCENE)
+before = world.frame("front", 0, 96, 96)
+pid = os.fork()
+same = (world.render_now("front", 96, 96) == before).all()
+if pid == 0:
+    os._exit(0 if same else 3)
+assert os.waitpid(pid, 0)[1] == 0 and same
+"""
+    run = _run(code, NEON_RENDERER=BACKEND)
+    assert run.returncode == 0, run.stderr
+
+
+# ---- the camera without GL --------------------------------------------------------------
+
+
+@pytest.fixture
+def world():
+    world = World(SCENE)
+    yield world
+    world.close()
+
+
+def _raycast(world: World, height: int = SIZE, width: int = SIZE) -> np.ndarray:
+    mujoco.mj_forward(world.model, world.data)
+    camera = RaycastCamera(world.model, height, width)
+    return camera.render(world.data, world.camera_id("front"))
+
+
+def _centre_of(image: np.ndarray, channel: int) -> np.ndarray:
+    """Centre (row, column) of the pixels in which one channel stands out."""
+    rest = np.delete(image.astype(int), channel, axis=2).max(axis=2)
+    return np.argwhere(image[..., channel].astype(int) - rest > 60).mean(axis=0)
+
+
+def test_rays_cover_the_field_of_view():
+    rays = pixel_rays(90, 120, 60.0).reshape(90, 120, 3)
+    assert np.allclose(np.linalg.norm(rays, axis=2), 1.0)
+    tangents = -rays[..., :2] / rays[..., 2:]
+    half = np.tan(np.radians(30.0))
+    assert tangents[0, 0, 1] == pytest.approx(half * (1 - 1 / 90))  # top row, half a pixel in
+    assert tangents[0, -1, 0] == pytest.approx(half * 120 / 90 * (1 - 1 / 120))
+
+
+@NEEDS_GL
+@pytest.mark.parametrize("place", [(0, 0, 0.4), (0.3, -0.4, 0.1), (-0.5, 0.5, 0.8), (0, 0.3, 0.9)])
+@pytest.mark.parametrize("size", [(96, 96), (120, 160)])
+def test_raycast_and_gl_see_things_in_the_same_place(world, place, size):
+    world.reset(mocap_pos=np.array([place]))
+    by_gl = _centre_of(world.render_now("front", *size), 0)
+    by_rays = _centre_of(_raycast(world, *size), 0)
+    assert np.abs(by_gl - by_rays).max() < 1.0
+
+
+@NEEDS_GL
+def test_raycast_and_gl_agree_on_colours(world):
+    """Away from edges the mean colour of a view differs by a few percent."""
+    difference = world.render_now("front", SIZE, SIZE).astype(int) - _raycast(world)
+    assert np.median(np.abs(difference)) < 8
+
+
+def test_hidden_groups_and_transparent_geoms_are_not_drawn(world):
+    assert not np.isnan(_centre_of(_raycast(world), 2)).any()
+    blue = world.model.geom("blue")
+    for change, back in (("group", 4), ("rgba", [0, 0, 1, 0])):
+        before = np.copy(getattr(blue, change))
+        getattr(blue, change)[:] = back
+        with np.errstate(all="ignore"), pytest.warns(RuntimeWarning):
+            assert np.isnan(_centre_of(_raycast(world), 2)).all()
+        getattr(blue, change)[:] = before
+
+
+def test_translucent_geoms_let_through_what_lies_behind(world):
+    solid = _raycast(world)
+    world.model.geom("blue").rgba[3] = 0.0
+    gone = _raycast(world)
+    world.model.geom("blue").rgba[3] = 0.5
+    half = _raycast(world).astype(int)
+    changed = (solid != gone).any(axis=2)
+    mean = (solid.astype(int) + gone)[changed] / 2
+    assert np.abs(half[changed] - mean).max() <= 2
+    assert (half[~changed] == solid[~changed]).all()
+
+
+def test_raycasting_leaves_the_model_as_it_was(world):
+    before = world.model.geom_rgba.copy(), world.model.geom_matid.copy()
+    _raycast(world)
+    assert (world.model.geom_rgba == before[0]).all()
+    assert (world.model.geom_matid == before[1]).all()
+
+
+def test_a_camera_the_rays_cannot_follow_is_an_error(world):
+    world.model.cam_sensorsize[0] = [0.01, 0.01]
+    with pytest.raises(RendererError, match="perspective camera with fovy"):
+        _raycast(world)
+
+
+# ---- the doctor -------------------------------------------------------------------------
+
+
+def test_the_doctor_reports_every_subject_and_a_mend_for_what_is_missing():
+    findings = doctor()
+    names = {finding.name.partition("/")[0] for finding in findings}
+    assert {"renderer", "frames", "package", "extra", "disk", "cores", "torch", "weights"} <= names
+    assert all(finding.mend for finding in findings if not finding.ok)
+    assert "ms" in next(f.value for f in findings if f.name == "frames/raycast")
+    assert renderer_info()["backend"] in findings[0].value
+
+
+def test_the_report_shows_the_mend_and_extras_do_not_make_it_fail():
+    extra = Finding("extra/x", False, "not installed", "pip install x", required=False)
+    broken = Finding("renderer", False, "none", "apt-get install y")
+    text = format_findings([extra, broken])
+    assert "-> pip install x" in text
+    assert "FAIL renderer" in text
+    assert healthy([extra])
+    assert not healthy([extra, broken])
