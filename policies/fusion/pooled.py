@@ -1,0 +1,33 @@
+"""The seed's fusion: concatenate pooled tokens, proprioception and text -> linear -> GELU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .base import Fusion, FusionInput, FusionLayout
+
+
+class PooledFusion(Fusion):
+    """Mean of each frame's real tokens; where a thing is in the image is lost on purpose.
+
+    Args:
+        layout: widths. context: C. dropout: on the context.
+    """
+
+    def __init__(self, layout: FusionLayout, context: float = 256, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.context_dim = int(context)
+        inputs = layout.num_frames * (layout.token_dim + 1)
+        inputs += layout.proprio_dim + layout.text_dim
+        self.join = nn.Linear(inputs, self.context_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, batch: FusionInput) -> Tensor:
+        """Return the context (B, C); a frame of padding counts as zeros and says so."""
+        count = batch.mask.sum(dim=2, keepdim=True)
+        pooled = batch.hidden.sum(dim=2) / count.clamp(min=1)
+        real = (count > 0).to(pooled.dtype)
+        vision = torch.cat([pooled, real], dim=2).flatten(1)
+        joined = torch.cat([vision, batch.proprio, batch.text_pooled], dim=1)
+        return self.dropout(nn.functional.gelu(self.join(joined)))

@@ -1,0 +1,190 @@
+"""The trained half of a policy: instruction, connector (when trained), fusion and head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neon_sim.clock import CHUNK_STEPS
+from neon_sim.config import PolicyConfig
+from neon_sim.errors import ConfigError
+from neon_sim.registry import CONNECTORS, FUSIONS, HEADS
+
+from .fusion.base import FusionInput, FusionLayout
+from .instruction import InstructionEncoder
+from .tower import Encoded, Tower
+
+PROPRIO_DIM = 8
+ACTION_DIM = 8
+MIN_STD = 0.02  # of [-1, 1]; a joint that hardly moves in the labels is not blown up
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """Everything that fixes the shape of a ``NeonPolicy``; stored in its checkpoint.
+
+    Attributes:
+        feature_dim: D. num_frames: F. tokens_per_frame: S as they come from the tower.
+        words: the vocabulary, in the order of the embedding.
+        connector, fusion, head: registry names, and their arguments.
+        text_dim: of word embeddings. proprio_dim, action_dim, chunk_steps: widths.
+    """
+
+    feature_dim: int
+    num_frames: int
+    tokens_per_frame: int
+    words: tuple[str, ...]
+    connector: str = "identity"
+    connector_args: dict[str, float] = field(default_factory=dict)
+    fusion: str = "cross_attention"
+    fusion_args: dict[str, float] = field(default_factory=dict)
+    head: str = "chunk_mlp"
+    head_args: dict[str, float] = field(default_factory=dict)
+    text_dim: int = 32
+    proprio_dim: int = PROPRIO_DIM
+    action_dim: int = ACTION_DIM
+    chunk_steps: int = CHUNK_STEPS
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "words": list(self.words)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> NetworkSpec:
+        """Inverse of ``to_json``."""
+        return cls(**{**values, "words": tuple(values["words"])})
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """One batch for the network.
+
+    Attributes:
+        tokens: what the tower made of the clips.
+        agent_pos: (B, 8) float32 in [-1, 1]. text_ids: (B, 16) int64.
+    """
+
+    tokens: Encoded
+    agent_pos: Tensor
+    text_ids: Tensor
+
+
+class NeonPolicy(nn.Module):
+    """From tokens, proprioception and text to an action chunk.
+
+    Normalisation is part of it: tokens, proprioception and actions are standardised with
+    the statistics of the training windows, which the checkpoint carries.
+    """
+
+    def __init__(self, spec: NetworkSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.instruction = InstructionEncoder(len(spec.words), spec.text_dim)
+        self.connector = _build(
+            CONNECTORS, spec.connector, spec.connector_args, spec.feature_dim, spec.tokens_per_frame
+        )
+        layout = FusionLayout(
+            token_dim=spec.feature_dim,
+            num_frames=spec.num_frames,
+            tokens_per_frame=self.connector.out_tokens,
+            text_dim=spec.text_dim,
+            proprio_dim=spec.proprio_dim,
+        )
+        self.fusion = _build(FUSIONS, spec.fusion, spec.fusion_args, layout)
+        context = self.fusion.context_dim + spec.proprio_dim
+        self.head = _build(
+            HEADS, spec.head, spec.head_args, context, spec.action_dim, spec.chunk_steps
+        )
+        for name, size in (
+            ("feature", spec.feature_dim),
+            ("proprio", spec.proprio_dim),
+            ("action", spec.action_dim),
+        ):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_std", torch.ones(size))
+
+    def set_normalisation(self, name: str, mean: Tensor, std: Tensor) -> None:
+        """Set the statistics of ``"feature"``, ``"proprio"`` or ``"action"``.
+
+        A standard deviation below its floor becomes 1 for features (a constant says nothing)
+        and 0.02 for proprioception and actions.
+        """
+        if name == "feature":
+            std = torch.where(std < 1e-4, torch.ones_like(std), std)
+        else:
+            std = std.clamp(min=MIN_STD)
+        getattr(self, f"{name}_mean").copy_(mean)
+        getattr(self, f"{name}_std").copy_(std)
+        if name == "action":
+            self.head.set_limits(self.action_mean, self.action_std)
+
+    def context(self, batch: NetworkInput) -> Tensor:
+        """What the head decides on: (B, C + 8)."""
+        hidden = (batch.tokens.hidden.float() - self.feature_mean) / self.feature_std
+        mask = batch.tokens.mask
+        hidden = torch.where(mask.unsqueeze(-1), hidden, torch.zeros((), device=hidden.device))
+        b, frames = mask.shape[:2]
+        hidden, mask = self.connector(hidden.flatten(0, 1), mask.flatten(0, 1))
+        proprio = (batch.agent_pos - self.proprio_mean) / self.proprio_std
+        words, word_mask, pooled = self.instruction(batch.text_ids)
+        joined = FusionInput(
+            hidden=hidden.unflatten(0, (b, frames)),
+            mask=mask.unflatten(0, (b, frames)),
+            time_s=batch.tokens.time_s,
+            proprio=proprio,
+            text_tokens=words,
+            text_mask=word_mask,
+            text_pooled=pooled,
+        )
+        return torch.cat([self.fusion(joined).float(), proprio], dim=1)
+
+    def loss(self, batch: NetworkInput, actions: Tensor, weight: Tensor) -> Tensor:
+        """Loss against expert chunks (B, 16, 8) in [-1, 1]; weight (B, 16) is 0 on padding."""
+        standard = (actions - self.action_mean) / self.action_std
+        return self.head.loss(self.context(batch), standard, weight)
+
+    def sample(self, batch: NetworkInput, seed: int = 0) -> Tensor:
+        """Action chunk (B, 16, 8) in [-1, 1]."""
+        standard = self.head.sample(self.context(batch), seed)
+        return (standard * self.action_std + self.action_mean).clamp(-1.0, 1.0)
+
+    def num_parameters(self) -> int:
+        """Trainable numbers."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def _build(registry: Any, name: str, arguments: dict[str, float], *positional: Any) -> nn.Module:
+    try:
+        return registry.resolve(name)(*positional, **arguments)
+    except TypeError as error:
+        raise ConfigError(
+            f"{registry.kind} {name!r} does not take {arguments} ({error})"
+        ) from error
+
+
+def network_spec(config: PolicyConfig, tower: Tower, words: Sequence[str]) -> NetworkSpec:
+    """The spec of a policy's network behind a tower."""
+    connector, connector_args = tower.trained_connector
+    return NetworkSpec(
+        feature_dim=tower.feature_dim,
+        num_frames=tower.num_frames,
+        tokens_per_frame=tower.tokens_per_frame,
+        words=tuple(words),
+        connector=connector,
+        connector_args=dict(connector_args),
+        fusion=config.fusion,
+        fusion_args=dict(config.fusion_args),
+        head=config.head,
+        head_args=dict(config.head_args),
+    )
+
+
+def new_network(config: PolicyConfig, tower: Tower, words: Sequence[str], seed: int) -> NeonPolicy:
+    """A fresh network; the same seed gives the same weights, whatever was drawn before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NeonPolicy(network_spec(config, tower, words))
