@@ -96,7 +96,7 @@ class Mp4Joiner:
         with av.open(io.BytesIO(part)) as source:
             template = source.streams.video[0]
             if self._stream is None:
-                self._stream = self._output.add_stream_from_template(template)
+                self._stream = self._output.add_stream_from_template(template, opaque=True)
                 self._stream.time_base = template.time_base
                 self._extradata = template.codec_context.extradata
             if template.codec_context.extradata != self._extradata:
