@@ -7,6 +7,7 @@ arm's velocity and acceleration limits whatever the policy says (``Ramp``).
 
 from __future__ import annotations
 
+import math
 import os
 from importlib import resources
 from pathlib import Path
@@ -48,7 +49,7 @@ def to_action(targets: np.ndarray) -> np.ndarray:
 
 def from_action(action: np.ndarray) -> np.ndarray:
     """Inverse of ``to_action``; values beyond [-1, 1] are clipped to the joint range."""
-    return np.clip(action, -1.0, 1.0) * _HALF + _MIDDLE
+    return np.minimum(np.maximum(action, -1.0), 1.0) * _HALF + _MIDDLE
 
 
 def joint_action(joints: np.ndarray, gripper: float) -> np.ndarray:
@@ -76,10 +77,8 @@ class Ramp:
     _HALF_T2 = _T**2 / 2
     _A = np.append(MAX_ACCELERATION * LIMIT_FRACTION, FINGER_ACCELERATION)
     _V = np.append(MAX_VELOCITY * LIMIT_FRACTION, FINGER_VELOCITY)
-    _DV = _A * CONTROL_DT_S
-    _PLANE = slice(1, 6, 2)  # joints 2, 4, 6
-    _PLANE_A, _PLANE_V = _A[_PLANE], _V[_PLANE]
-    _PLANE_KNEE = _PLANE_V**2 / _PLANE_A  # shorter ways never reach full speed
+    _LIMITS = _A.tolist(), _V.tolist(), (_A * CONTROL_DT_S).tolist()  # a, v, dv a control step
+    _PLANE = (1, 3, 5)  # joints 2, 4, 6; ways shorter than v^2 / a never reach full speed
     # set point = q0 + v0 (t + ff) + a (t^2 / 2 + ff t), ff the damping feed-forward
     _OF_V = _T + FEED_FORWARD
     _OF_A = _HALF_T2 + FEED_FORWARD * _T
@@ -101,31 +100,40 @@ class Ramp:
         Returns:
             (10, 8) float64 motor set points, one a physics tick, with feed-forward.
         """
-        v0 = self.velocity
-        rest = target - self.position - v0 * (CONTROL_DT_S / 2)
-        way = np.abs(rest)
-        pace = self._pace(way)
-        a = self._A * pace * pace
-        half_dv = a * (CONTROL_DT_S / 2)
-        speed = np.sqrt(half_dv * half_dv + 2.0 * a * way) - half_dv
-        v1 = np.copysign(np.minimum(speed, self._V * pace), rest)
-        v1 = np.minimum(np.maximum(v1, v0 - self._DV), v0 + self._DV)
+        # Scalars on purpose: between two drawn frames numpy's many small calls are cold, and
+        # cost four times what they cost in a tight loop (measured: 67 against 27 us).
+        half, before = CONTROL_DT_S / 2, self.velocity.tolist()
+        rest = [
+            wanted - here - v0 * half
+            for wanted, here, v0 in zip(
+                target.tolist(), self.position.tolist(), before, strict=True
+            )
+        ]
+        after = []
+        for e, v0, pace, a, v, dv in zip(
+            rest, before, self._pace(rest), *self._LIMITS, strict=True
+        ):
+            a = a * pace * pace
+            speed = math.sqrt(a * half * (a * half) + 2.0 * a * abs(e)) - a * half
+            v1 = math.copysign(min(speed, v * pace), e)
+            after.append(min(max(v1, v0 - dv), v0 + dv))
+        v0, v1 = self.velocity, np.array(after)
         acceleration = (v1 - v0) / CONTROL_DT_S
         points = self.position + v0 * self._OF_V + acceleration * self._OF_A
-        self.position = self.position + (v0 + v1) * (CONTROL_DT_S / 2)
+        self.position = self.position + (v0 + v1) * half
         self.velocity = v1
         return points
 
-    def _pace(self, way: np.ndarray) -> np.ndarray:
-        """(8,) factor of time, at most 1, by which each joint goes slower than it could."""
-        plane = way[self._PLANE]
-        time = np.where(
-            plane < self._PLANE_KNEE,
-            2.0 * np.sqrt(plane / self._PLANE_A),
-            plane / self._PLANE_V + self._PLANE_V / self._PLANE_A,
-        )
-        pace = np.ones(ACTION_DIM)
-        pace[self._PLANE] = time / max(float(time.max()), 1e-9)
+    def _pace(self, rest: list[float]) -> list[float]:
+        """Eight factors of time, at most 1, by which each joint goes slower than it could."""
+        times = []
+        for joint in self._PLANE:
+            a, v, way = self._LIMITS[0][joint], self._LIMITS[1][joint], abs(rest[joint])
+            times.append(2.0 * math.sqrt(way / a) if way < v * v / a else way / v + v / a)
+        longest = max(*times, 1e-9)
+        pace = [1.0] * ACTION_DIM
+        for joint, time in zip(self._PLANE, times, strict=True):
+            pace[joint] = time / longest
         return pace
 
 
