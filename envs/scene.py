@@ -73,9 +73,9 @@ def add_room(spec: Any) -> None:
     )
     world.add_geom(
         name="floor",
-        type=PLANE,
-        size=[4, 4, 0.1],
-        pos=[0, 0, -0.7],
+        type=BOX,  # drawn a third of a frame faster than a plane (measured, llvmpipe)
+        size=[4, 4, 0.01],
+        pos=[0, 0, -0.71],
         rgba=[0.62, 0.58, 0.54, 1],
         **GHOST_BITS,
     )
@@ -99,5 +99,6 @@ def add_room(spec: Any) -> None:
         specular=[0.1, 0.1, 0.1],
         castshadow=True,
     )
+    spec.stat.extent, spec.stat.center = 1.2, [0.4, 0.0, 0.2]  # sharp shadows, known clip planes
     spec.visual.map.znear = 0.02
     spec.visual.map.zfar = 12.0
