@@ -85,8 +85,10 @@ class ArmConveyorPick(ArmTask):
             group=3,
             **OBJECT_BITS,
         )
-        shapes = (("cup", 0.029, 0.0, CUP_HALF_HEIGHT, COLOURS["red"]),)
-        shapes += (("cup_rim", 0.022, CUP_HALF_HEIGHT, 0.001, (1.0, 0.86, 0.78, 1.0)),)
+        shapes = (
+            ("cup", 0.029, 0.0, CUP_HALF_HEIGHT, COLOURS["red"]),
+            ("cup_rim", 0.022, CUP_HALF_HEIGHT, 0.001, (1.0, 0.86, 0.78, 1.0)),
+        )
         for name, radius, z, half_height, rgba in shapes:
             cup.add_geom(
                 name=name,

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
+from typing import Any
 
 from neon_sim.errors import NeonError
 from neon_sim.gl_probe import MENDS, available
@@ -103,12 +105,14 @@ def _probe_here() -> None:
     print(json.dumps({"renderer": renderer_info(), "ms": time_frames()}))
 
 
-def _probe(backend: str) -> dict:
+def _probe(backend: str) -> dict[str, Any]:
     """Time one back end in a process of its own.
 
     Returns:
         ``renderer`` and ``ms``, or ``error`` with the last line it said.
     """
+    if not available(backend):
+        return {"error": "cannot start here"}
     env = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
     command = [sys.executable, "-c", "from neon_sim.doctor import _probe_here; _probe_here()"]
     try:
@@ -154,7 +158,7 @@ def check_backends() -> list[Finding]:
     """Every back end that starts here, with milliseconds a frame."""
     findings = []
     for backend in BACKENDS:
-        found = _probe(backend) if available(backend) else {"error": "cannot start here"}
+        found = _probe(backend) if available(backend) else dict[str, Any](error="cannot start here")
         if "error" in found:
             findings.append(
                 Finding(f"frames/{backend}", False, found["error"], MENDS.get(backend, ""), False)

@@ -169,8 +169,8 @@ def _content_keys(batch: ClipBatch) -> list[int]:
     seen = batch.video if batch.video is not None else batch.state
     keys = []
     for row in range(len(batch)):
-        digest = hashlib.blake2b(np.ascontiguousarray(batch.agent_pos[row]), digest_size=8)
+        digest = hashlib.blake2b(batch.agent_pos[row].tobytes(), digest_size=8)
         if seen is not None:
-            digest.update(np.ascontiguousarray(seen[row, -1]))
+            digest.update(seen[row, -1].tobytes())
         keys.append(int.from_bytes(digest.digest(), "little"))
     return keys

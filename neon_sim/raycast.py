@@ -214,7 +214,7 @@ class RaycastCamera:
                 to_light = data.light_xpos[index] - points
                 far = np.sqrt(np.einsum("ij,ij->i", to_light, to_light))
                 to_light /= np.maximum(far, 1e-9)[:, None]
-                strength = self._spot(index, far, -(to_light @ axis))
+                strength = self._spot(int(index), far, -(to_light @ axis))
                 gain = np.maximum(np.einsum("ij,ij->i", normals, to_light), 0.0)
             total += strength[:, None] * model.light_ambient[index]
             total += (strength * gain)[:, None] * model.light_diffuse[index]

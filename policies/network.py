@@ -80,6 +80,13 @@ class NeonPolicy(nn.Module):
     the statistics of the training windows, which the checkpoint carries.
     """
 
+    action_mean: Tensor
+    action_std: Tensor
+    feature_mean: Tensor
+    feature_std: Tensor
+    proprio_mean: Tensor
+    proprio_std: Tensor
+
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()
         self.spec = spec
@@ -157,7 +164,7 @@ class NeonPolicy(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-def _build(registry: Any, name: str, arguments: dict[str, float], *positional: Any) -> nn.Module:
+def _build(registry: Any, name: str, arguments: dict[str, float], *positional: Any) -> Any:
     try:
         return registry.resolve(name)(*positional, **arguments)
     except TypeError as error:

@@ -94,8 +94,8 @@ def test_how_ticks_are_grouped_changes_nothing():
     for ticks in (1, 19, 7, 33, 30):
         _push(parts, ticks)
     assert whole.state_hash() == parts.state_hash()
-    frames = [whole.frame("front", 60, SIZE, SIZE), parts.frame("front", 60, SIZE, SIZE)]
-    assert np.array_equal(*frames)
+    expected = whole.frame("front", 60, SIZE, SIZE)
+    assert np.array_equal(expected, parts.frame("front", 60, SIZE, SIZE))
 
 
 def test_reset_starts_again_from_what_is_given(world):

@@ -75,6 +75,8 @@ class CrossAttentionFusion(Fusion):
         width: of a query. key_dim: of an adapted token. context: C. dropout: on the context.
     """
 
+    coordinates: Tensor
+
     def __init__(
         self,
         layout: FusionLayout,

@@ -29,6 +29,8 @@ class FlowHead(Head):
         euler_steps: of the sampler, >= 1.
     """
 
+    waves: Tensor
+
     def __init__(
         self,
         context_dim: int,
