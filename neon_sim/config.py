@@ -70,6 +70,9 @@ class PolicyConfig:
         image_backbone: registry name of its image twin, used by ``frame`` and ``stack``.
         connector / fusion / head: registry names.
         connector_args / fusion_args / head_args: keyword arguments of those.
+        stack_connector / stack_connector_args: the connector under ``stack``, where every
+            frame brings its own tokens.
+        max_tokens: most visual tokens the fusion may get under any condition.
         backbone_args: keyword arguments of both backbones (weights path and so on).
         condition: the condition it runs under unless the command line names others.
         clip: what it sees.
@@ -82,6 +85,9 @@ class PolicyConfig:
     backbone_args: dict[str, str] = field(default_factory=dict)
     connector: str = "identity"
     connector_args: dict[str, float] = field(default_factory=dict)
+    stack_connector: str = "avgpool"
+    stack_connector_args: dict[str, float] = field(default_factory=dict)
+    max_tokens: int = 320
     fusion: str = "cross_attention"
     fusion_args: dict[str, float] = field(default_factory=dict)
     head: str = "chunk_mlp"
@@ -101,6 +107,7 @@ class PolicyConfig:
             (BACKBONES, self.backbone),
             (BACKBONES, self.image_backbone),
             (CONNECTORS, self.connector),
+            (CONNECTORS, self.stack_connector),
             (FUSIONS, self.fusion),
             (HEADS, self.head),
         ):

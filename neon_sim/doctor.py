@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 from neon_sim.errors import NeonError
 from neon_sim.gl_probe import MENDS, available
