@@ -165,8 +165,23 @@ def test_nothing_names_a_machine() -> None:
 def test_readme_map_names_every_top_level_entry() -> None:
     readme = (ROOT / "README.md").read_text()
     tops = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
-    missing = sorted(t for t in tops if not t.startswith(".") and t not in readme)
+    missing = sorted(t for t in tops if not t.startswith(".") and t not in f"{readme} README.md")
     assert missing == []
+
+
+def test_readme_map_names_every_module_and_no_other() -> None:
+    """Every module of the ground, of a room and of a room's folders stands in the map."""
+    text = (ROOT / "README.md").read_text().partition("<!-- map -->")[2].partition("<!-- /map")[0]
+    words = set(re.findall(r"[\w]+", text))
+    modules = {p for p in tracked_files() if p.suffix == ".py" and p.name != "__init__.py"}
+    mapped = {p for p in modules if p.relative_to(ROOT).parts[0] in ("neon_sim", *ROOMS)}
+    main_files = {p.parent if p.stem == "__main__" else p for p in mapped}
+    folders = [p for p in main_files if p.parent.name != "perf"]
+    assert sorted(p.stem for p in folders if p.stem not in words) == []
+    listed = re.findall(r"^  ((?:[a-z_]+ )*[a-z_]+)(?:  |$)", text, re.M)
+    stems = {p.stem for p in mapped}
+    gone = {name for names in listed for name in names.split() if name not in stems}
+    assert gone == set()
 
 
 def test_readme_links_lead_somewhere() -> None:
