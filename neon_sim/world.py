@@ -328,10 +328,12 @@ class World:
     def _draw(
         self, state: Snapshot, camera_id: int, height: int, width: int, quality: str
     ) -> np.ndarray:
-        data = self._draw_data
-        data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = state
-        mujoco.mj_kinematics(self.model, data)
-        mujoco.mj_camlight(self.model, data)
+        model, data = self.model, self._draw_data
+        data.qpos[:] = state.qpos
+        if model.nmocap:
+            data.mocap_pos[:], data.mocap_quat[:] = state.mocap_pos, state.mocap_quat
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
         return self._camera(height, width, quality).render(data, camera_id)
 
     def _camera(self, height: int, width: int, quality: str) -> Camera:

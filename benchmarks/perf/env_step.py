@@ -15,17 +15,18 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from neon_sim.clock import CONTROL_HZ, TICKS_PER_CAMERA
+from neon_sim.clock import CONTROL_DT_S, TICKS_PER_CAMERA, TICKS_PER_CONTROL
 from neon_sim.gl import mujoco
 from neon_sim.registry import task_entry
 from neon_sim.world import FAST_QUALITY, Camera
 
-from .rows import Options, Row, row_of, wall_s
+from .rows import Options, Row, wall_s
 
 SIZE = 96
 MAX_OVERHEAD = 1.15
 MIN_REAL_TIME = 20.0
-PLAIN_FRAMES = 12  # frames drawn with default settings a repetition; they are slow
+BLOCK_STEPS = 10  # control steps a side plays before the other one's turn
+PLAIN_STEPS = 10  # control steps with default settings a repetition; they are slow
 
 
 @dataclass
@@ -69,27 +70,30 @@ def record(env: Any) -> Tape:
     return Tape(actions, controls, state)
 
 
-def replay_env(env: Any, tape: Tape) -> Callable[[], None]:
+Play = Callable[[int, int], None]  # replay control steps [start, stop)
+
+
+def replay_env(env: Any, tape: Tape) -> Play:
     """The environment's own way through the tape; reset is not timed."""
     env.reset(seed=0)
 
-    def run() -> None:
-        for action in tape.actions:
+    def play(start: int, stop: int) -> None:
+        for action in tape.actions[start:stop]:
             env.step(action)
 
-    return run
+    return play
 
 
-def replay_bare(core: Any, tape: Tape, camera: Camera) -> Callable[[], None]:
+def replay_bare(core: Any, tape: Tape, camera: Camera) -> Play:
     """``mj_step`` and a frame every camera tick, and nothing else."""
     model, data = core.model, mujoco.MjData(core.model)
     mujoco.mj_setState(model, data, tape.start, mujoco.mjtState.mjSTATE_INTEGRATION)
     mujoco.mj_forward(model, data)
     eye = core.world.camera_id("front")
 
-    def run() -> None:
-        tick = 0
-        for controls in tape.controls:
+    def play(start: int, stop: int) -> None:
+        tick = start * TICKS_PER_CONTROL
+        for controls in tape.controls[start:stop]:
             for row in controls:
                 data.ctrl[:] = row
                 mujoco.mj_step(model, data)
@@ -97,7 +101,7 @@ def replay_bare(core: Any, tape: Tape, camera: Camera) -> Callable[[], None]:
             if tick % TICKS_PER_CAMERA == 0:
                 camera.render(data, eye)
 
-    return run
+    return play
 
 
 class PlainRenderer:
@@ -152,29 +156,55 @@ def measure(options: Options) -> list[Row]:
 
 
 def _measure_task(name: str, env: Any, repeats: int) -> list[Row]:
-    core = env.unwrapped
-    tape = record(env)
-    steps = len(tape.actions)
-    few = Tape(tape.actions[: 2 * PLAIN_FRAMES], tape.controls[: 2 * PLAIN_FRAMES], tape.start)
+    core, tape = env.unwrapped, record(env)
     fast = PlainRenderer(core.model, FAST_QUALITY, (SIZE, SIZE))
     plain = PlainRenderer(core.model, default_quality())
-    for warm in (replay_env(env, few), replay_bare(core, few, fast)):
-        warm()
-    seconds: dict[str, list[float]] = {"env": [], "bare": [], "plain": []}
+    blocks = _blocks(len(tape.actions))
+    pairs, plain_s = [], []
     for _ in range(repeats):
-        seconds["env"].append(wall_s(replay_env(env, tape)))
-        seconds["bare"].append(wall_s(replay_bare(core, tape, fast)))
-        short = wall_s(replay_bare(core, few, plain))
-        seconds["plain"].append(short * steps / len(few.actions))
+        ours, bare = replay_env(env, tape), replay_bare(core, tape, fast)
+        pairs.append([(wall_s(ours, *block), wall_s(bare, *block)) for block in blocks])
+        slow = replay_bare(core, tape, plain)
+        plain_s.append(wall_s(slow, 0, PLAIN_STEPS) / PLAIN_STEPS)
+    env_s, bare_s = np.moveaxis(np.array(pairs), 2, 0)
     fast.close()
     plain.close()
-    overhead = [e / b for e, b in zip(seconds["env"], seconds["bare"], strict=True)]
-    gain = [p / e for p, e in zip(seconds["plain"], seconds["env"], strict=True)]
-    pace = [steps / CONTROL_HZ / s for s in seconds["env"]]
+    return _rows(name, env_s, bare_s, np.array(plain_s))
+
+
+def _blocks(steps: int) -> list[tuple[int, int]]:
+    """Cut an episode into whole blocks of control steps that the two sides take in turns."""
+    return [(k, k + BLOCK_STEPS) for k in range(0, steps - BLOCK_STEPS + 1, BLOCK_STEPS)]
+
+
+def _rows(name: str, env_s: np.ndarray, bare_s: np.ndarray, plain_s: np.ndarray) -> list[Row]:
+    """Rows of (repeats, blocks) wall seconds; ``plain_s`` (repeats,) is a control step's.
+
+    A block is the same work in every repetition, so its median over them leaves out the
+    repetitions in which another process had the core.
+    """
+    steps = env_s.shape[1] * BLOCK_STEPS
+    step_s, bare = np.median(env_s, axis=0).sum() / steps, np.median(bare_s, axis=0).sum() / steps
+    each, each_bare = env_s.sum(axis=1) / steps, bare_s.sum(axis=1) / steps
+    plain = float(np.median(plain_s))
+
+    def row(measure: str, value: float, every: np.ndarray, unit: str, **target: float) -> Row:
+        return Row(measure, name, float(value), unit, every.min(), every.max(), **target)
+
+    overhead = row(
+        "step / bare mj_step + render", step_s / bare, each / each_bare, "x", at_most=MAX_OVERHEAD
+    )
+    pace = row(
+        "simulated time, one core",
+        CONTROL_DT_S / step_s,
+        CONTROL_DT_S / each,
+        "s/s",
+        at_least=MIN_REAL_TIME,
+    )
     return [
-        row_of("step / bare mj_step + render", name, overhead, "x", at_most=MAX_OVERHEAD),
-        row_of("simulated time, one core", name, pace, "s/s", at_least=MIN_REAL_TIME),
-        row_of("env", name, [steps / s for s in seconds["env"]], "steps/s"),
-        row_of("plain mujoco.Renderer", name, [steps / s for s in seconds["plain"]], "steps/s"),
-        row_of("env / plain mujoco.Renderer", name, gain, "x"),
+        overhead,
+        pace,
+        row("env", 1 / step_s, 1 / each, "steps/s"),
+        row("plain mujoco.Renderer", 1 / plain, 1 / plain_s, "steps/s"),
+        row("env / plain mujoco.Renderer", plain / step_s, plain_s / each, "x"),
     ]

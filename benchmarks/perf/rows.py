@@ -79,10 +79,10 @@ def row_of(
     return Row(measure, subject, middle, unit, min(values), max(values), at_most, at_least)
 
 
-def wall_s(work: Callable[[], Any]) -> float:
-    """Wall seconds that ``work`` takes."""
+def wall_s(work: Callable[..., Any], *args: Any) -> float:
+    """Wall seconds that ``work(*args)`` takes."""
     started = time.perf_counter()
-    work()
+    work(*args)
     return time.perf_counter() - started
 
 
