@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from .base import Tokens
+from .base import Tokens, masked_mean
 
 IMAGE_SIZE = 96
 PATCH = 8  # pixels per token side
@@ -161,7 +161,8 @@ class _NeonTiny:
     """What both towers share: the frozen network, and inference in fixed blocks of rows.
 
     Args:
-        weights: path of a weights file; the shipped one when empty.
+        weights: path of a weights file, or of a folder that holds ``<NAME>.safetensors``;
+            the shipped one when empty.
 
     Raises:
         CheckpointError: the weights are missing, damaged or of another architecture.
@@ -174,6 +175,7 @@ class _NeonTiny:
 
     def __init__(self, weights: str = "") -> None:
         path = Path(weights) if weights else weights_path(self.NAME)
+        path = path / f"{self.NAME}.safetensors" if path.is_dir() else path
         state, self.metadata = read_weights(path, self.TOWER)
         self.network = self.new_network(self.metadata["architecture"])
         try:
@@ -277,5 +279,4 @@ class NeonTinyImage(_NeonTiny):
     def _tokens(self, hidden: Tensor, mask: Tensor) -> Tokens:
         places = mask.repeat_interleave(self.tokens_per_frame, dim=1)
         hidden = torch.where(places[..., None], hidden, torch.zeros(()))
-        counts = places.sum(dim=1, keepdim=True).clamp(min=1)
-        return Tokens(hidden=hidden, mask=places, pooled=hidden.sum(dim=1) / counts)
+        return Tokens(hidden=hidden, mask=places, pooled=masked_mean(hidden, places))

@@ -1,0 +1,368 @@
+"""``python -m neon_sim.pretrain backbone=neon_tiny out=DIR``: pretrain a small backbone.
+
+Self-supervised: from the tokens alone a small decoder must draw the current frame, two
+past and four future frames at half resolution, with the pixels that change and the edges
+weighted up. So the tokens have to hold where everything is and how it moves. Neither task
+labels nor actions nor simulator state are used. The image twin trains on the same clips,
+the same targets and the same number of steps, but sees one frame.
+
+A run resumes from its last checkpoint when it is started again with the same settings,
+and then takes the same steps as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neon_sim.config_loading import main_config
+from neon_sim.errors import CheckpointError, ConfigError, NeonError, unknown_name
+from neon_sim.pretrain_data import ClipDataConfig, ClipStore, make_clips
+from neon_sim.registry import BACKBONES
+from neon_sim.seeding import keyed_rng
+
+OFFSETS = (-6, -3, 0, 1, 2, 4, 5)  # frames of 0.08 s that the decoder draws
+HELD_OUT_BATCH = 32
+FINE = 48  # target resolution, pixels per side
+
+
+@dataclass
+class PretrainConfig:
+    """One pretraining run.
+
+    Attributes:
+        backbone: registry name of a backbone that can be pretrained.
+        out: folder for the weights, their record and the resumable state; empty is
+            ``runs/pretrain/<backbone>``.
+        data: folder of the clips (made when missing).
+        clips: what the clips show.
+        steps / batch: optimiser steps and clips per step.
+        lr / weight_decay / warmup: AdamW with a cosine to zero.
+        motion_weight: extra weight of pixels that change.
+        edge_weight: extra weight of pixels at edges.
+        token_noise: standard deviation of noise on the tokens (which have unit scale).
+        seed: >= 0.
+        threads: torch threads.
+        workers: processes that draw clips.
+        save_every: steps between resumable states.
+        bf16: train in bfloat16 autocast.
+    """
+
+    backbone: str = "neon_tiny"
+    out: str = ""
+    data: str = "runs/pretrain/clips"
+    clips: ClipDataConfig = field(default_factory=ClipDataConfig)
+    steps: int = 4000
+    batch: int = 32
+    lr: float = 0.002
+    weight_decay: float = 0.01
+    warmup: int = 100
+    motion_weight: float = 30.0
+    edge_weight: float = 4.0
+    token_noise: float = 0.1
+    seed: int = 0
+    threads: int = 1
+    workers: int = 2
+    save_every: int = 250
+    bf16: bool = True
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule.
+            UnknownNameError: a name that no registry knows.
+        """
+        if self.backbone not in BACKBONES:
+            raise unknown_name(BACKBONES.kind, self.backbone, BACKBONES)
+        for name in ("steps", "batch", "threads", "workers", "save_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1 (got {getattr(self, name)})")
+        for name in ("seed", "warmup", "motion_weight", "edge_weight", "token_noise"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0 (got {getattr(self, name)})")
+        if not self.lr > 0:
+            raise ConfigError(f"lr must be above 0 (got {self.lr})")
+        self.out = self.out or f"runs/pretrain/{self.backbone}"
+
+
+class Decoder(nn.Module):
+    """Draws ``len(OFFSETS)`` frames from tokens alone; thrown away after pretraining."""
+
+    def __init__(self, dim: int, width: int = 96) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(dim, width, 1)
+        self.spread = nn.ModuleList(
+            nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 1)
+        )
+        self.draw = nn.Conv2d(width, len(OFFSETS) * 3 * 16, 1)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, 144, D) -> (B, K, 48, 48, 3) in about [-1, 1]."""
+        b, s, dim = tokens.shape
+        side = int(s**0.5)
+        x = self.enter(tokens.reshape(b, side, side, dim).permute(0, 3, 1, 2))
+        for layer in self.spread:
+            x = x + layer(functional.relu(x))
+        x = self.draw(functional.relu(x)).permute(0, 2, 3, 1)
+        x = x.reshape(b, side, side, len(OFFSETS), 4, 4, 3).permute(0, 3, 1, 4, 2, 5, 6)
+        return x.reshape(b, len(OFFSETS), side * 4, side * 4, 3).float()
+
+
+def to_unit(frames: np.ndarray) -> Tensor:
+    """uint8 pixels -> float32 in [-1, 1]."""
+    return torch.from_numpy(frames).to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def pixel_weights(target: Tensor, config: PretrainConfig) -> Tensor:
+    """Weights of target pixels, mean 1 over each picture: (B, K, 48, 48).
+
+    A pixel of the past or the future counts as changed when it differs from the current
+    frame; a pixel of the current frame, when it differs from the next one.
+
+    Args:
+        target: (B, K, 48, 48, 3) frames to draw, in [-1, 1].
+        config: the extra weights.
+    """
+    now = OFFSETS.index(0)
+    changed = (target - target[:, now : now + 1]).abs_().mean(-1)
+    changed[:, now] = changed[:, now + 1]
+    across = (target[..., 1:, :] - target[..., :-1, :]).abs_().mean(-1)
+    down = (target[:, :, 1:] - target[:, :, :-1]).abs_().mean(-1)
+    weights = changed.mul_(5).clamp_(max=1).mul_(config.motion_weight).add_(1)
+    weights[..., :-1].add_(across.mul_(5).clamp_(max=1), alpha=config.edge_weight)
+    weights[:, :, :-1].add_(down.mul_(5).clamp_(max=1), alpha=config.edge_weight)
+    return weights.div_(weights.mean(dim=(-2, -1), keepdim=True))
+
+
+def loss_of(drawn: Tensor, target: Tensor, weights: Tensor, valid: Tensor) -> Tensor:
+    """Weighted mean squared error over the targets that exist; (B, K) ``valid``."""
+    error = ((drawn - target).square().mean(-1) * weights).mean(dim=(-2, -1))
+    return (error * valid).sum() / valid.sum().clamp(min=1)
+
+
+def augment(rng: np.random.Generator, *pictures: np.ndarray) -> None:
+    """Mirror clips and permute their colour channels in place, a clip and its targets alike.
+
+    Args:
+        rng: decides what happens to which row.
+        pictures: (B, ..., H, W, 3) uint8 each.
+    """
+    for row in range(len(pictures[0])):
+        flip, mix, order = rng.uniform() < 0.5, rng.uniform() < 0.6, rng.permutation(3)
+        for frames in pictures:
+            seen = frames[row, ..., ::-1, :] if flip else frames[row]
+            if mix:
+                seen = np.stack([seen[..., channel] for channel in order], axis=-1)
+            frames[row] = seen.copy() if flip and not mix else seen
+
+
+class Trainer:
+    """Network, decoder, optimiser and the data they learn from."""
+
+    def __init__(self, config: PretrainConfig, store: ClipStore) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.store = config, store
+        self.backbone = BACKBONES.resolve(config.backbone)
+        if not hasattr(self.backbone, "new_network"):
+            raise ConfigError(f"backbone {config.backbone!r} cannot be pretrained here")
+        self.network = self.backbone.new_network()
+        self.network.pixel_dtype = torch.bfloat16 if config.bf16 else torch.float32
+        self.decoder = Decoder(self.network.dim)
+        self.parameters = [*self.network.parameters(), *self.decoder.parameters()]
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        )
+        self.step = 0
+        self.losses: list[float] = []
+        self.train_set, self.held_out = np.split(
+            np.arange(len(store.lengths)), [int(0.97 * len(store.lengths))]
+        )
+
+    def _rate(self) -> float:
+        config = self.config
+        ramp = min(1.0, (self.step + 1) / max(config.warmup, 1))
+        return config.lr * ramp * 0.5 * (1 + np.cos(np.pi * self.step / config.steps))
+
+    def _loss(self, rng: np.random.Generator, sequences: np.ndarray, train: bool) -> Tensor:
+        config = self.config
+        frames = self.network.num_frames
+        size = config.batch if train else HELD_OUT_BATCH
+        batch = self.store.batch(rng, size, frames, OFFSETS, sequences)
+        if train:
+            augment(rng, batch.video, batch.targets)
+        clip, mask = torch.from_numpy(batch.video), torch.from_numpy(batch.mask)
+        target = to_unit(batch.targets)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            if self.backbone.TOWER == "image":
+                tokens = self.network.forward_images(clip[:, -1])
+            else:
+                tokens = self.network(clip, mask)
+            if train:
+                tokens = tokens + config.token_noise * torch.randn_like(tokens)
+            drawn = self.decoder(tokens)
+        weights = pixel_weights(target, config)
+        return loss_of(drawn, target, weights, torch.from_numpy(batch.valid))
+
+    def train_step(self) -> float:
+        """One optimiser step, decided by seed and step number alone; returns the loss."""
+        rng = keyed_rng("pretrain-step", self.config.seed, self.step)
+        torch.manual_seed(int(rng.integers(2**31)))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        loss = self._loss(rng, self.train_set, train=True)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        self.step += 1
+        self.losses.append(loss.item())
+        return self.losses[-1]
+
+    @torch.no_grad()
+    def held_out_loss(self, batches: int = 8) -> float:
+        """Mean loss on held-out sequences, without augmentation or noise."""
+        losses = [
+            self._loss(keyed_rng("pretrain-held-out", index), self.held_out, train=False)
+            for index in range(batches)
+        ]
+        return float(torch.stack(losses).mean())
+
+    def save_state(self, path: Path) -> None:
+        """Write everything a resumed run needs, atomically."""
+        state = {
+            "config": asdict(self.config),
+            "step": self.step,
+            "losses": self.losses,
+            "network": self.network.state_dict(),
+            "decoder": self.decoder.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        torch.save(state, path.with_suffix(".part"))
+        path.with_suffix(".part").replace(path)
+
+    def load_state(self, path: Path) -> None:
+        """Continue a run.
+
+        Raises:
+            CheckpointError: the state belongs to other settings.
+        """
+        state = torch.load(path, weights_only=True)
+        if state["config"] != asdict(self.config):
+            raise CheckpointError(f"{path} belongs to other settings; choose another out=")
+        self.step, self.losses = state["step"], state["losses"]
+        self.network.load_state_dict(state["network"])
+        self.decoder.load_state_dict(state["decoder"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def git_commit() -> str:
+    """Commit of the working tree, ``"unknown"`` outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def export(trainer: Trainer, wall_s: float) -> Path:
+    """Write the weights (fp16 safetensors) and the JSON record beside them."""
+    config = trainer.config
+    path = Path(config.out) / f"{config.backbone}.safetensors"
+    state = {k: v.detach().half().contiguous() for k, v in trainer.network.state_dict().items()}
+    metadata = {
+        "backbone": config.backbone,
+        "tower": trainer.backbone.TOWER,
+        "architecture": trainer.network.architecture,
+        "parameters": sum(p.numel() for p in trainer.network.parameters()),
+        "config": asdict(config),
+        "command": " ".join(["python -m neon_sim.pretrain", *sys.argv[1:]]),
+        "commit": git_commit(),
+        "seed": config.seed,
+        "data_sha256": trainer.store.sha256(),
+        "sequences": len(trainer.store.lengths),
+        "train_loss": float(np.mean(trainer.losses[-50:])),
+        "held_out_loss": trainer.held_out_loss(),
+        "torch": torch.__version__,
+    }
+    save_file(state, path, metadata={"neon_sim": json.dumps(metadata, sort_keys=True)})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    record = {"sha256": digest, "wall_s": round(wall_s, 1), **metadata}
+    path.with_suffix(".json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory: fresh pages for every batch cost a third of a step."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # no mmap, trim, pad
+            mallopt(option, value)
+
+
+def pretrain(config: PretrainConfig) -> Path:
+    """Run or resume a pretraining.
+
+    Returns:
+        Path of the weights.
+
+    Raises:
+        ConfigError: the backbone cannot be pretrained, or the data are of other settings.
+        CheckpointError: ``out`` holds a run of other settings.
+    """
+    torch.set_num_threads(config.threads)
+    keep_memory()
+    store = make_clips(Path(config.data), config.clips, config.workers)
+    trainer = Trainer(config, store)
+    state = Path(config.out) / "state.pt"
+    state.parent.mkdir(parents=True, exist_ok=True)
+    if state.exists():
+        trainer.load_state(state)
+        print(f"resumed at step {trainer.step}")
+    began, first = time.monotonic(), trainer.step
+    while trainer.step < config.steps:
+        trainer.train_step()
+        if trainer.step % 50 == 0:
+            rate = (trainer.step - first) / (time.monotonic() - began)
+            left = (config.steps - trainer.step) / rate
+            print(
+                f"{config.backbone} step {trainer.step}/{config.steps}  "
+                f"loss {np.mean(trainer.losses[-50:]):.4f}  {rate * config.batch:.0f} clips/s  "
+                f"{left:.0f} s left",
+                flush=True,
+            )
+        if trainer.step % config.save_every == 0:
+            trainer.save_state(state)
+    trainer.save_state(state)
+    path = export(trainer, time.monotonic() - began)
+    print(f"held-out loss {json.loads(path.with_suffix('.json').read_text())['held_out_loss']:.4f}")
+    print(f"wrote {path}")
+    return path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line: ``key=value`` arguments over ``configs/pretrain/neon_tiny.yaml``."""
+    try:
+        pretrain(main_config(PretrainConfig, sys.argv[1:] if argv is None else argv, "neon_tiny"))
+    except NeonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes from the last saved state", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""``python -m neon_sim.probe backbone=neon_tiny task=arm_block``: what do frozen tokens hold?
+
+A small attention pool is trained on the frozen tokens of a task's scene, its arm wandering
+aimlessly, to say where things are and how fast they move. The simulator's state is read
+for this judgement only. A backbone that sees no time has to fail at the velocities.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neon_sim.config import ClipConfig
+from neon_sim.config_loading import main_config
+from neon_sim.errors import ConfigError, NeonError
+from neon_sim.observation import ClipBatch, observe_row, stack_observations
+from neon_sim.pretrain_data import PRETRAIN_SEED, aimless_actions
+from neon_sim.registry import BACKBONES, task_entry
+from neon_sim.seeding import keyed_rng
+
+FRAME_S = 0.08
+VARIES_M, MOVES_M_S = 0.005, 0.05  # a number that spreads less than this is not asked for
+FASTEST_M_S = 5.0
+
+
+@dataclass
+class ProbeConfig:
+    """One probe.
+
+    Attributes:
+        backbone: registry name. weights: of that backbone; the shipped ones when empty.
+        task: whose scene. clips: to train on; a sixth as many are read in the test.
+        steps: of training. seed: >= 0.
+    """
+
+    backbone: str = "neon_tiny"
+    weights: str = ""
+    task: str = "arm_block"
+    clips: int = 2400
+    steps: int = 1200
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """Clips, ``environment_state`` (N, 16) in m, and its change (N, 16) in m/s."""
+
+    batch: ClipBatch
+    position: np.ndarray
+    velocity: np.ndarray
+
+
+def draw_probe_set(task: str, count: int, seed: int) -> ProbeSet:
+    """Draw ``count`` clips, two an episode, from episodes that no training uses."""
+    env: Any = gymnasium.make(task_entry(task).env_id, cameras=())
+    clip, rows, states = ClipConfig(), [], []
+    for episode in range((count + 1) // 2):
+        rng = keyed_rng("probe", task, seed, episode)
+        env.reset(seed=PRETRAIN_SEED + 1 + seed, options={"episode": episode})
+        moments = rng.integers(8, int(env.unwrapped.EPISODE_STEPS * 0.7), size=2)
+        for action in aimless_actions(rng, env.unwrapped.agent_pos(), int(moments.max())):
+            _, terminated, truncated, _ = env.unwrapped.advance(action)
+            if env.unwrapped.control_step in moments or terminated or truncated:
+                rows.append(observe_row(env, clip, {"video"}))
+                states.append(env.unwrapped.state_history(clip)[-2:])
+            if terminated or truncated:
+                break
+    before, now = np.stack(states).astype(np.float64).transpose(1, 0, 2)
+    velocity = np.clip((now - before) / FRAME_S, -FASTEST_M_S, FASTEST_M_S)
+    return ProbeSet(stack_observations(rows), now, velocity)
+
+
+def spread(values: np.ndarray) -> np.ndarray:
+    """(N, K) -> (K,): distance between the 10th and the 90th percentile."""
+    low, high = np.percentile(values, (10, 90), axis=0)
+    return high - low
+
+
+class AttentionProbe(nn.Module):
+    """Eight queries over tokens and their places, then one hidden layer."""
+
+    def __init__(self, tokens: int, dim: int, outputs: int, queries: int = 8) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.randn(tokens, dim) * 0.5)
+        self.score = nn.Linear(dim, queries)
+        self.value = nn.Linear(dim, dim)
+        self.read = nn.Sequential(nn.Linear(queries * dim, 128), nn.GELU(), nn.Linear(128, outputs))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, S, D) -> (B, outputs)."""
+        x = tokens + self.place
+        weights = torch.softmax(self.score(x), dim=1)
+        return self.read(torch.einsum("bsq,bsd->bqd", weights, self.value(x)).flatten(1))
+
+
+def fit(tokens: Tensor, wanted: Tensor, steps: int, seed: int) -> nn.Module:
+    """Train a probe on (N, S, D) tokens and (N, O) standardised targets."""
+    torch.manual_seed(seed)
+    probe = AttentionProbe(*tokens.shape[1:], wanted.shape[1])
+    optimiser = torch.optim.AdamW(probe.parameters(), lr=3e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        rows = torch.randint(len(tokens), (64,))
+        loss = nn.functional.smooth_l1_loss(probe(tokens[rows]), wanted[rows], beta=0.1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return probe
+
+
+def encode(backbone: Any, batch: ClipBatch, rows: int = 64) -> Tensor:
+    """Frozen tokens (N, S, D); an image backbone is shown the newest frame only."""
+    joins_time = backbone.num_tokens(2) == backbone.num_tokens(1)
+    parts = []
+    for start in range(0, len(batch), rows):
+        part = batch.rows(start, start + rows)
+        if not joins_time:
+            part = ClipBatch(
+                part.video[:, -1:],  # type: ignore[index]
+                part.mask[:, -1:],
+                part.time_s[:, -1:],
+                None,
+                part.agent_pos,
+                part.text,
+            )
+        parts.append(backbone.encode(part).hidden)
+    return torch.cat(parts).float()
+
+
+def probe(backbone: Any, train: ProbeSet, test: ProbeSet, steps: int, seed: int) -> dict[str, Any]:
+    """Train on one set, read the other.
+
+    Returns:
+        For ``position`` and ``velocity``: ``error``, the median absolute error of a number
+        (cm, cm/s), and ``r2``, the mean share of variance that is explained (1 is all of it,
+        0 is what a constant answer explains).
+    """
+    names = np.isin(train.position, (0.0, 1.0)).all(0)  # flags and one-hot words
+    varies = (spread(train.position) > VARIES_M) & ~names
+    moves = varies & (spread(train.velocity) > MOVES_M_S)
+    columns = [np.hstack([s.position[:, varies], s.velocity[:, moves]]) for s in (train, test)]
+    wanted = [torch.from_numpy(values).float() for values in columns]
+    mean, scale = wanted[0].mean(0), wanted[0].std(0)
+    reader = fit(encode(backbone, train.batch), (wanted[0] - mean) / scale, steps, seed)
+    with torch.no_grad():
+        read = reader(encode(backbone, test.batch)) * scale + mean
+    off = (read - wanted[1]).numpy()
+    result: dict[str, Any] = {}
+    split = int(varies.sum())
+    for name, part in (("position", slice(0, split)), ("velocity", slice(split, None))):
+        if off[:, part].size:
+            variance = wanted[1][:, part].numpy().var(0)
+            result[f"{name}_error"] = float(np.median(np.abs(off[:, part])) * 100)
+            result[f"{name}_r2"] = float(1 - ((off[:, part] ** 2).mean(0) / variance).mean())
+    return result
+
+
+def run(config: ProbeConfig) -> dict[str, Any]:
+    """Draw both sets, probe, return the figures of ``probe``."""
+    if config.clips < 60:
+        raise ConfigError(f"clips must be at least 60 (got {config.clips})")
+    backbone = BACKBONES.resolve(config.backbone)
+    frozen = backbone(weights=config.weights) if config.weights else backbone()
+    train = draw_probe_set(config.task, config.clips, 2 * config.seed)
+    test = draw_probe_set(config.task, config.clips // 6, 2 * config.seed + 1)
+    return probe(frozen, train, test, config.steps, config.seed)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    try:
+        config = main_config(ProbeConfig, sys.argv[1:] if argv is None else argv)
+        values = "  ".join(f"{name} {value:.3f}" for name, value in run(config).items())
+    except NeonError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{config.backbone} on {config.task}: {values}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
