@@ -157,10 +157,11 @@ def menagerie_file() -> Path:
 
 
 def _copy_hull(source: Any, target: Any) -> None:
-    """Give ``target``'s bodies the colliding geoms and the site of ``source``, unseen."""
+    """Give ``target``'s bodies the colliding geoms and the site of ``source``; pads are seen."""
     for geom in source.geoms:
         if not geom.conaffinity:
             continue
+        pad = geom.name.endswith("_pad")  # ours alone, so it must be seen
         copy = target.body(geom.parent.name).add_geom(
             name=geom.name,
             type=geom.type,
@@ -174,8 +175,8 @@ def _copy_hull(source: Any, target: Any) -> None:
             solref=geom.solref,
             solimp=geom.solimp,
             density=0.0,
-            rgba=[0, 0, 0, 0],
-            group=3,
+            rgba=geom.rgba if pad else [0, 0, 0, 0],
+            group=2 if pad else 3,
         )
         if not np.isnan(geom.fromto[0]):
             copy.fromto = geom.fromto

@@ -16,7 +16,7 @@ from neon_sim.seeding import episode_rng
 
 from .arm import hand_rotation, joint_action
 from .base import ArmTask, Twins
-from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, OBJECT_BITS, VIEW, View
+from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, OBJECT_BITS, PLANE, VIEW, View
 
 BELT_X, BELT_HALF_WIDTH, BELT_TOP = 0.50, 0.075, 0.012  # m
 CUP_HALF, CUP_HALF_HEIGHT, CUP_MASS = 0.025, 0.04, 0.12  # m, m, kg
@@ -61,9 +61,18 @@ class ArmConveyorPick(ArmTask):
             pos=[BELT_X, 0, BELT_TOP / 2],
             rgba=[0.30, 0.31, 0.34, 1],
             contype=0,
-            conaffinity=6,
+            conaffinity=4,
+        )
+        world.add_geom(
+            name="slide",  # what carries the cup: contact of a plane is exact, so twins stay equal
+            type=PLANE,
+            size=[1, 1, 0.1],
+            pos=[0, 0, BELT_TOP],
+            contype=0,
+            conaffinity=2,
             priority=1,
             condim=1,
+            group=3,
         )
         for side in (-1, 1):
             world.add_geom(
@@ -126,9 +135,9 @@ class ArmConveyorPick(ArmTask):
         return bool(cup[2] > CUP_Z + LIFT_M and near)
 
     def failed(self) -> bool:
-        """The cup left the belt's reachable part or fell off it."""
+        """The cup is out of reach or has fallen over."""
         cup = self.body_position("cup")
-        return bool(abs(cup[1]) > END_M or cup[2] < CUP_Z - 0.02)
+        return bool(abs(cup[1]) > END_M or cup[2] < CUP_Z - 0.01)
 
     def progress(self) -> float:
         """Half for being at the cup, half for the lift."""

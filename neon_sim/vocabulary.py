@@ -21,6 +21,7 @@ WORDS: tuple[str, ...] = (
     "comes",
     "cup",
     "from",
+    "front",
     "goal",
     "green",
     "hold",
