@@ -20,9 +20,9 @@ class MixConfig:
         delayed: the arm holds or wanders first, then the expert takes over.
     """
 
-    clean: float = 0.15
-    noisy: float = 0.5
-    delayed: float = 0.35
+    clean: float = 0.1
+    noisy: float = 0.4
+    delayed: float = 0.5
 
     def validate(self) -> None:
         """Raise ``ConfigError`` unless the weights are >= 0 and one is positive."""
@@ -48,9 +48,9 @@ class PerturbConfig:
     start_noise_rad: float = 0.2
     noise_std: float = 0.03
     noise_time_s: float = 0.15
-    detours_per_s: float = 0.8
-    detour_min_s: float = 0.1
-    detour_max_s: float = 0.5
+    detours_per_s: float = 1.2
+    detour_min_s: float = 0.15
+    detour_max_s: float = 0.6
     detour_std: float = 0.08
     delay_max: float = 0.4
 

@@ -9,6 +9,7 @@ tick ``10 * r``) with the expert's label for that state.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,8 +181,17 @@ class DemoDataset:
 
     @property
     def content_hash(self) -> str:
-        """Hex SHA-256 over every episode's identity, arrays and frames; empty if unknown."""
-        return str(self.provenance.get("content_hash", ""))
+        """Hex SHA-256 over every episode's identity, arrays and frames.
+
+        Of the bytes of data and video files where another tool (lerobot's merge) wrote the set.
+        """
+        if "content_hash" in self.provenance:
+            return str(self.provenance["content_hash"])
+        digest = hashlib.sha256()
+        for path in sorted([*self.root.glob("data/**/*"), *self.root.glob("videos/**/*")]):
+            if path.is_file():
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def load(self, i: int) -> Episode:
         """Rows of episode ``i`` of ``episodes``.
