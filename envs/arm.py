@@ -68,9 +68,6 @@ class Ramp:
     ``v1^2 / 2a + (v0 + v1) dt / 2 = e``, clipped to the velocity and acceleration limits.
     Joints 2, 4 and 6, which move the hand in the vertical plane, arrive together: the quicker
     ones are slowed in time, so that the hand does not swing out on its way.
-
-    Attributes:
-        position, velocity: (8,) float64 where the ramp is, rad and m (fingers last).
     """
 
     _T = np.arange(1, TICKS_PER_CONTROL + 1)[:, None] * PHYSICS_DT_S
@@ -88,8 +85,18 @@ class Ramp:
 
     def reset(self, position: np.ndarray) -> None:
         """Stand still at (8,) ``position``."""
-        self.position = np.array(position, dtype=np.float64)
-        self.velocity = np.zeros(ACTION_DIM)
+        self._q = [float(value) for value in position]
+        self._v = [0.0] * ACTION_DIM
+
+    @property
+    def position(self) -> np.ndarray:
+        """(8,) float64 where the ramp is: rad, and m for the fingers."""
+        return np.array(self._q)
+
+    @property
+    def velocity(self) -> np.ndarray:
+        """(8,) float64 how fast it goes: rad/s and m/s."""
+        return np.array(self._v)
 
     def step(self, target: np.ndarray) -> np.ndarray:
         """Advance one control step (20 ms) towards ``target``.
@@ -102,27 +109,28 @@ class Ramp:
         """
         # Scalars on purpose: between two drawn frames numpy's many small calls are cold, and
         # cost four times what they cost in a tight loop (measured: 67 against 27 us).
-        half, before = CONTROL_DT_S / 2, self.velocity.tolist()
+        half, before, here = CONTROL_DT_S / 2, self._v, self._q
         rest = [
-            wanted - here - v0 * half
-            for wanted, here, v0 in zip(
-                target.tolist(), self.position.tolist(), before, strict=True
-            )
+            wanted - q - v0 * half
+            for wanted, q, v0 in zip(target.tolist(), here, before, strict=True)
         ]
-        after = []
-        for e, v0, pace, a, v, dv in zip(
-            rest, before, self._pace(rest), *self._LIMITS, strict=True
-        ):
-            a = a * pace * pace
-            speed = math.sqrt(a * half * (a * half) + 2.0 * a * abs(e)) - a * half
-            v1 = math.copysign(min(speed, v * pace), e)
-            after.append(min(max(v1, v0 - dv), v0 + dv))
-        v0, v1 = self.velocity, np.array(after)
-        acceleration = (v1 - v0) / CONTROL_DT_S
-        points = self.position + v0 * self._OF_V + acceleration * self._OF_A
-        self.position = self.position + (v0 + v1) * half
-        self.velocity = v1
+        limits = zip(rest, before, self._pace(rest), *self._LIMITS, strict=True)
+        after = [self._next_velocity(*row) for row in limits]
+        pairs = list(zip(before, after, strict=True))
+        acceleration = np.array([(v1 - v0) / CONTROL_DT_S for v0, v1 in pairs])
+        points = np.array(here) + np.array(before) * self._OF_V + acceleration * self._OF_A
+        self._q = [q + (v0 + v1) * half for q, (v0, v1) in zip(here, pairs, strict=True)]
+        self._v = after
         return points
+
+    @staticmethod
+    def _next_velocity(rest: float, v0: float, pace: float, a: float, v: float, dv: float) -> float:
+        """Velocity at the end of the control step: of one joint, see the class."""
+        a = a * pace * pace
+        half_dv = a * (CONTROL_DT_S / 2)
+        speed = math.sqrt(half_dv * half_dv + 2.0 * a * abs(rest)) - half_dv
+        v1 = math.copysign(min(speed, v * pace), rest)
+        return min(max(v1, v0 - dv), v0 + dv)
 
     def _pace(self, rest: list[float]) -> list[float]:
         """Eight factors of time, at most 1, by which each joint goes slower than it could."""
