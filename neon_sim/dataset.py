@@ -274,6 +274,13 @@ def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise _damaged(path, str(error).splitlines()[0]) from error
 
 
+def _column_names(path: Path) -> list[str]:
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from error
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
@@ -334,15 +341,14 @@ def _read_episodes(root: Path, info: dict[str, Any]) -> list[EpisodeMeta]:
     cameras = _video_columns(info["features"])
     rows: list[dict[str, Any]] = []
     for path in paths:
-        table = _read_table(path)
-        kept = [name for name in table.column_names if not name.startswith("stats/")]
+        kept = [name for name in _column_names(path) if not name.startswith("stats/")]
         lacking = [name for name in IDENTITY_COLUMNS if name not in kept]
         if lacking:
             raise DatasetError(
                 f"{path} lacks the column {lacking[0]!r}, which identifies an episode of the "
                 "bench; collect the dataset with python -m neon_sim.collect"
             )
-        rows += table.select(kept).to_pylist()
+        rows += _read_table(path, kept).to_pylist()
     rows.sort(key=lambda row: row["episode_index"])
     counted = len(rows), sum(row["length"] for row in rows)
     promised = info.get("total_episodes"), info.get("total_frames")
