@@ -35,7 +35,6 @@ from neon_sim.seeding import keyed_rng
 
 OFFSETS = (-6, -3, 0, 1, 2, 4, 5)  # frames of 0.08 s that the decoder draws
 HELD_OUT_BATCH = 32
-FINE = 48  # target resolution, pixels per side
 
 
 @dataclass
@@ -108,7 +107,7 @@ class Decoder(nn.Module):
             nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in (1, 2, 1)
         )
         self.draw = nn.Conv2d(width, len(OFFSETS) * 3 * 16, 1)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, 144, D) -> (B, K, 48, 48, 3) in about [-1, 1]."""
@@ -297,6 +296,7 @@ def export(trainer: Trainer, wall_s: float) -> Path:
         "torch": torch.__version__,
     }
     save_file(state, path, metadata={"neon_sim": json.dumps(metadata, sort_keys=True)})
+    path.chmod(0o644)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     record = {"sha256": digest, "wall_s": round(wall_s, 1), **metadata}
     path.with_suffix(".json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")

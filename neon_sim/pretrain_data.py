@@ -96,8 +96,8 @@ class AimlessArm:
             if env.control_step >= last:
                 break
         end = env.tick - env.tick % FRAME_TICKS
-        ticks = range(end, max(first * TICKS_PER_CONTROL, 0) - 1, -FRAME_TICKS)
-        ticks = list(ticks)[: config.sequence_frames][::-1]
+        backwards = range(end, max(first * TICKS_PER_CONTROL, 0) - 1, -FRAME_TICKS)
+        ticks = backwards[: config.sequence_frames][::-1]
         return np.stack([env.frame(config.camera, tick, config.image_size) for tick in ticks])
 
 

@@ -102,7 +102,7 @@ class AttentionProbe(nn.Module):
 def fit(tokens: Tensor, wanted: Tensor, steps: int, seed: int) -> nn.Module:
     """Train a probe on (N, S, D) tokens and (N, O) standardised targets."""
     torch.manual_seed(seed)
-    probe = AttentionProbe(*tokens.shape[1:], wanted.shape[1])
+    probe = AttentionProbe(tokens.shape[1], tokens.shape[2], wanted.shape[1])
     optimiser = torch.optim.AdamW(probe.parameters(), lr=3e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):

@@ -80,7 +80,7 @@ class NeonTinyNet(nn.Module):
         self.trunk = nn.Sequential(*[Residual(width, dilation) for dilation in (1, 2, 4, 1)])
         self.out = _conv(width, dim, 1)
         nn.init.normal_(self.place, std=0.02)
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def frame_features(self, frames: Tensor) -> Tensor:
         """Features of single frames: (N, 96, 96, 3) uint8 -> (N, 12, 12, dim)."""
