@@ -31,7 +31,12 @@ NUM = 16  # enough that a run can be stopped half-way
 
 
 def settings(out: Path, **changes: Any) -> CollectConfig:
-    values = {"task": [TASK.name], "episodes": 4, "out": str(out), "image_size": SIZE}
+    values: dict[str, Any] = {
+        "task": [TASK.name],
+        "episodes": 4,
+        "out": str(out),
+        "image_size": SIZE,
+    }
     return CollectConfig(**(values | changes))
 
 
