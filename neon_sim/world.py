@@ -129,7 +129,18 @@ class Snapshot(NamedTuple):
 
 
 _LIVE_CAMERAS: weakref.WeakSet[Any] = weakref.WeakSet()
-_ABANDONED: list[Any] = []  # cameras of the process this one was forked from
+_ABANDONED: list[Any] = []  # of the process this one was forked from: not ours to free
+_forks = 0  # how many forks lie between this process and the one that imported us
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+    _ABANDONED.extend(_LIVE_CAMERAS)
+    _LIVE_CAMERAS.clear()
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 def _close_cameras() -> None:
@@ -202,7 +213,7 @@ class World:
     def _init_drawing(self) -> None:
         self._draw_data = mujoco.MjData(self.model)
         self._cameras: dict[tuple[int, int, str], Camera] = {}
-        self._camera_pid = os.getpid()
+        self._camera_forks = _forks
         self._frames: OrderedDict[tuple[int, int, int, int, str], np.ndarray] = OrderedDict()
         self._frame_bytes = 0
         names = (mujoco.mjtObj.mjOBJ_CAMERA, range(self.model.ncam))
@@ -337,10 +348,8 @@ class World:
         return self._camera(height, width, quality).render(data, camera_id)
 
     def _camera(self, height: int, width: int, quality: str) -> Camera:
-        if self._camera_pid != os.getpid():  # forked: the parent's contexts are not ours to free
-            _LIVE_CAMERAS.clear()
-            _ABANDONED.append(self._cameras)
-            self._cameras, self._camera_pid = {}, os.getpid()
+        if self._camera_forks != _forks:
+            self._cameras, self._camera_forks = {}, _forks
         key = (height, width, quality)
         if key not in self._cameras:
             self._cameras[key] = make_camera(self.model, height, width, quality)
@@ -362,7 +371,7 @@ class World:
 
     def close(self) -> None:
         """Free the cameras; drawing again makes new ones."""
-        if self._camera_pid == os.getpid():
+        if self._camera_forks == _forks:
             for camera in self._cameras.values():
                 camera.close()
         self._cameras = {}
