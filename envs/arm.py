@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,21 @@ def to_action(targets: np.ndarray) -> np.ndarray:
 def from_action(action: np.ndarray) -> np.ndarray:
     """Inverse of ``to_action``; values beyond [-1, 1] are clipped to the joint range."""
     return np.minimum(np.maximum(action, -1.0), 1.0) * _HALF + _MIDDLE
+
+
+_SCALES = tuple(zip(_MIDDLE.tolist(), _HALF.tolist(), strict=True))
+
+
+def scale_to_action(targets: Sequence[float]) -> list[float]:
+    """``to_action`` of one row, clipped to [-1, 1]; scalars, because it runs every step."""
+    rows = zip(targets, _SCALES, strict=True)
+    return [min(max((value - middle) / half, -1.0), 1.0) for value, (middle, half) in rows]
+
+
+def scale_from_action(action: Sequence[float]) -> list[float]:
+    """``from_action`` of one row; scalars, because it runs every step."""
+    rows = zip(action, _SCALES, strict=True)
+    return [min(max(value, -1.0), 1.0) * half + middle for value, (middle, half) in rows]
 
 
 def joint_action(joints: np.ndarray, gripper: float) -> np.ndarray:
@@ -98,11 +114,11 @@ class Ramp:
         """(8,) float64 how fast it goes: rad/s and m/s."""
         return np.array(self._v)
 
-    def step(self, target: np.ndarray) -> np.ndarray:
+    def step(self, target: Sequence[float]) -> np.ndarray:
         """Advance one control step (20 ms) towards ``target``.
 
         Args:
-            target: (8,) rad and m.
+            target: eight numbers, rad and m.
 
         Returns:
             (10, 8) float64 motor set points, one a physics tick, with feed-forward.
@@ -110,10 +126,7 @@ class Ramp:
         # Scalars on purpose: between two drawn frames numpy's many small calls are cold, and
         # cost four times what they cost in a tight loop (measured: 67 against 27 us).
         half, before, here = CONTROL_DT_S / 2, self._v, self._q
-        rest = [
-            wanted - q - v0 * half
-            for wanted, q, v0 in zip(target.tolist(), here, before, strict=True)
-        ]
+        rest = [wanted - q - v0 * half for wanted, q, v0 in zip(target, here, before, strict=True)]
         limits = zip(rest, before, self._pace(rest), *self._LIMITS, strict=True)
         after = [self._next_velocity(*row) for row in limits]
         pairs = list(zip(before, after, strict=True))

@@ -56,9 +56,9 @@ from .arm import (
     NUM_JOINTS,
     ArmKinematics,
     Ramp,
-    from_action,
     load_arm,
-    to_action,
+    scale_from_action,
+    scale_to_action,
 )
 from .scene import FRONT, VIEW, View, add_camera, add_room
 
@@ -96,8 +96,8 @@ class Twins:
     steps: int
 
 
-def check_action(action: Any) -> np.ndarray:
-    """Turn an action into (8,) float64.
+def check_action(action: Any) -> list[float]:
+    """Turn an action into eight numbers.
 
     Raises:
         ValueError: wrong shape, or a value that is not finite; names index, value and rule.
@@ -105,10 +105,11 @@ def check_action(action: Any) -> np.ndarray:
     array = np.asarray(action, dtype=np.float64)
     if array.shape != (ACTION_DIM,):
         raise ValueError(f"action must have shape ({ACTION_DIM},) (got {array.shape})")
-    if not math.isfinite(array.sum()) and not np.isfinite(array).all():  # the sum is cheaper
-        index = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise ValueError(f"action[{index}] must be finite in [-1, 1] (got {array[index]})")
-    return array
+    values: list[float] = array.tolist()
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            raise ValueError(f"action[{index}] must be finite in [-1, 1] (got {value})")
+    return values
 
 
 class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -162,7 +163,7 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._hand = self.model.body("hand").id
         self._joints = self.model.joint("joint1").qposadr[0]
         self._fingers = self.model.joint("finger_joint1").qposadr[0]
-        self._tool = np.array(self.TOOL_POINT)
+        self._tool = self.model.site("tool").id
         self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
         self.observation_space = self._make_observation_space()
         self.latent: dict[str, Any] = {}
@@ -293,7 +294,7 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         Raises:
             ValueError: an action of another shape or with a value that is not finite.
         """
-        self.world.step(self._ramp.step(from_action(check_action(action))))
+        self.world.step(self._ramp.step(scale_from_action(check_action(action))))
         self.control_step += 1
         self.after_step()
         if self.world.tick % TICKS_PER_CAMERA == 0:
@@ -369,11 +370,10 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def agent_pos(self) -> np.ndarray:
         """(8,) float32 in [-1, 1]: joint positions and gripper opening, scaled; no velocity."""
-        qpos = self.world.data.qpos
-        values = np.empty(ACTION_DIM)
-        values[:NUM_JOINTS] = qpos[self._joints : self._joints + NUM_JOINTS]
-        values[NUM_JOINTS] = (qpos[self._fingers] + qpos[self._fingers + 1]) / 2
-        return np.minimum(np.maximum(to_action(values), -1.0), 1.0).astype(np.float32)
+        values = self.world.data.qpos.tolist()
+        joints = values[self._joints : self._joints + NUM_JOINTS]
+        joints.append((values[self._fingers] + values[self._fingers + 1]) / 2)
+        return np.array(scale_to_action(joints), dtype=np.float32)
 
     def initial_hash(self) -> str:
         """Hex SHA-256 of the start's qpos and qvel and of the first front frame at 96 pixels."""
@@ -419,8 +419,7 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def tool_position(self) -> np.ndarray:
         """(3,) m of the tool point (one tick old while the arm moves)."""
-        data = self.world.data
-        return data.xpos[self._hand] + data.xmat[self._hand].reshape(3, 3) @ self._tool
+        return self.world.data.site_xpos[self._tool].copy()
 
     def tool_velocity(self) -> np.ndarray:
         """(3,) m/s of the tool point."""
@@ -445,6 +444,7 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         spec = load_arm(robot)
         add_room(spec)
         self.build_scene(spec)
+        spec.body("hand").add_site(name="tool", pos=self.TOOL_POINT, size=[0.005] * 3, group=4)
         for name, view in self.VIEWS.items():
             add_camera(spec, name, view)
         return spec
