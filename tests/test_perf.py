@@ -1,0 +1,39 @@
+"""``make bench``: rows carry their target and their machine, and the command line is honest."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from neon_sim.benchmarks.perf.__main__ import main
+from neon_sim.benchmarks.perf.rows import row_of, table
+
+
+def test_a_row_is_the_median_and_knows_its_target():
+    slow = row_of("overhead", "arm_reach", [1.3, 1.2, 1.1], "x", at_most=1.15)
+    fast = row_of("pace", "arm_reach", [30.0, 25.0], "s/s", at_least=20.0)
+    assert (slow.value, slow.low, slow.high) == (1.2, 1.1, 1.3)
+    assert not slow.met
+    assert fast.met
+    text = table([slow, fast])
+    assert "<= 1.15  MISSED" in text
+    assert ">= 20    met" in text
+
+
+def test_a_short_run_writes_every_number_with_its_machine(tmp_path, capsys):
+    out = tmp_path / "perf.json"
+    arguments = ["--measure", "env_step", "--task", "ArmReach", "--repeats", "1"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    body = json.loads(out.read_text())
+    assert {row["subject"] for row in body["rows"]} == {"arm_reach"}
+    assert all(row["value"] > 0 for row in body["rows"])
+    assert body["hardware"]["renderer"]["backend"]
+    assert body["hardware"]["versions"]["mujoco"]
+    assert "simulated time, one core" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--measure", "speed"], ["--task", "arm_fly"]])
+def test_unknown_names_are_one_line_and_exit_code_2(arguments, capsys):
+    assert main(arguments) == 2
+    assert "Known:" in capsys.readouterr().err
