@@ -50,8 +50,8 @@ class ClipDataConfig:
         seed: >= 0.
     """
 
-    procedural: int = 1600
-    per_task: int = 450
+    procedural: int = 900
+    per_task: int = 500
     tasks: list[str] = field(default_factory=lambda: ["all"])
     sequence_frames: int = 20
     image_size: int = 96
