@@ -17,7 +17,7 @@ from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE
 NUM_POSTS = 3
 POST_RADIUS, POST_HEIGHT, KNOB_RADIUS = 0.018, 0.07, 0.036  # m
 TILT_RAD = 0.5  # the hand reaches forward, so that it does not hide what it touches
-TOUCH_M = 0.045  # fingertip to the knob's centre
+TOUCH_M, WRONG_M = 0.05, KNOB_RADIUS  # fingertip to the centre of the named knob, of another
 MIN_DISTANCE_M = 0.17  # between posts
 HAND = hand_rotation("x", TILT_RAD)
 X_RANGE, Y_RANGE = (0.43, 0.67), (-0.29, 0.29)
@@ -86,7 +86,7 @@ class ArmReach(ArmTask):
 
     def after_step(self) -> None:
         """Remember a touch of a wrong post."""
-        self._touched_wrong |= bool(self._distances()[1:].min() < TOUCH_M)
+        self._touched_wrong |= bool(self._distances()[1:].min() < WRONG_M)
 
     def is_success(self) -> bool:
         """The fingertip is at the named knob and has been at no other."""
