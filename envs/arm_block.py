@@ -16,15 +16,18 @@ from neon_sim.gl import mujoco
 from .arm import hand_rotation, hide_fingers
 from .base import Twins
 from .intercept import InterceptTask
-from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, View
+from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
 
-PUCK_RADIUS, PUCK_HEIGHT = 0.055, 0.05  # m
+PUCK_RADIUS, PUCK_HEIGHT = 0.058, 0.05  # m
 RINK_TOP = 0.004
 START_X, GOAL_X, PADDLE_X = 1.36, 0.45, 0.56  # m; PADDLE_X is the paddle's front face
-PADDLE_HALF = (0.012, 0.085, 0.045)  # m: thickness, width, height
+PADDLE_HALF = (0.012, 0.07, 0.045)  # m: thickness, width, height
 TOOL = (0.0, 0.0, 0.13)
-TRAVEL_S = (0.70, 0.74)  # from the start to the paddle
+TRAVEL_S = (0.74, 0.78)  # from the start to the paddle
 TWIN_STEPS = 12
+PUCK_KG = 0.2
+PADDLE_BIT = 8  # the paddle meets the puck only
+SOLREF = [0.012, 1.0]
 STOPPED_M_S = -0.02
 
 
@@ -35,14 +38,14 @@ class ArmBlock(InterceptTask):
     EPISODE_STEPS = 60
     THING = "puck"
     HEIGHT_M = RINK_TOP + 0.003 + PUCK_HEIGHT / 2
-    START_SPREAD_M, TARGET_SPREAD_M = 0.65, 0.42
+    START_SPREAD_M, TARGET_SPREAD_M = 0.68, 0.43
     START: ClassVar[np.ndarray] = np.array([0.0, 0.4282, 0.0, -2.1819, 0.0, 2.61, np.pi / 4])
     START_GRIPPER = -1.0
     MIN_START_HEIGHT_M = 0.05
     TOOL_POINT = TOOL
     HAND = hand_rotation("y")
     VIEWS: ClassVar[dict[str, View]] = {
-        "front": View((1.75, 0.0, 1.75), (0.85, 0.0, 0.0), 44.0),
+        "front": View((1.75, 0.0, 1.9), (0.92, 0.0, 0.0), 44.0),
         "view": View((1.9, -1.15, 1.25), (0.65, 0.0, 0.1), 42.0),
     }
 
@@ -55,8 +58,8 @@ class ArmBlock(InterceptTask):
             size=PADDLE_HALF,
             pos=TOOL,
             rgba=[0.16, 0.18, 0.22, 1],
-            contype=4,
-            conaffinity=2,
+            contype=PADDLE_BIT,
+            conaffinity=0,
         )
         paddle.density = 0.0
         ghost = dict(GHOST_BITS)
@@ -92,13 +95,23 @@ class ArmBlock(InterceptTask):
             name="puck",
             type=CYLINDER,
             size=[PUCK_RADIUS, PUCK_HEIGHT / 2, 0],
-            mass=0.2,
+            mass=0.0,
             rgba=COLOURS["red"],
-            contype=2,
-            conaffinity=0,
+            **ghost,
+        )
+        # What the paddle feels: a sphere, whose contact with a box's edge is exact.
+        puck.add_geom(
+            name="puck_hull",
+            type=SPHERE,
+            size=[PUCK_RADIUS, 0, 0],
+            mass=PUCK_KG,
+            group=3,
+            rgba=[0, 0, 0, 0],
+            contype=0,
+            conaffinity=PADDLE_BIT,
             condim=1,
             priority=1,
-            solref=[0.012, 0.4],
+            solref=SOLREF,
         )
 
     def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> dict[str, Any]:

@@ -1,0 +1,166 @@
+"""ArmCatch: catch the moving ball in a basket on the hand.
+
+The ball is thrown from a rail across the table. Its flight lasts about as long as the arm
+needs from the middle to the far ends of where the ball may land, so the arm has to leave
+before the ball's place tells where it will land: what tells is how it moves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_sim.clock import PHYSICS_DT_S
+
+from .arm import hand_rotation, hide_fingers
+from .base import Twins
+from .intercept import GRAVITY_M_S2, InterceptTask
+from .scene import BOX, GHOST_BITS, SPHERE, View
+
+BALL_RADIUS, BALL_KG = 0.055, 0.05
+START_X, START_Z = 1.55, 0.28  # m, where the rail lets go of the ball
+CATCH_X, CATCH_Z, CATCH_Z_SPREAD = 0.60, 0.45, 0.04  # m, where the centre meets the tool point
+FLIGHT_S = (0.66, 0.70)
+TILT_RAD = 1.05  # the basket opens towards the falling ball
+BASKET_Z, BASKET_HALF, BASKET_DEPTH = 0.20, 0.085, 0.11  # m in the frame of the hand
+FLARE_RAD = 0.15
+FLOOR_X = -0.035
+TOOL = (0.03, 0.0, BASKET_Z)
+LOST_Z = 0.16  # below this nothing can be caught
+MU = 1.2  # ball on basket: takes the slip out of the first touch
+TWIN_STEPS = 12
+WALL_RGBA = (0.16, 0.42, 0.72, 1.0)
+
+
+class ArmCatch(InterceptTask):
+    """The ball has to end inside the basket."""
+
+    NAME = "arm_catch"
+    EPISODE_STEPS = 68
+    THING = "ball"
+    START_SPREAD_M, TARGET_SPREAD_M = 0.66, 0.44
+    START: ClassVar[np.ndarray] = np.array([0.0, -0.5324, 0.0, -2.6977, 0.0, 3.2152, np.pi / 4])
+    START_GRIPPER = -1.0
+    MIN_START_HEIGHT_M = 0.25
+    TOOL_POINT = TOOL
+    HAND = hand_rotation("y", TILT_RAD)
+    TURN = 1.0
+    VIEWS: ClassVar[dict[str, View]] = {
+        "front": View((2.7, 0.0, 2.7), (0.97, 0.0, 0.46), 32.0),
+        "view": View((1.9, -1.75, 1.15), (0.72, 0.05, 0.42), 42.0),
+    }
+
+    def build_scene(self, spec: Any) -> None:
+        """Rail, ball, and a basket of five thin boxes that opens along the hand's x."""
+        hide_fingers(spec)
+        self._add_basket(spec.body("hand"))
+        self._add_rail(spec.worldbody)
+        ball = spec.worldbody.add_body(name="ball", pos=[START_X, 0, START_Z])
+        ball.add_freejoint(name="ball")
+        ball.add_geom(
+            name="ball",
+            type=SPHERE,
+            size=[BALL_RADIUS, 0, 0],
+            mass=BALL_KG,
+            rgba=[0.72, 0.95, 0.12, 1],
+            contype=2,
+            conaffinity=2,
+            condim=3,
+            friction=[MU, 0.005, 0.0001],
+            priority=1,
+            solref=[0.012, 1.0],
+        )
+
+    @staticmethod
+    def _add_basket(hand: Any) -> None:
+        wall = {"rgba": list(WALL_RGBA), "contype": 0, "conaffinity": 2, "density": 0.0}
+        half, high, thin = BASKET_HALF, BASKET_DEPTH / 2, 0.004
+        hand.add_geom(
+            name="basket_floor",
+            type=BOX,
+            size=[thin, half, half],
+            pos=[FLOOR_X, 0, BASKET_Z],
+            **wall,
+        )
+        out = half + high * np.sin(FLARE_RAD)
+        middle = FLOOR_X + high * np.cos(FLARE_RAD)
+        wide = half + BASKET_DEPTH * np.sin(FLARE_RAD)
+        for index, (side, axis) in enumerate(((1, 1), (-1, 1), (1, 2), (-1, 2))):
+            position = [middle, 0.0, BASKET_Z]
+            position[axis] += side * out
+            turn = np.zeros(4)
+            turn[0] = np.cos(FLARE_RAD / 2)
+            # about z for the walls at +-y, about y for those at +-z
+            turn[3 if axis == 1 else 2] = np.sin(FLARE_RAD / 2) * side * (1 if axis == 1 else -1)
+            size = [high, thin, wide] if axis == 1 else [high, wide, thin]
+            hand.add_geom(
+                name=f"basket_wall{index}", type=BOX, size=size, pos=position, quat=turn, **wall
+            )
+
+    @staticmethod
+    def _add_rail(world: Any) -> None:
+        width = ArmCatch.START_SPREAD_M + 0.1
+        dark = {"rgba": [0.30, 0.33, 0.38, 1], **GHOST_BITS}
+        top = START_Z - BALL_RADIUS - 0.02
+        world.add_geom(
+            name="rail", type=BOX, size=[0.05, width, 0.02], pos=[START_X, 0, top], **dark
+        )
+        for side in (-1, 1):
+            world.add_geom(
+                name=f"rail_leg{side}",
+                type=BOX,
+                size=[0.025, 0.025, (top + 0.7) / 2],
+                pos=[START_X, side * (width - 0.08), (top - 0.7) / 2],
+                **dark,
+            )
+
+    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> dict[str, Any]:
+        """The parabola from the rail to a point near the middle of the hand's reach."""
+        time_s = float(rng.uniform(*FLIGHT_S))
+        target_z = CATCH_Z + float(rng.uniform(-CATCH_Z_SPREAD, CATCH_Z_SPREAD))
+        vz = (target_z - START_Z) / time_s + GRAVITY_M_S2 * (time_s + PHYSICS_DT_S) / 2
+        return {
+            "position": [START_X, start_y, START_Z],
+            "velocity": [(CATCH_X - START_X) / time_s, (target_y - start_y) / time_s, vz],
+        }
+
+    def arrival(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
+        """Where the parabola (semi-implicit Euler's) crosses the plane ``x = CATCH_X``."""
+        time_s = (position[0] - CATCH_X) / -velocity[0]
+        point = position + velocity * time_s
+        point[2] -= GRAVITY_M_S2 * time_s * (time_s + PHYSICS_DT_S) / 2
+        return point
+
+    @property
+    def task_description(self) -> str:
+        """The same in every episode."""
+        return "catch the moving ball"
+
+    def is_success(self) -> bool:
+        """The ball's centre is inside the basket."""
+        x, y, z = self.in_hand(self.thing_position())
+        width = BASKET_HALF + 0.01
+        inside = FLOOR_X < x < FLOOR_X + BASKET_DEPTH
+        return bool(inside and abs(y) < width and abs(z - BASKET_Z) < width)
+
+    def failed(self) -> bool:
+        """The ball has fallen past."""
+        return bool(self.thing_position()[2] < LOST_Z and self.thing_velocity()[2] < 0.0)
+
+    def progress(self) -> float:
+        """1 when caught, else how near the basket is to where the ball will arrive."""
+        if self.is_success():
+            return 1.0
+        if self.failed():
+            return 0.0
+        offset = self.tool_position() - self._aim
+        return 0.5 * max(0.0, 1.0 - float(np.sqrt(offset @ offset)) / 0.5)
+
+    def visible_state(self) -> list[float]:
+        """Where the ball is."""
+        return [*self.thing_position().tolist(), 1.0]
+
+    def twins(self, seed: int, index: int) -> Twins:
+        """Two balls at the same place that fly to different targets."""
+        return self.meeting_twins(seed, index, TWIN_STEPS)
