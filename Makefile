@@ -41,7 +41,6 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(PY) -m neon_sim.benchmarks.cli run --policy neon_tiny --condition frame,video,video_repeat \
 	  --suite arm --episodes $(EPISODES) --seed 0 --workers $(WORKERS) --out $(OUT) --resume $(ARGS)
-	$(PY) -m neon_sim.benchmarks.cli report $(OUT)
 	@echo "open $(OUT)/report.html"
 
 test: $(STAMP)

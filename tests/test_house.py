@@ -22,10 +22,11 @@ ROOMS = ("envs", "policies", "benchmarks", "assets", "configs")
 MAX_LINES = 500
 
 
-def tracked_files() -> list[Path]:
-    """Files of the repository: git's own where there is git, else everything but builds."""
+def repository_files() -> list[Path]:
+    """Files of the repository: what git does not ignore; without git, all but the venv."""
     if (ROOT / ".git").exists():
-        command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached"]
+        command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others"]
+        command += ["--exclude-standard"]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
     return [path for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts]
@@ -151,10 +152,22 @@ def test_every_registered_target_exists() -> None:
 
 def test_nothing_names_a_machine() -> None:
     home = re.compile(rb"/(?:home|Users|root|work)/[\w.-]+")
-    suffixes = {".py", ".md", ".toml", ".yaml", ".txt", ".json", ".xml", ".html", ".jsonl", ""}
+    suffixes = {
+        ".py",
+        ".md",
+        ".toml",
+        ".yaml",
+        ".txt",
+        ".json",
+        ".xml",
+        ".html",
+        ".jsonl",
+        ".safetensors",
+        "",
+    }
     guilty = {
         str(path.relative_to(ROOT)): match[0].decode()
-        for path in tracked_files()
+        for path in repository_files()
         if path.suffix in suffixes
         and path != Path(__file__)
         and (match := home.search(path.read_bytes()))
@@ -164,7 +177,7 @@ def test_nothing_names_a_machine() -> None:
 
 def test_readme_map_names_every_top_level_entry() -> None:
     readme = (ROOT / "README.md").read_text()
-    tops = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
+    tops = {path.relative_to(ROOT).parts[0] for path in repository_files()}
     missing = sorted(t for t in tops if not t.startswith(".") and t not in f"{readme} README.md")
     assert missing == []
 
@@ -173,7 +186,7 @@ def test_readme_map_names_every_module_and_no_other() -> None:
     """Every module of the ground, of a room and of a room's folders stands in the map."""
     text = (ROOT / "README.md").read_text().partition("<!-- map -->")[2].partition("<!-- /map")[0]
     words = set(re.findall(r"[\w]+", text))
-    modules = {p for p in tracked_files() if p.suffix == ".py" and p.name != "__init__.py"}
+    modules = {p for p in repository_files() if p.suffix == ".py" and p.name != "__init__.py"}
     mapped = {p for p in modules if p.relative_to(ROOT).parts[0] in ("neon_sim", *ROOMS)}
     main_files = {p.parent if p.stem == "__main__" else p for p in mapped}
     folders = [p for p in main_files if p.parent.name != "perf"]
@@ -222,7 +235,7 @@ def test_the_wheel_is_one_package_and_works_alone(tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"neon_sim"}
     assert not [name for name in names if name.endswith(".pyc") or name.startswith("tests")]
-    for path in tracked_files():
+    for path in repository_files():
         parts = path.relative_to(ROOT).parts
         if parts[0] in ROOMS:
             assert "/".join(("neon_sim", *parts)) in names, f"{path} is not in the wheel"
@@ -235,7 +248,7 @@ def test_the_wheel_is_one_package_and_works_alone(tmp_path: Path) -> None:
 
 def _export(target: Path) -> None:
     """Copy the repository's files, links as links, so that a build leaves no trace here."""
-    for path in [*tracked_files(), *(ROOT / "neon_sim" / room for room in ROOMS)]:
+    for path in [*repository_files(), *(ROOT / "neon_sim" / room for room in ROOMS)]:
         copy = target / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink():
