@@ -131,9 +131,9 @@ class NeonPolicy(nn.Module):
 
     def context(self, batch: NetworkInput) -> Tensor:
         """What the head decides on: (B, C + 8)."""
-        hidden = (batch.tokens.hidden.float() - self.feature_mean) / self.feature_std
         mask = batch.tokens.mask
-        hidden = torch.where(mask.unsqueeze(-1), hidden, torch.zeros((), device=hidden.device))
+        scale = 1.0 / self.feature_std
+        hidden = torch.addcmul(-self.feature_mean * scale, batch.tokens.hidden.float(), scale)
         b, frames = mask.shape[:2]
         hidden, mask = self.connector(hidden.flatten(0, 1), mask.flatten(0, 1))
         proprio = (batch.agent_pos - self.proprio_mean) / self.proprio_std

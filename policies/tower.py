@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -123,11 +124,21 @@ class Tower:
         return Encoded(
             hidden=hidden.reshape(rows, frames, self.tokens_per_frame, -1).clone(),
             mask=mask.reshape(rows, frames, self.tokens_per_frame).clone(),
-            time_s=frame_times(seen.time_s, frames),
+            time_s=self.times(batch.time_s),
+        )
+
+    def times(self, time_s: np.ndarray) -> Tensor:
+        """Ages (B, F) of the places in time, of the ages (B, T) of a clip's frames."""
+        if self.condition.frames != "all":
+            time_s = time_s[:, -1:]
+        elif self.condition.order == "repeat":
+            time_s = np.zeros_like(time_s)
+        return frame_times(
+            time_s, max(self.backbone.num_tokens(time_s.shape[1]) // self._raw_tokens, 1)
         )
 
 
-def frame_times(time_s: Any, frames: int) -> Tensor:
+def frame_times(time_s: np.ndarray, frames: int) -> Tensor:
     """Ages (B, F) of a backbone's F time places, of the (B, T) ages of its frames.
 
     A backbone that joins all time has one place, now; one that joins T / F frames gives

@@ -38,7 +38,8 @@ class FusionInput:
     """One batch for a fusion, all float32.
 
     Attributes:
-        hidden: (B, F, S, D) normalised tokens, zero where masked. mask: (B, F, S) bool.
+        hidden: (B, F, S, D) normalised tokens, anything finite where masked.
+        mask: (B, F, S) bool.
         time_s: (B, F) ages, <= 0. proprio: (B, P) normalised.
         text_tokens: (B, L, E). text_mask: (B, L) bool. text_pooled: (B, E).
     """
@@ -53,7 +54,12 @@ class FusionInput:
 
     def flat(self) -> Tensor:
         """All tokens and their mask in order: (B, F * S * (D + 1))."""
-        return torch.cat([self.hidden.flatten(1), self.mask.flatten(1).float()], dim=1)
+        return torch.cat([self.kept().flatten(1), self.mask.flatten(1).float()], dim=1)
+
+    def kept(self) -> Tensor:
+        """Tokens with zeros where masked."""
+        zero = torch.zeros((), dtype=self.hidden.dtype, device=self.hidden.device)
+        return torch.where(self.mask.unsqueeze(-1), self.hidden, zero)
 
 
 class Fusion(nn.Module):

@@ -1,14 +1,17 @@
 """Action queries that attend to tokens: the main fusion.
 
-Tokens are only read (keys and values), never updated, which keeps it cheap. A query's
-projection is folded onto the raw token width (``(W q) . t = q~ . t``, the absorbed form of
-multi-head latent attention, DeepSeek-V2 2024, eq. 10), so no per-token projection is
-computed in a layer. Beside what it reads, every attention head reports where it looks:
-the expected place and age of its attention (soft-argmax; Levine et al. 2016, "End-to-end
-training of deep visuomotor policies", eq. 3), so positions come out in image coordinates.
+Tokens are only read (keys and values), never projected or updated: a query's projection
+is folded onto them (``(W q) . t = q~ . t``, the absorbed form of multi-head latent
+attention, DeepSeek-V2 2024, section 2.1.2), which makes a training step cheap. Place and
+age are scored apart and added. Beside what it reads, every attention head reports where it
+looks: the expected place and age of its attention (soft-argmax; Levine et al. 2016,
+"End-to-end training of deep visuomotor policies", eq. 3), so that positions come out in
+image coordinates, finer than a token.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +19,9 @@ from torch.nn import functional
 
 from .base import Fusion, FusionInput, FusionLayout
 
-COORDINATES = 3  # x, y in [-1, 1] (cell centres, right and down), age in clip spans
+COORDINATES = 3  # x, y in [-1, 1] (cell centres, right and down), age in half seconds
 AGE_SCALE_S = 0.5
-MASKED = -1e9
+MASKED = -1e9  # a weight of exactly zero after the softmax
 
 
 def token_coordinates(tokens: int) -> Tensor:
@@ -31,51 +34,85 @@ def token_coordinates(tokens: int) -> Tensor:
     return torch.stack([x.flatten(), y.flatten()], dim=1)
 
 
-class AttentionLayer(nn.Module):
-    """One round of looking: queries (B, N, W) read tokens (B, S, K) and update themselves."""
+@dataclass(frozen=True)
+class Scene:
+    """What the queries look at.
 
-    def __init__(self, width: int, key_dim: int, heads: int) -> None:
+    Attributes:
+        keys: (B, F * S, K) tokens. frames, tokens: F, S.
+        bias: (B, 1, F * S), 0 where real and -1e9 where masked; None where all are real.
+        seeing: (B, 1, 1) 1 where anything is real, else 0.
+        age: (B, F, P + 1) embedded ages of the frames, and the age itself in half seconds.
+    """
+
+    keys: Tensor
+    frames: int
+    tokens: int
+    bias: Tensor | None
+    seeing: Tensor
+    age: Tensor
+
+
+class AttentionLayer(nn.Module):
+    """One round of looking: queries (B, N, W) read tokens and update themselves.
+
+    Args:
+        width: W. key_dim: K. place_dim: P. heads: per query. tokens: S of a frame.
+    """
+
+    def __init__(self, width: int, key_dim: int, place_dim: int, heads: int, tokens: int) -> None:
         super().__init__()
-        self.heads, self.key_dim = heads, key_dim
+        self.heads, self.key_dim, self.place_dim = heads, key_dim, place_dim
         self.norm = nn.LayerNorm(width)
-        self.look = nn.Linear(width, heads * key_dim)
-        self.read = nn.Linear(heads * (key_dim + COORDINATES), width)
+        self.look = nn.Linear(width, heads * (key_dim + place_dim))
+        self.place = nn.Parameter(torch.randn(tokens, place_dim) * 0.5)
+        self.read = nn.Linear(heads * (key_dim + 2 * place_dim + COORDINATES), width)
         self.mlp_norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(
             nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
+        self.register_buffer("coordinates", token_coordinates(tokens), persistent=False)
 
-    def forward(
-        self, queries: Tensor, keys: Tensor, mask: Tensor, places: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Look once.
-
-        Args:
-            queries: (B, N, W). keys: (B, S, K). mask: (B, S) bool. places: (B, S, 3).
-
-        Returns:
-            New queries (B, N, W), and where each head looked (B, N * heads * 3) float32.
-        """
+    def forward(self, queries: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Look once: (B, N, W) -> (B, N, W), and where each head looked (B, N * heads * 3)."""
         b, n, _ = queries.shape
-        looks = self.look(self.norm(queries)).reshape(b, n * self.heads, self.key_dim)
-        logits = torch.bmm(looks, keys.transpose(1, 2)).float() * self.key_dim**-0.5
-        weights = logits.masked_fill(~mask.unsqueeze(1), MASKED).softmax(dim=-1)
-        seen = torch.bmm(weights.to(keys.dtype), keys).reshape(b, n, -1)
-        with torch.autocast(weights.device.type, enabled=False):  # places need full precision
-            where = torch.bmm(weights, places).reshape(b, n, -1)
-        queries = queries + self.read(torch.cat([seen, where.to(seen.dtype)], dim=2))
+        looks = self.look(self.norm(queries)).reshape(b, n * self.heads, -1)
+        weights = self._attend(looks, scene)
+        content = torch.bmm(weights, scene.keys)
+        by_place, age = self._places(weights, scene)
+        places = by_place @ torch.cat([self.place, self.coordinates], dim=1)
+        seen = torch.cat([content, places, age], dim=2) * scene.seeing
+        where = seen[:, :, [-age.shape[2] - 2, -age.shape[2] - 1, -1]]
+        queries = queries + self.read(seen.reshape(b, n, -1))
         return queries + self.mlp(self.mlp_norm(queries)), where.flatten(1)
+
+    def _attend(self, looks: Tensor, scene: Scene) -> Tensor:
+        """Weights (B, H, F * S) of content, place and age together."""
+        content, place = looks.split([self.key_dim, self.place_dim], dim=2)
+        logits = torch.bmm(content, scene.keys.transpose(1, 2)) * self.key_dim**-0.5
+        by_place = place @ self.place.T
+        if scene.frames > 1:
+            by_age = torch.bmm(place, scene.age[:, :, :-1].transpose(1, 2))
+            by_place = (by_place.unsqueeze(2) + by_age.unsqueeze(3)).flatten(2)
+        logits = logits + by_place
+        return (logits if scene.bias is None else logits + scene.bias).softmax(dim=2)
+
+    def _places(self, weights: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Weights over a frame's places (B, H, S), and the expected age (B, H, P + 1)."""
+        if scene.frames == 1:
+            return weights, scene.age.expand(-1, weights.shape[1], -1)
+        grid = weights.unflatten(2, (scene.frames, scene.tokens))
+        return grid.sum(dim=2), torch.bmm(grid.sum(dim=3), scene.age)
 
 
 class CrossAttentionFusion(Fusion):
     """Learned queries, modulated by text and proprioception, look at the tokens.
 
     Args:
-        layout: widths. queries: N. heads: per query. layers: rounds of looking, at most 2.
-        width: of a query. key_dim: of an adapted token. context: C. dropout: on the context.
+        layout: widths. queries: N. heads: per query. layers: rounds of looking.
+        width: of a query. key_dim: tokens of another width are projected to it.
+        place_dim: of the embeddings of place and age. context: C. dropout: on the context.
     """
-
-    coordinates: Tensor
 
     def __init__(
         self,
@@ -85,37 +122,33 @@ class CrossAttentionFusion(Fusion):
         layers: float = 2,
         width: float = 96,
         key_dim: float = 64,
+        place_dim: float = 16,
         context: float = 256,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        n, w, k = int(queries), int(width), int(key_dim)
+        n, w, k, p = int(queries), int(width), int(key_dim), int(place_dim)
+        h, rounds, s = int(heads), int(layers), layout.tokens_per_frame
         self.context_dim, self.flat_dim = int(context), layout.flat_dim
-        self.adapt = nn.Linear(layout.token_dim, k)
-        self.bend = nn.Sequential(nn.Linear(k, k), nn.GELU(), nn.Linear(k, k))
-        self.place = nn.Parameter(torch.randn(layout.tokens_per_frame, k) * 0.3)
-        self.age = nn.Sequential(nn.Linear(3, k), nn.GELU(), nn.Linear(k, k))
-        self.nothing = nn.Parameter(torch.zeros(k))
+        same = layout.token_dim == k
+        self.adapt = nn.Identity() if same else nn.Linear(layout.token_dim, k)
+        self.age = nn.Sequential(nn.Linear(3, p), nn.GELU(), nn.Linear(p, p))
         self.query = nn.Parameter(torch.randn(n, w))
         conditions = layout.text_dim + layout.proprio_dim
         self.modulate = nn.Linear(conditions, 2 * w)
         self.ask = nn.Linear(w, layout.text_dim)
         self.word = nn.Linear(layout.text_dim, w)
-        self.layers = nn.ModuleList(AttentionLayer(w, k, int(heads)) for _ in range(int(layers)))
-        joined = n * (w + int(heads) * int(layers) * COORDINATES) + conditions + self.flat_dim
+        self.layers = nn.ModuleList(AttentionLayer(w, k, p, h, s) for _ in range(rounds))
+        joined = n * (w + h * rounds * COORDINATES) + conditions + self.flat_dim
         self.join = nn.Linear(joined, self.context_dim)
         self.dropout = nn.Dropout(dropout)
-        self.register_buffer(
-            "coordinates", token_coordinates(layout.tokens_per_frame), persistent=False
-        )
 
     def forward(self, batch: FusionInput) -> Tensor:
         """Return the context (B, C)."""
-        keys, mask, places = self._keys(batch)
-        queries = self._queries(batch)
+        scene, queries = self._scene(batch), self._queries(batch)
         looked = []
         for layer in self.layers:
-            queries, where = layer(queries, keys, mask, places)
+            queries, where = layer(queries, scene)
             looked.append(where)
         parts = [queries.flatten(1), *looked, batch.proprio, batch.text_pooled]
         if self.flat_dim:
@@ -133,23 +166,17 @@ class CrossAttentionFusion(Fusion):
         words = logits.softmax(dim=-1).to(queries.dtype) @ batch.text_tokens
         return queries + self.word(words)
 
-    def _keys(self, batch: FusionInput) -> tuple[Tensor, Tensor, Tensor]:
-        """Adapted tokens with place and age, and one that stands for "nothing there"."""
-        b, frames, tokens, _ = batch.hidden.shape
-        keys = self.adapt(batch.hidden) + self.place
-        keys = keys + self.bend(keys)
-        age = (batch.time_s / AGE_SCALE_S).unsqueeze(-1)
-        keys = keys + self.age(torch.cat([age, torch.sin(4 * age), torch.cos(4 * age)], -1))[
-            :, :, None
-        ].to(keys.dtype)
-        places = torch.cat(
-            [
-                self.coordinates.expand(b, frames, tokens, 2),
-                age.unsqueeze(2).expand(b, frames, tokens, 1),
-            ],
-            dim=3,
+    def _scene(self, batch: FusionInput) -> Scene:
+        """Tokens with their masks, places and ages."""
+        age = batch.time_s / AGE_SCALE_S
+        waves = torch.stack([age, torch.sin(4 * age), torch.cos(4 * age)], dim=2)
+        real = batch.mask.flatten(1)
+        bias = None if real.all() else torch.where(real, 0.0, MASKED).unsqueeze(1)
+        return Scene(
+            keys=self.adapt(batch.hidden).flatten(1, 2),
+            frames=batch.mask.shape[1],
+            tokens=batch.mask.shape[2],
+            bias=bias,
+            seeing=real.any(dim=1).float()[:, None, None],
+            age=torch.cat([self.age(waves), age.unsqueeze(2)], dim=2),
         )
-        keys = torch.cat([self.nothing.to(keys.dtype).expand(b, 1, -1), keys.flatten(1, 2)], 1)
-        real = torch.ones(b, 1, dtype=torch.bool, device=keys.device)
-        mask = torch.cat([real, batch.mask.flatten(1)], dim=1)
-        return keys, mask, functional.pad(places.flatten(1, 2).float(), (0, 0, 1, 0))

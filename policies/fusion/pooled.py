@@ -26,7 +26,7 @@ class PooledFusion(Fusion):
     def forward(self, batch: FusionInput) -> Tensor:
         """Return the context (B, C); a frame of padding counts as zeros and says so."""
         count = batch.mask.sum(dim=2, keepdim=True)
-        pooled = batch.hidden.sum(dim=2) / count.clamp(min=1)
+        pooled = batch.kept().sum(dim=2) / count.clamp(min=1)
         real = (count > 0).to(pooled.dtype)
         vision = torch.cat([pooled, real], dim=2).flatten(1)
         joined = torch.cat([vision, batch.proprio, batch.text_pooled], dim=1)

@@ -34,7 +34,7 @@ class ChunkMLP(Head):
         action_dim: int,
         steps: int = CHUNK_STEPS,
         width: float = 256,
-        inner: float = 384,
+        inner: float = 256,
         blocks: float = 2,
         huber: float = 0.1,
     ) -> None:

@@ -37,7 +37,7 @@ class FlowHead(Head):
         action_dim: int,
         steps: int = CHUNK_STEPS,
         width: float = 256,
-        inner: float = 384,
+        inner: float = 256,
         blocks: float = 3,
         euler_steps: float = 8,
     ) -> None:

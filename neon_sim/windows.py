@@ -1,0 +1,153 @@
+"""Training windows: what the policy knew at one control step, and what the expert did next.
+
+A window is an episode and a control step. Its label is the next 16 expert labels; beyond
+the episode's end the last one repeats with weight 0. Which episodes validate is decided by
+their identity, so it is the same for every condition, and stays so when data is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neon_sim.clock import CHUNK_STEPS
+from neon_sim.dataset import DemoDataset, EpisodeMeta
+from neon_sim.errors import DatasetError
+from neon_sim.seeding import keyed_rng
+
+
+@dataclass(frozen=True)
+class WindowSet:
+    """N windows of one or more datasets, in the order of the datasets' episodes.
+
+    Attributes:
+        agent_pos: (N, 8) float32. actions: (N, 16, 8) float32. weight: (N, 16) float32.
+        task: (N,) index into ``tasks``. text: (N,) index into ``texts``.
+        validation: (N,) bool.
+        tasks, texts: registry names and instructions that occur.
+    """
+
+    agent_pos: np.ndarray
+    actions: np.ndarray
+    weight: np.ndarray
+    task: np.ndarray
+    text: np.ndarray
+    validation: np.ndarray
+    tasks: list[str]
+    texts: list[str]
+
+    def __len__(self) -> int:
+        return len(self.agent_pos)
+
+
+def window_steps(length: int, stride: int) -> np.ndarray:
+    """Control steps at which an episode of ``length`` rows is cut: every ``stride``."""
+    return np.arange(0, length, stride, dtype=np.int64)
+
+
+def chunk_labels(action: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of windows.
+
+    Args:
+        action: (L, 8) expert labels. steps: (n,) control steps.
+
+    Returns:
+        (n, 16, 8) chunks, the last label repeated beyond the end, and (n, 16) weights.
+    """
+    rows = steps[:, None] + np.arange(CHUNK_STEPS)
+    weight = (rows < len(action)).astype(np.float32)
+    return action[np.minimum(rows, len(action) - 1)].astype(np.float32), weight
+
+
+def is_validation(meta: EpisodeMeta, fraction: float) -> bool:
+    """Whether an episode validates; all recordings of one initial state go together."""
+    rng = keyed_rng("validation", meta.task_name, meta.version, meta.seed, meta.episode)
+    return bool(rng.random() < fraction)
+
+
+def build_windows(datasets: Sequence[DemoDataset], stride: int, val_fraction: float) -> WindowSet:
+    """Cut datasets into windows.
+
+    Raises:
+        DatasetError: no episode, or a value that is not finite or a label outside [-1, 1].
+    """
+    metas = [meta for dataset in datasets for meta in dataset.episodes]
+    if not metas:
+        raise DatasetError("the datasets hold no episode; collect some first")
+    tasks = sorted({meta.task_name for meta in metas})
+    texts = sorted({meta.description for meta in metas})
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in WindowSet.__annotations__}
+    for dataset in datasets:
+        for index, meta in enumerate(dataset.episodes):
+            episode = dataset.load(index)
+            _check_episode(dataset, meta, episode.action, episode.agent_pos)
+            steps = window_steps(meta.length, stride)
+            actions, weight = chunk_labels(episode.action, steps)
+            columns["agent_pos"].append(episode.agent_pos[steps])
+            columns["actions"].append(actions)
+            columns["weight"].append(weight)
+            for name, value in (
+                ("task", tasks.index(meta.task_name)),
+                ("text", texts.index(meta.description)),
+                ("validation", is_validation(meta, val_fraction)),
+            ):
+                columns[name].append(np.full(len(steps), value))
+    joined = {name: np.concatenate(parts) for name, parts in columns.items() if parts}
+    return WindowSet(**joined, tasks=tasks, texts=texts)
+
+
+def _check_episode(
+    dataset: DemoDataset, meta: EpisodeMeta, action: np.ndarray, agent_pos: np.ndarray
+) -> None:
+    where = f"{dataset.root}: episode {meta.index} ({meta.task_name})"
+    if not (np.isfinite(action).all() and np.isfinite(agent_pos).all()):
+        raise DatasetError(f"{where} holds values that are not finite; collect it again")
+    if np.abs(action).max() > 1.0 + 1e-5:
+        raise DatasetError(
+            f"{where}: labels must be in [-1, 1] (got {np.abs(action).max():.3f}); it was "
+            "collected with another action scaling"
+        )
+
+
+class BalancedBatches:
+    """Batches that hold every task equally often, fixed by seed and step alone.
+
+    Batch ``step`` never depends on earlier calls, so a resumed run sees the same ones, and
+    every condition sees the same windows in the same order.
+
+    Args:
+        task: (N,) task of each window. allowed: (N,) bool, windows to draw from.
+        batch_size: windows a batch. seed: of the order.
+
+    Raises:
+        DatasetError: nothing to draw from.
+    """
+
+    def __init__(self, task: np.ndarray, allowed: np.ndarray, batch_size: int, seed: int) -> None:
+        self.pools = [np.flatnonzero(allowed & (task == k)) for k in np.unique(task[allowed])]
+        if not self.pools:
+            raise DatasetError("no window to train on; lower val_fraction or collect more")
+        self.batch_size, self.seed = batch_size, seed
+        self._orders: dict[tuple[int, int], np.ndarray] = {}
+
+    def batch(self, step: int) -> np.ndarray:
+        """Window numbers (batch_size,) of one training step."""
+        slots = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        rows = np.empty(self.batch_size, dtype=np.int64)
+        for k, pool in enumerate(self.pools):
+            mine = slots % len(self.pools) == k
+            place = slots[mine] // len(self.pools)
+            rows[mine] = [
+                pool[self._order(k, int(p) // len(pool))[int(p) % len(pool)]] for p in place
+            ]
+        return rows
+
+    def _order(self, k: int, epoch: int) -> np.ndarray:
+        """The shuffled order in which an epoch walks through pool ``k``."""
+        if (k, epoch) not in self._orders:
+            self._orders.pop((k, epoch - 2), None)
+            rng = keyed_rng("batches", self.seed, k, epoch)
+            self._orders[k, epoch] = rng.permutation(len(self.pools[k]))
+        return self._orders[k, epoch]

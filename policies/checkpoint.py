@@ -1,0 +1,114 @@
+"""Trained heads on disk: one safetensors file whose metadata says all that made it.
+
+Weights are stored in half precision (statistics in full); the metadata holds the resolved
+policy, condition, tasks, seed, backbone fingerprint, data, versions and the network's spec.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from neon_sim.errors import CheckpointError
+
+from .network import NeonPolicy, NetworkSpec
+
+FORMAT = "neon_sim.head/1"
+KEY = "neon_sim"
+FULL_PRECISION = ("_mean", "_std", "limit")
+
+
+def train_command(policy: str, condition: str, seed: int) -> str:
+    """The command that makes a head."""
+    return (
+        f"python -m neon_sim.train policy={policy} condition={condition} seed={seed} "
+        f"data=DATASET out=DIR"
+    )
+
+
+def save_checkpoint(path: str | Path, network: NeonPolicy, metadata: Mapping[str, Any]) -> None:
+    """Write a head; the file is whole or absent, also after a kill.
+
+    Args:
+        path: ``.safetensors``. network: what to store.
+        metadata: JSON values: ``policy``, ``condition``, ``tasks``, ``train_seed``,
+            ``backbone`` and whatever else describes the run.
+    """
+    state: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict().items():
+        kept = tensor.detach().cpu().float().contiguous()
+        state[name] = kept if name.endswith(FULL_PRECISION) else kept.half()
+    described = {"format": FORMAT, "network": network.spec.to_json(), **metadata}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_bytes(to_bytes(state, metadata={KEY: json.dumps(described, sort_keys=True)}))
+    os.replace(partial, path)
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the tensors (float32) and the metadata of a head.
+
+    Raises:
+        CheckpointError: no such file, truncated or damaged, or not a head of this project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"no checkpoint at {path}. Make one: python -m neon_sim.train policy=... "
+            "condition=... data=... out=..."
+        )
+    try:
+        with safe_open(str(path), "pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # safetensors raises kinds of its own
+        raise CheckpointError(
+            f"{path} is truncated or no safetensors file ({error}); copy it again, or train "
+            "it again with python -m neon_sim.train"
+        ) from error
+    metadata = json.loads(text) if text else {}
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is no head of neon_sim (format {metadata.get('format')!r}, must be "
+            f"{FORMAT!r}); train one with python -m neon_sim.train"
+        )
+    return state, metadata
+
+
+def load_network(path: str | Path) -> tuple[NeonPolicy, dict[str, Any]]:
+    """Rebuild a network from its checkpoint, in evaluation mode.
+
+    Raises:
+        CheckpointError: see ``read_checkpoint``; also a tensor that is missing, left over or
+            of another shape than the architecture the metadata names.
+    """
+    state, metadata = read_checkpoint(path)
+    try:
+        network = NeonPolicy(NetworkSpec.from_json(metadata["network"]))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} describes a network of another version ({error}); train it again"
+        ) from error
+    wanted = network.state_dict()
+    for name in sorted(set(wanted) | set(state)):
+        found = tuple(state[name].shape) if name in state else "nothing"
+        needed = tuple(wanted[name].shape) if name in wanted else "nothing"
+        if found != needed:
+            raise CheckpointError(
+                f"{path} is of another architecture: tensor {name!r} must be {needed} (got "
+                f"{found}); train it again with python -m neon_sim.train"
+            )
+    network.load_state_dict(state)
+    bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"{path}: tensor {bad[0]!r} holds NaN or inf; train it again")
+    return network.eval().requires_grad_(False), metadata

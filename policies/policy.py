@@ -1,0 +1,210 @@
+"""Policies as the runner drives them: a frozen tower and a trained network behind ``act``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from neon_sim.conditions import Condition
+from neon_sim.conditions import condition as find_condition
+from neon_sim.config import PolicyConfig
+from neon_sim.errors import CheckpointError, PolicyError
+from neon_sim.observation import ClipBatch
+from neon_sim.registry import BACKBONES, task_entry
+
+from .checkpoint import load_network, train_command
+from .instruction import encode_texts
+from .network import NeonPolicy, NetworkInput, network_spec
+from .tower import Tower, tower_backbone
+
+BLOCK_ROWS = 8  # every matrix product has this many rows, so that batches change no bit
+
+
+class TrainedPolicy:
+    """Frozen tower and trained network; stateless between calls.
+
+    Attributes:
+        clip: what to sample from the past. needs: what to observe, of ``"video"``, ``"state"``.
+        replan_steps: control steps of a chunk that are meant to be executed.
+        condition: the row of the ladder it runs under. checkpoint: path of its head, or None.
+        metadata: what the checkpoint says about itself.
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        tower: Tower,
+        network: NeonPolicy,
+        checkpoint: Path | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.tower, self.network = config, tower, network.eval()
+        self.condition: Condition = tower.condition
+        self.checkpoint, self.metadata = checkpoint, metadata or {}
+        self.needs, self.replan_steps = tower.needs, config.replan_steps
+        one = tower.condition.frames != "all"
+        self.clip = replace(config.clip, num_frames=1) if one else config.clip
+
+    def reset(self, num_envs: int) -> None:
+        """Nothing to forget: a policy sees its past in the clip or not at all."""
+
+    def act(self, batch: ClipBatch) -> np.ndarray:
+        """Action chunks for B observations.
+
+        A row's answer is the same to the bit whatever other rows are in the batch: the work
+        is done in blocks of 8 rows, the last one filled up by repetition.
+
+        Returns:
+            (B, 16, 8) float32 in [-1, 1].
+
+        Raises:
+            PolicyError: the network gave NaN or inf; names row, step and dimension.
+            UnknownNameError: an instruction with a word the head was not trained on.
+            ConfigError: the batch lacks what the condition needs.
+        """
+        parts = [np.zeros((0, *self._chunk_shape), dtype=np.float32)]
+        for start in range(0, len(batch), BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, len(batch))
+            spare = BLOCK_ROWS - (stop - start)
+            block = batch.rows(start, stop, repeat_last=spare)
+            parts.append(self._act_block(block)[: stop - start])
+        actions = np.concatenate(parts)
+        if not np.isfinite(actions).all():
+            row, step, index = (int(v) for v in np.argwhere(~np.isfinite(actions))[0])
+            raise PolicyError(
+                f"policy {self.config.name!r} ({self.condition.name}) gave "
+                f"{actions[row, step, index]} in row {row}, step {step}, action {index}; its "
+                "input or weights are broken"
+            )
+        return actions
+
+    @property
+    def _chunk_shape(self) -> tuple[int, int]:
+        return self.network.spec.chunk_steps, self.network.spec.action_dim
+
+    def _act_block(self, block: ClipBatch) -> np.ndarray:
+        encoded = self.tower.encode(block)
+        inputs = NetworkInput(
+            tokens=encoded,
+            agent_pos=torch.from_numpy(np.asarray(block.agent_pos, dtype=np.float32).copy()),
+            text_ids=encode_texts(block.text, self.network.spec.words),
+        )
+        with torch.inference_mode():
+            return self.network.sample(inputs).float().numpy()
+
+
+@lru_cache(maxsize=4)
+def _shared_backbone(name: str, arguments: tuple[tuple[str, str], ...]) -> Any:
+    """One frozen backbone a process, however many tasks and seeds look through it."""
+    return BACKBONES.resolve(name)(**dict(arguments))
+
+
+def shipped_head(policy: str, condition: Condition, train_seed: int) -> Path:
+    """Where the head of a policy, condition and training seed ships."""
+    folder = Path(str(resources.files("neon_sim"))) / "assets" / "heads" / policy
+    return folder / f"{condition.trained_as}-seed{train_seed}.safetensors"
+
+
+def load_policy(
+    config: PolicyConfig,
+    condition: str,
+    task: str,
+    train_seed: int = 0,
+    checkpoint: str | None = None,
+) -> TrainedPolicy:
+    """Load a trained policy.
+
+    Args:
+        config: the policy; what fixes its shape must be what the head was trained with.
+        condition: row of the ladder to run under. task: registry name, class or id.
+        train_seed: which of several trained heads. checkpoint: path; the shipped one by default.
+
+    Raises:
+        CheckpointError: missing (says the command that makes it), damaged, of another
+            architecture, condition, seed, backbone or clip, or not trained on ``task``.
+        UnknownNameError: no such condition or task. ConfigError: too many tokens.
+    """
+    row, name = find_condition(condition), task_entry(task).name
+    path = Path(checkpoint) if checkpoint else shipped_head(config.name, row, train_seed)
+    if not path.is_file():
+        raise CheckpointError(
+            f"no head at {path}. Make it: {train_command(config.name, row.trained_as, train_seed)}"
+        )
+    network, metadata = load_network(path)
+    _check_metadata(path, metadata, config, row, name, None if checkpoint else train_seed)
+    backbone, arguments = tower_backbone(config, row)
+    tower = Tower(config, row, _shared_backbone(backbone, tuple(sorted(arguments.items()))))
+    _check_backbone(path, metadata, tower)
+    _check_spec(path, network, config, tower)
+    return TrainedPolicy(config, tower, network, path, metadata)
+
+
+def _check_metadata(
+    path: Path,
+    metadata: dict[str, Any],
+    config: PolicyConfig,
+    condition: Condition,
+    task: str,
+    train_seed: int | None,
+) -> None:
+    """Hold a head to what it is asked to be.
+
+    Raises:
+        CheckpointError: names the first thing that differs.
+    """
+    again = train_command(config.name, condition.trained_as, train_seed or 0)
+    if metadata.get("condition") != condition.trained_as:
+        raise CheckpointError(
+            f"{path} was trained under condition {metadata.get('condition')!r}, not "
+            f"{condition.trained_as!r}. Make the right one: {again}"
+        )
+    if train_seed is not None and metadata.get("train_seed") != train_seed:
+        raise CheckpointError(
+            f"{path} was trained with seed {metadata.get('train_seed')}, not {train_seed}. "
+            f"Make the right one: {again}"
+        )
+    tasks = metadata.get("tasks", [])
+    if task not in tasks:
+        raise CheckpointError(
+            f"{path} was not trained on {task!r}, only on {', '.join(tasks) or 'nothing'}. Add "
+            f"demonstrations of it to data= and train again: {again}"
+        )
+    trained, asked = metadata.get("policy", {}).get("clip"), asdict(config.clip)
+    if trained != asked:
+        differs = [k for k in asked if (trained or {}).get(k) != asked[k]]
+        raise CheckpointError(
+            f"{path} was trained with clip.{differs[0]}={(trained or {}).get(differs[0])!r}, not "
+            f"{asked[differs[0]]!r}. Ask for the same clip, or train again: {again}"
+        )
+
+
+def _check_backbone(path: Path, metadata: dict[str, Any], tower: Tower) -> None:
+    trained = metadata.get("backbone", {})
+    if trained.get("name") != tower.backbone_name:
+        raise CheckpointError(
+            f"{path} was trained behind backbone {trained.get('name')!r}, not "
+            f"{tower.backbone_name!r}; name that backbone, or train again"
+        )
+    if trained.get("fingerprint") != tower.fingerprint():
+        raise CheckpointError(
+            f"{path} was trained behind other weights of backbone {tower.backbone_name!r} "
+            f"({str(trained.get('fingerprint'))[:12]}, here {tower.fingerprint()[:12]}); put those "
+            "weights back, or train again"
+        )
+
+
+def _check_spec(path: Path, network: NeonPolicy, config: PolicyConfig, tower: Tower) -> None:
+    trained = network.spec.to_json()
+    asked = network_spec(config, tower, network.spec.words).to_json()
+    for key, value in asked.items():
+        if trained[key] != value:
+            raise CheckpointError(
+                f"{path} is of another architecture: {key} is {trained[key]!r}, the policy "
+                f"{config.name!r} asks for {value!r}. Change the config, or train again"
+            )
