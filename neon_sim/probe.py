@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neon_sim.conditions import condition
 from neon_sim.config import ClipConfig
 from neon_sim.config_loading import main_config
 from neon_sim.errors import ConfigError, NeonError
-from neon_sim.observation import ClipBatch, observe_row, stack_observations
+from neon_sim.observation import ClipBatch, apply_condition, observe_row, stack_observations
 from neon_sim.pretrain_data import PRETRAIN_SEED, aimless_actions
 from neon_sim.registry import BACKBONES, task_entry
 from neon_sim.seeding import keyed_rng
@@ -118,20 +119,9 @@ def fit(tokens: Tensor, wanted: Tensor, steps: int, seed: int) -> nn.Module:
 def encode(backbone: Any, batch: ClipBatch, rows: int = 64) -> Tensor:
     """Frozen tokens (N, S, D); an image backbone is shown the newest frame only."""
     joins_time = backbone.num_tokens(2) == backbone.num_tokens(1)
-    parts = []
-    for start in range(0, len(batch), rows):
-        part = batch.rows(start, start + rows)
-        if not joins_time:
-            part = ClipBatch(
-                part.video[:, -1:],  # type: ignore[index]
-                part.mask[:, -1:],
-                part.time_s[:, -1:],
-                None,
-                part.agent_pos,
-                part.text,
-            )
-        parts.append(backbone.encode(part).hidden)
-    return torch.cat(parts).float()
+    seen = apply_condition(condition("video" if joins_time else "frame"), batch)
+    parts = [seen.rows(start, start + rows) for start in range(0, len(seen), rows)]
+    return torch.cat([backbone.encode(part).hidden for part in parts]).float()
 
 
 def probe(backbone: Any, train: ProbeSet, test: ProbeSet, steps: int, seed: int) -> dict[str, Any]:
