@@ -122,6 +122,8 @@ HEADS = Registry(
         "flow": "neon_sim.policies.heads.flow:FlowHead",
     },
 )
+# From an action in [-1, 1] to joint angles in rad and finger travel in m.
+EMBODIMENTS = Registry("embodiment", {"arm": "neon_sim.envs.arm:from_action"})
 
 POLICY_PARTS = Registry(
     "policy part",
@@ -129,6 +131,7 @@ POLICY_PARTS = Registry(
         "load_policy": "neon_sim.policies.policy:load_policy",
         "make_tower": "neon_sim.policies.tower:make_tower",
         "new_network": "neon_sim.policies.network:new_network",
+        "network_input": "neon_sim.policies.network:network_input",
         "encode_texts": "neon_sim.policies.instruction:encode_texts",
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",
         "load_network": "neon_sim.policies.checkpoint:load_network",

@@ -73,6 +73,13 @@ class NetworkInput:
     text_ids: Tensor
 
 
+def network_input(
+    hidden: Tensor, mask: Tensor, time_s: Tensor, agent_pos: Tensor, text_ids: Tensor
+) -> NetworkInput:
+    """Put cached features (B, F, S, D), their mask and ages together with the rest."""
+    return NetworkInput(Encoded(hidden, mask, time_s), agent_pos, text_ids)
+
+
 class NeonPolicy(nn.Module):
     """From tokens, proprioception and text to an action chunk.
 

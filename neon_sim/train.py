@@ -1,0 +1,99 @@
+"""``python -m neon_sim.train policy=neon_tiny condition=video data=DIR out=DIR``: train a head.
+
+Every window goes through the frozen backbone once (``neon_sim.feature_cache``); training
+then reads features. Batches depend on data and seed alone, so every condition sees the
+same windows in the same order. A run that is killed goes on from its last saved state and
+ends with the same weights as one that was not. The result is
+``<out>/<condition>-seed<k>.safetensors`` with a training curve beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neon_sim.config import PolicyConfig
+from neon_sim.config_loading import load_config, main_config
+from neon_sim.errors import NeonError
+from neon_sim.pretrain import keep_memory
+from neon_sim.registry import POLICY_PARTS
+from neon_sim.train_config import TrainConfig
+from neon_sim.trainer import Trainer, check_same
+
+COMMAND = "python -m neon_sim.train"
+
+
+def train(
+    config: TrainConfig, policy: PolicyConfig, backbone: Any = None, progress: bool = True
+) -> Path:
+    """Train a head, or finish one that was begun; returns the path of the checkpoint.
+
+    A finished head of the same settings is left as it is.
+
+    Raises:
+        CheckpointError: ``out`` holds a head or a state made with other settings or data.
+        NeonError: see ``Trainer``.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    trainer = Trainer(config, policy, backbone, progress)
+    path = trainer.stem.with_name(f"{trainer.stem.name}.safetensors")
+    if path.exists():
+        metadata = POLICY_PARTS.resolve("load_network")(path)[1]
+        check_same(path, metadata, trainer.identity())
+        return path
+    trainer.resume()
+    seconds = trainer.run()
+    return trainer.save(seconds)
+
+
+def parse(argv: Sequence[str]) -> tuple[TrainConfig, PolicyConfig]:
+    """Split a command line into the run and its policy (``policy.head=flow``).
+
+    Raises:
+        ConfigError: an unknown key, a wrong type or a value outside its rule.
+    """
+    inner = [a.lstrip("+")[len("policy.") :] for a in argv if a.lstrip("+").startswith("policy.")]
+    outer = [a for a in argv if not a.lstrip("+").startswith("policy.")]
+    config = main_config(TrainConfig, outer, None, prog=COMMAND)
+    return config, load_config(PolicyConfig, "policy", config.policy, inner)
+
+
+def describe(curve: dict[str, Any]) -> str:
+    """Table of errors on held-out and on training windows."""
+    if not curve["validation"]:
+        return "no episode was held out (raise val_fraction or collect more): no error to show"
+    lines = ["mean error of sampled actions, held out (in training):"]
+    for task, row in curve["validation"].items():
+        seen = curve["training"].get(task, row)
+        lines.append(
+            f"  {task:20s} joints {row['joints_rad']:.4f} ({seen['joints_rad']:.4f}) rad   "
+            f"gripper {row['gripper']:.3f}   {row['normalised']:.3f} std"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command: 0 done, 1 an error told in one line, 130 Ctrl-C (go on by running again)."""
+    try:
+        config, policy = parse(list(sys.argv[1:] if argv is None else argv))
+        keep_memory()
+        path = train(config, policy)
+    except KeyboardInterrupt:
+        print("train: stopped; run the same command to go on", file=sys.stderr)
+        return 130
+    except NeonError as error:
+        print(f"train: error: {error}", file=sys.stderr)
+        return 1
+    curve = json.loads(path.with_suffix(".curve.json").read_text())
+    print(f"{path}\n{describe(curve)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

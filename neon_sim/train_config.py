@@ -1,0 +1,95 @@
+"""What ``python -m neon_sim.train`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from neon_sim.conditions import TRAINED_CONDITIONS, condition
+from neon_sim.errors import ConfigError, unknown_name
+
+
+@dataclass
+class TrainConfig:
+    """One training run of a head behind a frozen backbone.
+
+    Attributes:
+        policy: YAML of ``configs/policy`` or a path; single settings as ``policy.head=flow``.
+        condition: row of the ladder that trains; the policy's own by default.
+        data: datasets of ``neon_sim.collect``, several by comma.
+        tasks: keep only these tasks; all by default.
+        out: folder for the head, its curve and the resumable state.
+        seed: of weights, batches and dropout; the k in the file's name.
+        steps / batch_size: optimiser steps and windows a step.
+        learning_rate / weight_decay / warmup_steps: AdamW, linear warm-up, cosine.
+        clip_norm: largest norm of the gradient.
+        ema: decay of the average of weights that is evaluated and shipped; 0 for none.
+        proprio_noise: noise on proprioception in training, in units of [-1, 1].
+        window_stride: control steps between windows of an episode.
+        val_fraction: share of episodes held out.
+        cache: folder of feature caches; by default ``features`` beside the first dataset.
+        ram_gb: features up to this size are held in memory.
+        threads: torch threads; 0 leaves torch's choice.
+        device: ``cpu``, ``cuda``, or ``auto`` for an accelerator when there is one.
+        save_every: steps between resumable states.
+    """
+
+    policy: str = "neon_tiny"
+    condition: str = ""
+    data: list[str] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
+    out: str = ""
+    seed: int = 0
+    steps: int = 2500
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    clip_norm: float = 1.0
+    ema: float = 0.995
+    proprio_noise: float = 0.0
+    window_stride: int = 4
+    val_fraction: float = 0.1
+    cache: str = ""
+    ram_gb: float = 4.0
+    threads: int = 0
+    device: str = "auto"
+    save_every: int = 500
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule. UnknownNameError: no such condition.
+        """
+        for name, low, high in (
+            ("seed", 0, 2**31),
+            ("steps", 1, 10**8),
+            ("batch_size", 1, 10**5),
+            ("learning_rate", 1e-8, 1.0),
+            ("ema", 0.0, 0.99999),
+            ("proprio_noise", 0.0, 1.0),
+            ("window_stride", 1, 1000),
+            ("val_fraction", 0.0, 0.9),
+            ("save_every", 1, 10**8),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} must be {low} to {high} (got {value!r})")
+        if not self.data:
+            raise ConfigError("data has no default: give data=DATASET[,DATASET]")
+        if not self.out:
+            raise ConfigError("out has no default: give out=DIR")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
+        if self.condition and condition(self.condition).trained_as != self.condition:
+            raise ConfigError(
+                f"condition {self.condition!r} trains nothing, it uses the head of "
+                f"{condition(self.condition).trained_as!r}; those that train: "
+                f"{', '.join(TRAINED_CONDITIONS)}"
+            )
+
+    def decides(self) -> dict[str, Any]:
+        """What the result depends on: everything but where and how fast it runs."""
+        running = ("out", "cache", "ram_gb", "threads", "save_every", "policy", "data")
+        return {key: value for key, value in asdict(self).items() if key not in running}

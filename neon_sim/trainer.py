@@ -1,0 +1,347 @@
+"""One training run of a head: data, network, optimiser, average of weights, curve, files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from neon_sim.config import PolicyConfig
+from neon_sim.dataset import DemoDataset
+from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.feature_cache import FeatureTable, write_json
+from neon_sim.pretrain import git_commit
+from neon_sim.registry import EMBODIMENTS, POLICY_PARTS
+from neon_sim.train_config import TrainConfig
+from neon_sim.vocabulary import WORDS
+from neon_sim.windows import BalancedBatches, build_windows
+
+ARM_JOINTS = 7
+EVAL_WINDOWS = 2000  # at most, a split
+EVAL_ROWS = 250
+FINAL_RATE = 0.02  # of the peak, at the end of the cosine
+STATISTICS_WINDOWS = 2000  # features of this many windows give mean and std
+
+
+class Trainer:
+    """A training run: data, network, optimiser, average of weights and curve.
+
+    Args:
+        config: the run. policy: what is trained; its ``condition`` is the one that trains.
+        backbone: use this instance instead of the registry's. progress: show bars.
+
+    Raises:
+        NeonError: as datasets, towers and configs say.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        policy: PolicyConfig,
+        backbone: Any = None,
+        progress: bool = True,
+    ) -> None:
+        self.config, self.policy, self.progress = config, policy, progress
+        self.condition = config.condition or policy.condition
+        self.tower = POLICY_PARTS.resolve("make_tower")(policy, self.condition, backbone)
+        tasks = list(config.tasks) or None
+        self.datasets = [DemoDataset.open(path, tasks) for path in config.data]
+        self.windows = build_windows(self.datasets, config.window_stride, config.val_fraction)
+        self.text_ids = POLICY_PARTS.resolve("encode_texts")(self.windows.texts, WORDS)
+        self.features = FeatureTable(
+            self.datasets,
+            self.tower,
+            config.window_stride,
+            Path(config.cache) if config.cache else Path(config.data[0]).parent / "features",
+            config.ram_gb * 1e9,
+            progress,
+        )
+        self.batches = BalancedBatches(
+            self.windows.task, ~self.windows.validation, config.batch_size, config.seed
+        )
+        self.device = torch.device(_device(config.device))
+        self.network = self._new_network()
+        self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(_groups(self.network, config.weight_decay), fused=True)
+        self.step = 0
+        self.curve: list[dict[str, Any]] = []
+
+    # ---- one step -----------------------------------------------------------------------
+
+    def train_step(self) -> float:
+        """Take one optimiser step; returns the loss.
+
+        Raises:
+            ConfigError: the loss is no number any more.
+        """
+        config = self.config
+        torch.manual_seed(config.seed * 1_000_003 + self.step)  # dropout and noise, resumably
+        inputs, actions, weight = self._batch(self.batches.batch(self.step), config.proprio_noise)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate()
+        loss = self.network.loss(inputs, actions, weight)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ConfigError(
+                f"the loss became {value} in step {self.step}; lower learning_rate "
+                f"(got {config.learning_rate})"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
+        self.optimiser.step()
+        self.step += 1
+        self._update_average()
+        return value
+
+    def _batch(self, rows: np.ndarray, noise: float = 0.0) -> tuple[Any, Any, Any]:
+        """Network input, labels and weights of some windows."""
+        windows, index = self.windows, torch.from_numpy(rows)
+        hidden, mask, time_s = self.features.gather(rows)
+        agent_pos = torch.from_numpy(windows.agent_pos[rows])
+        if noise:
+            agent_pos = agent_pos + noise * torch.randn_like(agent_pos)
+        make = POLICY_PARTS.resolve("network_input")
+        inputs = make(
+            hidden.to(self.device),
+            mask.to(self.device),
+            time_s.to(self.device),
+            agent_pos.to(self.device),
+            self.text_ids[torch.from_numpy(windows.text)[index]].to(self.device),
+        )
+        actions = torch.from_numpy(windows.actions[rows]).to(self.device)
+        return inputs, actions, torch.from_numpy(windows.weight[rows]).to(self.device)
+
+    def _learning_rate(self) -> float:
+        config = self.config
+        warm = min(1.0, (self.step + 1) / max(config.warmup_steps, 1))
+        cosine = 0.5 * (1 + math.cos(math.pi * self.step / config.steps))
+        return config.learning_rate * warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+
+    def _update_average(self) -> None:
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+
+    # ---- what surrounds it --------------------------------------------------------------
+
+    def _new_network(self) -> Any:
+        """A fresh network with the statistics of the training windows."""
+        make = POLICY_PARTS.resolve("new_network")
+        network = make(self.policy, self.tower, WORDS, self.config.seed)
+        windows, train = self.windows, ~self.windows.validation
+        actions = windows.actions[train][windows.weight[train] > 0]
+        for name, values in (("action", actions), ("proprio", windows.agent_pos[train])):
+            mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+            network.set_normalisation(name, _tensor(mean), _tensor(std))
+        chosen = _spread(np.flatnonzero(train), STATISTICS_WINDOWS)
+        hidden, mask, _ = self.features.gather(chosen)
+        real = hidden[mask].double()
+        if len(real) > 1:
+            network.set_normalisation("feature", real.mean(0).float(), real.std(0).float())
+        return network.to(self.device)
+
+    def run(self) -> float:
+        """Train to the end, saving on the way; returns the seconds this call took."""
+        began = time.perf_counter()
+        every = max(self.config.steps // 10, 1)
+        total, name = self.config.steps, f"{self.policy.name} {self.condition}"
+        recent: list[float] = []
+        with (
+            torch.random.fork_rng(),
+            tqdm(
+                total=total, initial=self.step, desc=name, unit="step", disable=not self.progress
+            ) as bar,
+        ):
+            while self.step < total:
+                recent.append(self.train_step())
+                bar.update()
+                if self.step % every == 0 or self.step == total:
+                    self._record(float(np.mean(recent)))
+                    recent = []
+                    bar.set_postfix(loss=f"{self.curve[-1]['loss']:.3f}")
+                if self.step % self.config.save_every == 0 and self.step < total:
+                    self.save_state()
+        return time.perf_counter() - began
+
+    def _record(self, loss: float) -> None:
+        self.curve.append({"step": self.step, "loss": loss, "validation": self.evaluate(True)})
+
+    def evaluate(self, validation: bool) -> dict[str, dict[str, float]]:
+        """Error of sampled actions by task, with the averaged weights.
+
+        Returns:
+            By task name: ``normalised`` (mean absolute error in standard deviations),
+            ``joints_rad``, ``gripper`` (of the range [-1, 1]) and ``windows``.
+        """
+        trained = {k: v.clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average)
+        self.network.eval()
+        try:
+            with torch.random.fork_rng(), torch.inference_mode():
+                pool = np.flatnonzero(self.windows.validation == validation)
+                return self._errors(_spread(pool, EVAL_WINDOWS))
+        finally:
+            self.network.train()
+            self.network.load_state_dict(trained)
+
+    def _errors(self, rows: np.ndarray) -> dict[str, dict[str, float]]:
+        if not len(rows):
+            return {}
+        differences = []
+        scale = EMBODIMENTS.resolve("arm")
+        unit = scale(np.ones(8)) - scale(np.zeros(8))  # rad (m, the gripper) of one action unit
+        for start in range(0, len(rows), EVAL_ROWS):
+            inputs, actions, weight = self._batch(rows[start : start + EVAL_ROWS])
+            error = (self.network.sample(inputs) - actions).abs() * weight.unsqueeze(2)
+            differences.append((error.sum(1) / weight.sum(1, keepdim=True)).cpu().numpy())
+        errors, task = np.concatenate(differences), self.windows.task[rows]
+        std = self.network.action_std.cpu().numpy()
+        report = {}
+        for number in np.unique(task):
+            mine = errors[task == number]
+            report[self.windows.tasks[number]] = {
+                "normalised": float((mine / std).mean()),
+                "joints_rad": float((mine[:, :ARM_JOINTS] * unit[:ARM_JOINTS]).mean()),
+                "gripper": float(mine[:, ARM_JOINTS:].mean()),
+                "windows": len(mine),
+            }
+        return report
+
+    # ---- files --------------------------------------------------------------------------
+
+    @property
+    def stem(self) -> Path:
+        """Path of the run's files without suffix."""
+        return Path(self.config.out) / f"{self.condition}-seed{self.config.seed}"
+
+    def identity(self) -> dict[str, Any]:
+        """What the head depends on, as its checkpoint and state record it."""
+        return {
+            "policy": asdict(self.policy) | {"condition": self.condition},
+            "condition": self.condition,
+            "train_seed": self.config.seed,
+            "train": self.config.decides(),
+            "tasks": self.windows.tasks,
+            "data": [
+                {"episodes": d.num_episodes, "rows": d.num_rows, "content_hash": d.content_hash}
+                for d in self.datasets
+            ],
+            "backbone": {
+                "name": self.tower.backbone_name,
+                "fingerprint": self.tower.fingerprint(),
+            },
+        }
+
+    def save_state(self) -> None:
+        """Write the resumable state; whole or absent, also after a kill."""
+        path = self.stem.with_name(f"{self.stem.name}.state.pt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.part")
+        values = {
+            "identity": json.dumps(self.identity(), sort_keys=True),
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "curve": self.curve,
+        }
+        torch.save(values, partial)
+        os.replace(partial, path)
+
+    def resume(self) -> bool:
+        """Load the state of a killed run, if there is one.
+
+        Raises:
+            CheckpointError: it is damaged or belongs to other settings or data.
+        """
+        path = self.stem.with_name(f"{self.stem.name}.state.pt")
+        if not path.exists():
+            return False
+        try:
+            state = torch.load(path, weights_only=True, map_location=self.device)
+        except Exception as error:  # torch raises many kinds
+            raise CheckpointError(
+                f"{path} is damaged ({error}); delete it to start again"
+            ) from error
+        check_same(path, json.loads(state["identity"]), self.identity())
+        self.network.load_state_dict(state["network"])
+        self.average = state["average"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.curve = state["step"], state["curve"]
+        return True
+
+    def save(self, seconds: float) -> Path:
+        """Write the head and its curve, drop the state; returns the head's path."""
+        final = self.evaluate(True)
+        self.network.load_state_dict(self.average)
+        metadata = {
+            **self.identity(),
+            "parameters": self.network.num_parameters(),
+            "windows": len(self.windows),
+            "validation": final,
+            "commit": git_commit(),
+            "torch": torch.__version__,
+        }
+        path = self.stem.with_name(f"{self.stem.name}.safetensors")
+        POLICY_PARTS.resolve("save_checkpoint")(path, self.network, metadata)
+        curve = {
+            "points": self.curve,
+            "validation": final,
+            "training": self.evaluate(False),
+            "timing": {"seconds": round(seconds, 1), "threads": torch.get_num_threads()},
+        }
+        write_json(self.stem.with_name(f"{self.stem.name}.curve.json"), curve)
+        self.stem.with_name(f"{self.stem.name}.state.pt").unlink(missing_ok=True)
+        return path
+
+
+def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise ``CheckpointError`` naming the first thing in which two runs differ."""
+    wanted = json.loads(json.dumps(wanted))
+    for key in wanted:
+        if found.get(key) != wanted[key]:
+            now, then = wanted[key], found.get(key)
+            if isinstance(now, dict) and isinstance(then, dict):
+                key, now, then = next(
+                    (f"{key}.{k}", now[k], then.get(k)) for k in now if now[k] != then.get(k)
+                )
+            raise CheckpointError(
+                f"{path} was made with {key} = {then!r}, this run has {now!r}; choose another "
+                "out=, or delete the file to start again"
+            )
+
+
+def _device(name: str) -> str:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch sees no CUDA device; use device=cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """At most ``count`` of the rows, evenly spread."""
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+
+
+def _groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay, vectors (biases, norms, scales) do not."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
