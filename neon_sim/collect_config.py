@@ -42,7 +42,8 @@ class PerturbConfig:
         detours_per_s: holds and detours a second of a noisy episode.
         detour_min_s / detour_max_s: length of one.
         detour_std: size of a random detour, action units.
-        delay_max: a delayed expert waits for up to this share of the episode's time limit.
+        delay_max: a delayed expert waits for up to this share of the time there is (half-way
+            between an undisturbed episode and the time limit).
     """
 
     start_noise_rad: float = 0.2

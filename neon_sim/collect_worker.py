@@ -17,9 +17,9 @@ import numpy as np
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.collect_config import CollectConfig
-from neon_sim.config import PolicyConfig, config_names, load_config
-from neon_sim.demonstrate import Mover, pose_bank, record_episode
-from neon_sim.errors import NeonError, PolicyError
+from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config
+from neon_sim.demonstrate import Bank, Mover, pose_bank, record_episode
+from neon_sim.errors import CheckpointError, NeonError, PolicyError
 from neon_sim.observation import observe_row
 from neon_sim.registry import POLICY_PARTS, TaskEntry, task_entry
 from neon_sim.shards import shard_path, write_shard
@@ -61,7 +61,7 @@ class PolicyMover:
         policy, name = load_any_policy(config, task)
         self.policy: Any = policy
         self.source = f"dagger:{name}"
-        self.replan_steps = config.replan_steps or policy.config.replan_steps
+        self.replan_steps = config.replan_steps or policy.replan_steps
         self._chunk = np.zeros((0, 8), dtype=np.float32)
         self._next = 0
 
@@ -89,9 +89,9 @@ class Recorder:
 
     def __init__(self, config: CollectConfig, root: Path) -> None:
         self.config, self.root = config, root
-        self._tasks: dict[str, tuple[TaskEntry, Any, np.ndarray, Mover | None]] = {}
+        self._tasks: dict[str, tuple[TaskEntry, Any, Bank, Mover | None]] = {}
 
-    def _task(self, name: str) -> tuple[TaskEntry, Any, np.ndarray, Mover | None]:
+    def _task(self, name: str) -> tuple[TaskEntry, Any, Bank, Mover | None]:
         if name not in self._tasks:
             entry = task_entry(name)
             size = self.config.image_size
@@ -123,24 +123,48 @@ class Recorder:
 def load_any_policy(config: CollectConfig, task: str) -> tuple[Any, str]:
     """Load the policy that ``config.policy`` names: a shipped one, or a checkpoint's path.
 
+    A checkpoint brings its own settings; ``config.condition`` changes only what it is shown.
+
     Returns:
         The policy and the name that the dataset gives it.
+
+    Raises:
+        NeonError: neither a policy nor a checkpoint, or one that cannot be loaded.
     """
     import torch
 
     torch.set_num_threads(1)  # the same sums in every process
     name = str(config.policy)
-    checkpoint = name if name.endswith(".safetensors") else None
-    known = config_names("policy")
-    if checkpoint is None and name not in known and not name.endswith(".yaml"):
-        raise NeonError(
-            f"policy {name!r} is no policy ({', '.join(known)}) and no checkpoint (*.safetensors)"
-        )
-    settings = load_config(PolicyConfig, "policy", None if checkpoint else name, [])
-    condition = config.condition or settings.condition
+    if name.endswith(".safetensors"):
+        settings, condition = checkpoint_settings(name)
+        checkpoint: str | None = name
+    elif name in config_names("policy") or name.endswith(".yaml"):
+        settings = load_config(PolicyConfig, "policy", name, [])
+        condition, checkpoint = settings.condition, None
+    else:
+        known = ", ".join(config_names("policy"))
+        raise NeonError(f"policy {name!r} is no policy ({known}) and no checkpoint (*.safetensors)")
     load = POLICY_PARTS.resolve("load_policy")
-    policy = load(settings, condition, task, config.train_seed, checkpoint)
+    policy = load(settings, config.condition or condition, task, config.train_seed, checkpoint)
     return policy, Path(name).stem
+
+
+def checkpoint_settings(path: str) -> tuple[PolicyConfig, str]:
+    """The policy's settings and the condition that a checkpoint was trained with.
+
+    Raises:
+        CheckpointError: missing, damaged, or it does not say.
+    """
+    metadata = POLICY_PARTS.resolve("load_network")(path)[1]
+    try:
+        saved = dict(metadata["policy"])
+        clip = ClipConfig(**saved.pop("clip"))
+        return PolicyConfig(**saved, clip=clip), str(metadata["condition"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} does not hold the settings of a policy of this version ({error}); train it "
+            "again"
+        ) from error
 
 
 def describe(index: int, config: CollectConfig, error: BaseException) -> str:

@@ -9,6 +9,7 @@ et al. 2017, DART).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +25,20 @@ BANK_EPISODES, BANK_POSES = 24, 6
 BANK_SEED = 900_000  # added to the run's seed
 CAMERA = "front"
 GRIPPER = 7  # index in an action; perturbations leave it to the expert
+
+
+@dataclass(frozen=True)
+class Bank:
+    """What the expert does in other episodes of the task.
+
+    Attributes:
+        poses: (144, 8) float32 actions it asked for, the decoys of detours.
+        steps: control steps half-way between its median episode and the time limit: how long
+            an episode may be disturbed and still leave time to mend it.
+    """
+
+    poses: np.ndarray
+    steps: int
 
 
 class Mover(Protocol):
@@ -50,10 +65,10 @@ class Wander:
     """A stretch of time in which the arm is sent somewhere else, or holds still.
 
     Args:
-        rng: the episode's. config: sizes. bank: (M, 8) poses of the expert in other episodes.
+        rng: the episode's. config: sizes. bank: where decoys come from.
     """
 
-    def __init__(self, rng: np.random.Generator, config: PerturbConfig, bank: np.ndarray) -> None:
+    def __init__(self, rng: np.random.Generator, config: PerturbConfig, bank: Bank) -> None:
         self.rng, self.config, self.bank = rng, config, bank
 
     def length(self) -> int:
@@ -68,7 +83,7 @@ class Wander:
             return here.copy()
         if kind == 1:
             return here + self.config.detour_std * self.rng.standard_normal(len(here))
-        decoy = self.bank[self.rng.integers(len(self.bank))]
+        decoy = self.bank.poses[self.rng.integers(len(self.bank.poses))]
         return here + self.rng.uniform(0.3, 1.0) * (decoy - here)
 
 
@@ -81,12 +96,10 @@ class Noisy:
 
     source = "noisy"
 
-    def __init__(
-        self, rng: np.random.Generator, config: PerturbConfig, bank: np.ndarray, steps: int
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, config: PerturbConfig, bank: Bank) -> None:
         self.rng, self.config = rng, config
         self.scale = config.noise_std * 10 ** rng.uniform(-1.0, 0.2)
-        self._stop = rng.uniform(0.0, 1.0) * steps
+        self._stop = rng.uniform(0.0, 1.2) * bank.steps
         self.wander = Wander(rng, config, bank)
         self.noise = np.zeros(8)
         self._left = 0
@@ -115,11 +128,9 @@ class Delayed:
 
     source = "delayed"
 
-    def __init__(
-        self, rng: np.random.Generator, config: PerturbConfig, bank: np.ndarray, steps: int
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, config: PerturbConfig, bank: Bank) -> None:
         self.wander = Wander(rng, config, bank)
-        self._wait = round(rng.uniform(0, config.delay_max) * steps)
+        self._wait = round(rng.uniform(0, config.delay_max) * bank.steps)
         self._left = 0
 
     def act(self, env: Any, label: np.ndarray) -> np.ndarray:
@@ -147,17 +158,17 @@ def choose_kind(mix: MixConfig, rng: np.random.Generator) -> str:
     return str(rng.choice(kinds, p=weights / weights.sum()))
 
 
-def pose_bank(env: Any, entry: TaskEntry, run_seed: int) -> np.ndarray:
-    """Poses the expert asks for in other episodes of the task: decoys for detours.
+def pose_bank(env: Any, entry: TaskEntry, run_seed: int) -> Bank:
+    """Watch the expert in 24 episodes of a seed that neither collection nor evaluation uses.
 
     Args:
         env: the unwrapped task. entry: its registry entry. run_seed: of the collection.
 
     Returns:
-        (144, 8) float32 actions; the same for the same task, version and seed.
+        The same for the same task, version and seed.
     """
     rng = keyed_rng("pose_bank", entry.name, entry.version, run_seed)
-    poses = []
+    poses, lengths = [], []
     for episode in range(BANK_EPISODES):
         env.reset(seed=BANK_SEED + run_seed, options={"episode": episode, "start_noise": 0.0})
         labels, done = [], False
@@ -166,20 +177,20 @@ def pose_bank(env: Any, entry: TaskEntry, run_seed: int) -> np.ndarray:
             _, terminated, truncated, _ = env.advance(labels[-1])
             done = terminated or truncated
         poses += [labels[i] for i in rng.integers(len(labels), size=BANK_POSES)]
-    return np.stack(poses)
+        lengths.append(len(labels))
+    return Bank(np.stack(poses), int(np.median(lengths) + env.EPISODE_STEPS) // 2)
 
 
 def plan_episode(
-    env: Any,
     config: CollectConfig,
-    bank: np.ndarray,
+    bank: Bank,
     policy: Mover | None,
     rng: np.random.Generator,
 ) -> tuple[Mover, float]:
     """Draw who moves the arm and the noise of the start pose in rad.
 
     Args:
-        env: the unwrapped task. bank: see ``pose_bank``. policy: DAgger's mover, or None.
+        bank: see ``pose_bank``. policy: DAgger's mover, or None.
         rng: the episode's ``collect`` stream.
     """
     start_noise = float(rng.uniform(0, config.perturb.start_noise_rad))
@@ -189,8 +200,8 @@ def plan_episode(
     if kind == "clean":
         return Clean(), 0.0
     if kind == "noisy":
-        return Noisy(rng, config.perturb, bank, env.EPISODE_STEPS), start_noise
-    return Delayed(rng, config.perturb, bank, env.EPISODE_STEPS), start_noise
+        return Noisy(rng, config.perturb, bank), start_noise
+    return Delayed(rng, config.perturb, bank), start_noise
 
 
 def record_episode(
@@ -198,7 +209,7 @@ def record_episode(
     entry: TaskEntry,
     config: CollectConfig,
     episode: int,
-    bank: np.ndarray,
+    bank: Bank,
     policy: Mover | None = None,
 ) -> RecordedEpisode:
     """Roll one episode out and label every state of it.
@@ -212,7 +223,7 @@ def record_episode(
         ValueError: the expert or the policy gave an action that is not finite.
     """
     rng = episode_rng(entry.name, entry.version, config.run_seed, episode, "collect")
-    mover, start_noise = plan_episode(env, config, bank, policy, rng)
+    mover, start_noise = plan_episode(config, bank, policy, rng)
     options = {"episode": episode, "start_noise": start_noise}
     _, info = env.reset(seed=config.run_seed, options=options)
     rows: list[tuple[np.ndarray, ...]] = []

@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -18,11 +18,11 @@ import pytest
 from neon_sim import collect as command
 from neon_sim import collect_worker
 from neon_sim.collect_config import COLLECTION_SEED, CollectConfig, MixConfig, PerturbConfig
-from neon_sim.config import ClipConfig, load_config
+from neon_sim.config import ClipConfig, PolicyConfig, load_config
 from neon_sim.dataset import DemoDataset
-from neon_sim.demonstrate import choose_kind, pose_bank, record_episode
+from neon_sim.demonstrate import Bank, choose_kind, pose_bank, record_episode
 from neon_sim.errors import ConfigError, NeonError, UnknownNameError
-from neon_sim.registry import task_entry
+from neon_sim.registry import POLICY_PARTS, task_entry
 from neon_sim.shards import RecordedEpisode
 
 TASK = task_entry("arm_reach")
@@ -52,7 +52,7 @@ def env() -> Any:
 
 
 @pytest.fixture(scope="module")
-def bank(env: Any) -> np.ndarray:
+def bank(env: Any) -> Bank:
     return pose_bank(env, TASK, COLLECTION_SEED)
 
 
@@ -63,7 +63,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> DemoDataset:
     return command.collect(settings(out, episodes=NUM))
 
 
-def record(env: Any, bank: np.ndarray, kind: str, episode: int = 0, **perturb: Any) -> Any:
+def record(env: Any, bank: Bank, kind: str, episode: int = 0, **perturb: Any) -> Any:
     mix = MixConfig(**{name: float(name == kind) for name in ("clean", "noisy", "delayed")})
     config = settings(Path("unused"), mix=mix, perturb=PerturbConfig(**perturb))
     return record_episode(env, TASK, config, episode, bank)
@@ -72,7 +72,7 @@ def record(env: Any, bank: np.ndarray, kind: str, episode: int = 0, **perturb: A
 # ---- what an episode holds ----------------------------------------------------------------------
 
 
-def test_clean_episodes_execute_the_label(env: Any, bank: np.ndarray) -> None:
+def test_clean_episodes_execute_the_label(env: Any, bank: Bank) -> None:
     episode = record(env, bank, "clean")
     assert episode.identity.source == "expert"
     assert episode.identity.success
@@ -80,7 +80,7 @@ def test_clean_episodes_execute_the_label(env: Any, bank: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", ["noisy", "delayed"])
-def test_led_astray_but_labelled_by_the_expert(env: Any, bank: np.ndarray, kind: str) -> None:
+def test_led_astray_but_labelled_by_the_expert(env: Any, bank: Bank, kind: str) -> None:
     """Replaying what was executed visits the recorded states, where the expert says the label."""
     episode: RecordedEpisode = record(env, bank, kind, episode=3)
     assert episode.identity.source == kind
@@ -106,21 +106,21 @@ def collect_worker_rng(episode: int) -> np.random.Generator:
     return episode_rng(TASK.name, TASK.version, COLLECTION_SEED, episode, "collect")
 
 
-def test_the_gripper_stays_the_experts(env: Any, bank: np.ndarray) -> None:
+def test_the_gripper_stays_the_experts(env: Any, bank: Bank) -> None:
     episode = record(env, bank, "noisy", episode=1, noise_std=0.2)
     np.testing.assert_array_equal(episode.action[:, 7], episode.executed_action[:, 7])
 
 
-def test_the_arm_gives_less_away_where_it_was_led_astray(env: Any, bank: np.ndarray) -> None:
+def test_the_arm_gives_less_away_where_it_was_led_astray(env: Any, bank: Bank) -> None:
     """The first joint's position tells the expert's wish less than where only the expert moves."""
 
     def leak(kind: str) -> float:
-        episodes = [record(env, bank, kind, e) for e in range(12)]
+        episodes = [record(env, bank, kind, e) for e in range(20)]
         where = np.concatenate([e.agent_pos[:, 0] for e in episodes])
         wish = np.concatenate([e.action[:, 0] for e in episodes])
         return float(np.corrcoef(where, wish)[0, 1])
 
-    assert leak("delayed") < leak("clean") - 0.2
+    assert leak("delayed") < leak("clean") - 0.1
 
 
 def test_kinds_follow_the_mix() -> None:
@@ -135,7 +135,7 @@ class ConstantPolicy:
 
     clip = ClipConfig(num_frames=2, image_size=SIZE)
     needs = frozenset({"video"})
-    config = SimpleNamespace(replan_steps=4)
+    replan_steps = 4
     value = 0.1
 
     def reset(self, num_envs: int) -> None:
@@ -158,6 +158,42 @@ def test_dagger_moves_the_policy_and_asks_the_expert(
     episode = dataset.load(sources.index("dagger:constant"))
     np.testing.assert_array_equal(episode.executed_action, np.float32(0.1))
     assert np.abs(episode.action - 0.1).max() > 0.05
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """An untrained head on proprioception and text, as training would save it."""
+    config = PolicyConfig(name="tiny", clip=ClipConfig(num_frames=1), condition="blind")
+    tower = POLICY_PARTS.resolve("make_tower")(config, "blind")
+    words = ["touch", "the", "post", "red", "green", "blue", "yellow"]
+    metadata = {
+        "policy": asdict(config),
+        "condition": "blind",
+        "tasks": [TASK.name],
+        "train_seed": 0,
+        "backbone": {"name": "none", "fingerprint": tower.fingerprint()},
+    }
+    path = tmp_path / "mine.safetensors"
+    network = POLICY_PARTS.resolve("new_network")(config, tower, words, 0)
+    POLICY_PARTS.resolve("save_checkpoint")(path, network, metadata)
+    return path
+
+
+def test_dagger_with_a_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    mine = {"policy": str(checkpoint), "beta": 0.0, "episodes": 2}
+    dataset = command.collect(settings(tmp_path / "d", **mine))
+    assert {m.source for m in dataset.episodes} == {"dagger:mine"}
+    assert len(dataset.provenance["config"]["policy_sha256"]) == 64
+    again = command.collect(settings(tmp_path / "e", **mine))
+    assert again.content_hash == dataset.content_hash
+
+
+def test_dagger_with_a_checkpoint_of_another_task(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["task=arm_block", "episodes=2", f"out={tmp_path / 'd'}", f"policy={checkpoint}"]
+    assert command.main(line) == 1
+    assert "was not trained on 'arm_block'" in capsys.readouterr().err
 
 
 def test_a_policy_that_returns_nan_is_an_error(
