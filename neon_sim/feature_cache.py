@@ -334,7 +334,7 @@ class FeatureTable:
     def _take(self, parts: list[Tensor], index: np.ndarray) -> Tensor:
         """Rows of the joined parts: index (b, F) -> (b, F, ...)."""
         flat = index.reshape(-1)
-        if len(parts) == 1 and self.in_ram:
+        if self.in_ram or parts is self._mask:
             return parts[0][torch.from_numpy(flat)].reshape(*index.shape, *parts[0].shape[1:])
         out = torch.empty(len(flat), *parts[0].shape[1:], dtype=parts[0].dtype)
         order = np.argsort(flat, kind="stable")  # disks like ascending reads
@@ -369,6 +369,6 @@ def _open_parts(
     start = 0
     for folder, count in zip(folders, rows, strict=True):
         with open(folder / name, "rb") as file:
-            file.readinto(memoryview(joined[start : start + count].reshape(-1)).cast("B"))
+            file.readinto(joined[start : start + count].reshape(-1).data.cast("B"))
         start += count
     return [torch.from_numpy(joined)]
