@@ -233,6 +233,29 @@ def cluster_bootstrap(
     Raises:
         ValueError: ``values`` is not a matrix with at least one element.
     """
+    means = _cluster_means(values, resamples, seed)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def cluster_equivalence_p(
+    values: np.ndarray, margin: float, resamples: int = 4000, seed: int = 0
+) -> float:
+    """Two one-sided tests that a mean difference lies within +-``margin``, by bootstrap.
+
+    The counterpart of ``equivalence_p`` for (S, E) differences: the larger share of
+    resamples at or beyond either margin, with one resample added so that it is never 0.
+    """
+    if not 0 < margin < 1:
+        raise ValueError(f"need a margin in (0, 1) (got {margin})")
+    means = _cluster_means(values, resamples, seed)
+    beyond = max(int((means >= margin).sum()), int((means <= -margin).sum()))
+    return (beyond + 1) / (resamples + 1)
+
+
+def _cluster_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """(resamples,) means over rows and columns drawn with replacement."""
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim != 2 or matrix.size == 0:
         raise ValueError(f"values must be (seeds, episodes), not empty (got {matrix.shape})")
@@ -240,10 +263,7 @@ def cluster_bootstrap(
     rng = keyed_rng("cluster_bootstrap", seed)
     rows = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), resamples)
     columns = rng.multinomial(num_episodes, np.full(num_episodes, 1 / num_episodes), resamples)
-    means = np.einsum("rs,se,re->r", rows, matrix, columns, optimize=True) / matrix.size
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    return np.einsum("rs,se,re->r", rows, matrix, columns, optimize=True) / matrix.size
 
 
 def e_value(wins_a: int, wins_b: int, prior: float = 0.5) -> float:

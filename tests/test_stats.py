@@ -13,6 +13,7 @@ from neon_sim.stats import (
     PairedTable,
     clopper_pearson,
     cluster_bootstrap,
+    cluster_equivalence_p,
     e_process,
     e_value,
     equivalence_p,
@@ -160,6 +161,15 @@ def test_cluster_bootstrap_covers_both_sources() -> None:
     assert cluster_bootstrap(swing) == wide
     with pytest.raises(ValueError, match="seeds, episodes"):
         cluster_bootstrap(np.zeros(4))
+
+
+def test_cluster_equivalence_sees_swings_between_training_seeds() -> None:
+    same = np.tile([1] + [0] * 98 + [-1], (3, 1))
+    assert cluster_equivalence_p(same, 0.05) < 0.01
+    swings = np.concatenate([np.full((1, 100), 1), np.full((1, 100), -1), same])  # mean is 0
+    assert cluster_equivalence_p(swings, 0.05) > 0.1
+    with pytest.raises(ValueError, match="margin"):
+        cluster_equivalence_p(same, 1.5)
 
 
 def test_cluster_bootstrap_coverage_with_many_seeds() -> None:

@@ -1,0 +1,120 @@
+"""Two runs against each other, or one run's table again.
+
+Rows of two runs are paired like those of one: by task, seed and episode, and only when both
+started from the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from neon_sim.stats import holm
+
+from .pairing import Column, outcomes
+from .plan import RunPlan, plan_of
+from .results import Row, RunError, RunFolder, write_json
+from .scripted import CONDITION
+from .summary import (
+    MARGIN,
+    cell_summary,
+    describe_pair,
+    overall_verdict,
+    rows_of,
+    summarise,
+    task_verdict,
+)
+
+
+def plan_of_run(folder: RunFolder) -> RunPlan:
+    """The plan that a run's manifest holds.
+
+    Raises:
+        NeonError: no such run, or a manifest of another version.
+    """
+    manifest = folder.read_json(folder.manifest)
+    return plan_of(manifest.get("config", {}))
+
+
+def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
+    """Summary of a run's rows, finished or not.
+
+    Raises:
+        NeonError: no such run, or rows that are no pairs.
+    """
+    plan, rows = plan_of_run(folder), folder.read_rows()
+    if not rows:
+        raise RunError(f"{folder.path} holds no finished episode yet; run it with --resume")
+    decisions = folder.read_json(folder.manifest).get("decisions", {})
+    summary = summarise(rows, plan.columns(), plan.tasks, alpha=plan.alpha, decisions=decisions)
+    if write:
+        write_json(folder.summary, summary)
+    return summary
+
+
+def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, Any]:
+    """Every column that both runs have, or the only column of each, paired.
+
+    Returns:
+        A summary in the form of ``summarise``; columns are named ``run:policy``.
+
+    Raises:
+        RunError: the runs share no column or no episode, or their episodes differ.
+    """
+    plans = plan_of_run(a), plan_of_run(b)
+    rows = a.read_rows(), b.read_rows()
+    names = _run_names(a, b)
+    tasks = [task for task in plans[0].tasks if task in plans[1].tasks]
+    body: dict[str, Any] = {}
+    for task in tasks:
+        pairs, cells = [], []
+        for left, right in _matching(plans[0].columns(), plans[1].columns()):
+            pair = outcomes(rows[0], task, left, right, other=rows[1])
+            if not pair.n:
+                continue
+            named = [_named(names[0], left), _named(names[1], right)]
+            pairs.append(describe_pair(pair, named[0], named[1]))
+            for side, column, new in zip(rows, (left, right), named, strict=True):
+                cells.append(_renamed(side, task, column, new))
+        if pairs:
+            body[task] = {"kind": "", "cells": cells, "pairs": pairs}
+    if not body:
+        raise RunError(
+            f"{a.path} and {b.path} share no policy, task and episode that could be paired"
+        )
+    family = [pair for entry in body.values() for pair in entry["pairs"]]
+    for pair, adjusted in zip(family, holm([pair["p"] for pair in family]), strict=True):
+        pair["p_holm"] = adjusted
+    for task, entry in body.items():
+        entry["verdict"] = task_verdict(task, entry, alpha)
+    return {
+        "alpha": alpha,
+        "margin": MARGIN,
+        "verdict": overall_verdict(body, alpha),
+        "tasks": body,
+        "failures": [],
+        "decisions": {},
+    }
+
+
+def _run_names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
+    names = a.path.resolve().name, b.path.resolve().name
+    return names if names[0] != names[1] else (str(a.path), str(b.path))
+
+
+def _named(run: str, column: Column) -> Column:
+    return (f"{run}:{column[0]}", column[1])
+
+
+def _renamed(rows: Sequence[Row], task: str, column: Column, new: Column) -> dict[str, Any]:
+    cell = cell_summary(rows_of(rows, task, column), task, column)
+    return {**cell, "policy": new[0]}
+
+
+def _matching(a: Sequence[Column], b: Sequence[Column]) -> list[tuple[Column, Column]]:
+    both = [(column, column) for column in a if column in b]
+    if both:
+        return both
+    left = [column for column in a if column[1] != CONDITION] or list(a)
+    right = [column for column in b if column[1] != CONDITION] or list(b)
+    return [(left[0], right[0])] if len(left) == len(right) == 1 else []

@@ -1,0 +1,185 @@
+"""One episode while it runs: who plays it, what was commanded, how it went.
+
+An episode that raises ends there and then; it becomes a row with the error's text.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neon_sim.clock import CONTROL_DT_S
+
+from .executor import ChunkExecutor
+from .plan import Cell, PolicySpec, RunOptions
+from .results import Row
+
+NUM_JOINTS = 7
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every episode of a run has in common."""
+
+    seed: int
+    latency_steps: int
+    options: RunOptions
+    batch: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some episodes of one cell; what a worker gets at a time."""
+
+    spec: PolicySpec
+    cell: Cell
+    episodes: tuple[int, ...]
+    settings: Settings
+
+
+@dataclass
+class Episode:
+    """One episode in one environment.
+
+    Attributes:
+        env: the environment; ``core`` is what it wraps.
+        executor: turns chunks into actions.
+        over: nothing more is to be done; ``row()`` is final.
+    """
+
+    env: Any
+    job: Job
+    index: int
+    executor: ChunkExecutor
+    initial_hash: str | None = None
+    success: bool = False
+    success_final: bool = False
+    progress: float = 0.0
+    steps: int = 0
+    over: bool = False
+    error: str | None = None
+    targets: list[np.ndarray] = field(default_factory=list)
+    boundaries: list[int] = field(default_factory=list)
+    wall_s: float = 0.0
+    think_s: float = 0.0
+    observe_s: float = 0.0
+    looks: int = 0
+
+    @property
+    def core(self) -> Any:
+        """The environment without wrappers."""
+        return self.env.unwrapped
+
+    def start(self) -> None:
+        """Reset the environment; a reset that raises ends the episode."""
+        began = time.perf_counter()
+        try:
+            self.env.reset(seed=self.job.settings.seed, options={"episode": self.index})
+            self.initial_hash = self.core.initial_hash()
+            self.executor.reset(np.asarray(self.core.agent_pos(), dtype=np.float32))
+        except Exception as error:
+            self.fail(error)
+        self.wall_s += time.perf_counter() - began
+
+    def fail(self, error: Exception) -> None:
+        """End the episode with an error."""
+        self.error, self.over = error_text(error), True
+
+    def advance(self, num_steps: int) -> None:
+        """Go on by so many control steps, or to the end of the episode."""
+        began = time.perf_counter()
+        try:
+            for _ in range(num_steps):
+                self._step()
+                if self.over:
+                    break
+        except Exception as error:
+            self.fail(error)
+        self.wall_s += time.perf_counter() - began
+
+    def _step(self) -> None:
+        action, boundary = self.executor.next()
+        _, terminated, truncated, info = self.core.advance(action)
+        if boundary and self.targets:
+            self.boundaries.append(self.steps)
+        self.targets.append(action)
+        self.steps += 1
+        self.success_final = bool(info["is_success"])
+        self.success = self.success or self.success_final
+        self.progress = max(self.progress, float(info["progress"]))
+        self.over = bool(terminated or truncated)
+
+    def spend(self, account: str, seconds: float) -> None:
+        """Book wall time on ``observe_s`` or ``think_s``."""
+        setattr(self, account, getattr(self, account) + seconds)
+        self.wall_s += seconds
+
+    def row(self) -> Row:
+        """The finished episode as a row of ``episodes.jsonl``."""
+        cell, failed = self.job.cell, self.error is not None
+        jerk, jump = smoothness(self.targets, self.boundaries, half_ranges(self.core))
+        looks = max(self.looks, 1)
+        return {
+            **cell._asdict(),
+            "seed": self.job.settings.seed,
+            "episode": self.index,
+            "initial_hash": self.initial_hash,
+            "success": self.success and not failed,
+            "success_final": self.success_final and not failed,
+            "progress": self.progress,
+            "steps": self.steps,
+            "mean_jerk": jerk,
+            "boundary_jump": jump,
+            "latency_steps": self.job.settings.latency_steps,
+            "error": self.error,
+            "timing": {
+                "wall_s": round(self.wall_s, 4),
+                "inference_ms_mean": round(1e3 * self.think_s / looks, 3),
+                "observe_ms_mean": round(1e3 * self.observe_s / looks, 3),
+                "looks": self.looks,
+            },
+        }
+
+
+def error_text(error: BaseException) -> str:
+    """What a row says about an error: kind, message, and the line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+
+
+def smoothness(
+    targets: Sequence[np.ndarray], boundaries: Sequence[int], scale: np.ndarray
+) -> tuple[float, float]:
+    """Mean jerk of the commanded joint path, and mean jump where chunks join.
+
+    With q_t the commanded joint angles in rad at control step t and dt = 20 ms:
+    ``mean_jerk`` is the mean over t and the seven joints of
+    ``|q_{t+3} - 3 q_{t+2} + 3 q_{t+1} - q_t| / dt^3`` (rad/s^3; 0 for fewer than 4 steps);
+    ``boundary_jump`` is the mean over the steps t at which a new chunk takes over, and the
+    joints, of ``|q_t - q_{t-1}|`` (rad; 0 without any).
+
+    Args:
+        targets: actions (A,) in [-1, 1], one a control step.
+        boundaries: steps at which a later chunk took over, >= 1.
+        scale: (7,) rad a unit of action.
+    """
+    if len(targets) < 2:
+        return 0.0, 0.0
+    path = np.asarray(targets, dtype=np.float64)[:, :NUM_JOINTS] * scale
+    jerk = np.abs(np.diff(path, n=3, axis=0)).mean() / CONTROL_DT_S**3 if len(path) > 3 else 0.0
+    moves = np.abs(np.diff(path, axis=0)).mean(axis=1)
+    jump = moves[np.asarray(boundaries) - 1].mean() if boundaries else 0.0
+    return float(jerk), float(jump)
+
+
+def half_ranges(core: Any) -> np.ndarray:
+    """(7,) rad for which an action changes by 1: half the range of each arm joint."""
+    limits = [core.model.joint(f"joint{i}").range for i in range(1, NUM_JOINTS + 1)]
+    return np.array([(high - low) / 2 for low, high in limits])

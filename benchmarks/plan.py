@@ -1,0 +1,312 @@
+"""What a run is made of: policies, conditions, tasks and episodes, resolved from words.
+
+A run is a flat list of independent episodes. Everything that decides their outcome is in
+``RunPlan.resolved()``, which goes into ``manifest.json``; worker count and batch size are
+not in it, because they change nothing but the time it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
+
+from neon_sim.conditions import condition as find_condition
+from neon_sim.config import PolicyConfig, config_names, load_config
+from neon_sim.config_loading import known_keys, parse_overrides
+from neon_sim.errors import ConfigError, unknown_name
+from neon_sim.registry import task_entry
+
+from .executor import BLENDINGS
+from .scripted import CONDITION, SCRIPTED
+from .suites import load_suite
+
+ORACLES = ("oracle_memoryless", "oracle_history")
+DEFAULT_POLICY = "neon_tiny"  # whose heads the oracles and `blind` use
+MAX_BATCH = 256
+
+
+@dataclass
+class RunOptions:
+    """Settings of a run besides those of a policy, set by ``key=value``.
+
+    Attributes:
+        checkpoint: head to load instead of the shipped one; ``{condition}``,
+            ``{train_seed}``, ``{task}`` and ``{policy}`` are filled in.
+        blending: how consecutive chunks join, ``none`` or ``linear``.
+        robot: ``primitive`` or ``menagerie``.
+        start_noise: rad, perturbs the start pose of every episode.
+    """
+
+    checkpoint: str | None = None
+    blending: str = "none"
+    robot: str = "primitive"
+    start_noise: float = 0.0
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule. UnknownNameError: no such blending.
+        """
+        if self.blending not in BLENDINGS:
+            raise unknown_name("blending", self.blending, BLENDINGS)
+        if not 0.0 <= self.start_noise <= 1.0:
+            raise ConfigError(f"start_noise must be 0 to 1 rad (got {self.start_noise!r})")
+
+
+class Cell(NamedTuple):
+    """One square of the table: who plays what, trained how."""
+
+    task: str
+    policy: str
+    condition: str
+    train_seed: int | None
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """One policy of a run.
+
+    Attributes:
+        name: what rows call it.
+        kind: ``"scripted"``, ``"network"`` (a ``PolicyConfig``) or ``"factory"`` (the
+            user's own ``module:function``).
+        conditions: under which it runs.
+        train_seeds: of its heads; ``(None,)`` where nothing was trained.
+        config: of a network; a factory uses its ``replan_steps``.
+        checkpoint: path or template, None for the shipped head.
+    """
+
+    name: str
+    kind: str
+    conditions: tuple[str, ...]
+    train_seeds: tuple[int | None, ...]
+    config: PolicyConfig = field(default_factory=PolicyConfig)
+    checkpoint: str | None = None
+
+    def checkpoint_of(self, cell: Cell) -> str | None:
+        """Path of the head of one cell, None for the shipped one.
+
+        Raises:
+            ConfigError: the template has an unknown place holder.
+        """
+        if self.checkpoint is None:
+            return None
+        trained_as = find_condition(cell.condition).trained_as
+        values = {**cell._asdict(), "condition": trained_as}
+        try:
+            return self.checkpoint.format(**values)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ConfigError(
+                f"checkpoint={self.checkpoint!r}: place holders are {{condition}}, "
+                "{train_seed}, {task} and {policy}"
+            ) from error
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A whole run, resolved.
+
+    Attributes:
+        policies: in the order of the command line.
+        tasks: registry names.
+        episodes: at most, of every cell.
+        seed: run seed.
+        latency_steps: control steps a chunk comes late.
+        options: robot, start noise, blending.
+        until_decided: stop a task when its first two columns are told apart.
+        alpha: of that decision and of every verdict.
+    """
+
+    policies: tuple[PolicySpec, ...]
+    tasks: tuple[str, ...]
+    episodes: int
+    seed: int = 0
+    latency_steps: int = 0
+    options: RunOptions = field(default_factory=RunOptions)
+    until_decided: bool = False
+    alpha: float = 0.05
+
+    def columns(self) -> list[tuple[str, str]]:
+        """(policy, condition) pairs in the order of the command line."""
+        return [(spec.name, word) for spec in self.policies for word in spec.conditions]
+
+    def cells(self, task: str) -> Iterator[tuple[PolicySpec, Cell]]:
+        """Every cell of one task."""
+        for spec in self.policies:
+            for word in spec.conditions:
+                for train_seed in spec.train_seeds:
+                    yield spec, Cell(task, spec.name, word, train_seed)
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything that decides the rows, as JSON values."""
+        policies = []
+        for spec in self.policies:
+            entry = asdict(spec)
+            entry |= {"conditions": [*spec.conditions], "train_seeds": [*spec.train_seeds]}
+            if spec.kind == "scripted":
+                del entry["config"], entry["checkpoint"]
+            policies.append(entry)
+        return {
+            "policies": policies,
+            "tasks": list(self.tasks),
+            "episodes": self.episodes,
+            "seed": self.seed,
+            "latency_steps": self.latency_steps,
+            "options": asdict(self.options),
+            "until_decided": self.until_decided,
+            "alpha": self.alpha,
+        }
+
+
+def plan_of(resolved: dict[str, Any]) -> RunPlan:
+    """Inverse of ``RunPlan.resolved``, for runs on disk.
+
+    Raises:
+        ConfigError: the manifest is not of this version.
+    """
+    from neon_sim.config import ClipConfig
+
+    try:
+        policies = []
+        for entry in resolved["policies"]:
+            values = {**entry, "conditions": tuple(entry["conditions"])}
+            values["train_seeds"] = tuple(entry["train_seeds"])
+            config = values.pop("config", None)
+            if config is not None:
+                config = PolicyConfig(**{**config, "clip": ClipConfig(**config["clip"])})
+                values["config"] = config
+            policies.append(PolicySpec(**values))
+        rest = {key: resolved[key] for key in ("episodes", "seed", "latency_steps", "alpha")}
+        return RunPlan(
+            policies=tuple(policies),
+            tasks=tuple(resolved["tasks"]),
+            options=RunOptions(**resolved["options"]),
+            until_decided=resolved["until_decided"],
+            **rest,
+        )
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"the run's manifest is of another version ({error!r})") from error
+
+
+def policy_names() -> list[str]:
+    """Every policy that can be named without a path."""
+    return sorted({*SCRIPTED, *ORACLES, *config_names("policy")})
+
+
+def split_overrides(overrides: Sequence[str]) -> tuple[RunOptions, list[str]]:
+    """Tell the run's own ``key=value`` from those of the policies.
+
+    Raises:
+        ConfigError: an argument that is not ``key=value``, an unknown key, a wrong value.
+    """
+    parsed = parse_overrides(overrides)
+    own = known_keys(RunOptions)
+    known = [*own, *known_keys(PolicyConfig)]
+    for item in parsed:
+        root = item.key.partition(".")[0]
+        if item.key not in known and root not in {key.partition(".")[0] for key in known}:
+            raise unknown_name("key", item.key, known)
+    mine = [str(item) for item in parsed if item.key in own]
+    return load_config(RunOptions, "run", None, mine), [
+        str(item) for item in parsed if item.key not in own
+    ]
+
+
+def make_plan(
+    *,
+    policies: Sequence[str],
+    conditions: Sequence[str],
+    tasks: Sequence[str],
+    suite: str | None,
+    episodes: int | None,
+    seed: int,
+    train_seeds: Sequence[int],
+    latency_steps: int,
+    until_decided: bool,
+    alpha: float,
+    overrides: Sequence[str],
+) -> RunPlan:
+    """Resolve the words of a command line.
+
+    Args:
+        policies: names, paths of policy YAML, or ``module:function``.
+        conditions: empty for each policy's own.
+        tasks: names; empty for those of ``suite``.
+        suite: name of ``configs/suite/`` or None.
+        episodes: of every cell; None for the suite's number.
+        overrides: ``key=value``.
+
+    Raises:
+        NeonError: an unknown name, or a number outside its rule.
+    """
+    if tasks and suite:
+        raise ConfigError("give --task or --suite, not both")
+    chosen = load_suite(suite or "arm")
+    names = tuple(dict.fromkeys(task_entry(name).name for name in (tasks or chosen.tasks)))
+    count = chosen.episodes if episodes is None else episodes
+    for key, value, low in (
+        ("--episodes", count, 1),
+        ("--seed", seed, 0),
+        ("--latency-steps", latency_steps, 0),
+    ):
+        if value < low:
+            raise ConfigError(f"{key} must be at least {low} (got {value})")
+    if not 0 < alpha < 1:
+        raise ConfigError(f"--alpha must be between 0 and 1 (got {alpha})")
+    if not policies:
+        raise ConfigError(f"--policy names no policy. Known: {', '.join(policy_names())}.")
+    options, rest = split_overrides(overrides)
+    specs = [
+        _make_spec(name, conditions, tuple(train_seeds), rest, options)
+        for name in dict.fromkeys(policies)
+    ]
+    if rest and not any(spec.kind != "scripted" for spec in specs):
+        raise ConfigError(f"{rest[0]} is for a policy with a network, and none is named")
+    plan = RunPlan(
+        tuple(_merge(specs)), names, count, seed, latency_steps, options, until_decided, alpha
+    )
+    if until_decided and len(plan.columns()) < 2:
+        raise ConfigError("--until-decided compares the first two columns; there is only one")
+    return plan
+
+
+def _make_spec(
+    name: str,
+    conditions: Sequence[str],
+    train_seeds: tuple[int, ...],
+    overrides: list[str],
+    options: RunOptions,
+) -> PolicySpec:
+    if name in SCRIPTED:
+        return PolicySpec(name, "scripted", (CONDITION,), (None,))
+    for word in conditions:
+        find_condition(word)
+    if name in ORACLES:
+        config = load_config(PolicyConfig, "policy", DEFAULT_POLICY, overrides)
+        return PolicySpec(config.name, "network", (name,), train_seeds, config, options.checkpoint)
+    if ":" in name:
+        config = load_config(PolicyConfig, "policy", None, overrides)
+        words = tuple(conditions) or (config.condition,)
+        return PolicySpec(name, "factory", words, train_seeds, config, options.checkpoint)
+    if not name.endswith((".yaml", ".yml")) and name not in config_names("policy"):
+        raise unknown_name("policy", name, policy_names())
+    config = load_config(PolicyConfig, "policy", name, overrides)
+    words = tuple(dict.fromkeys(conditions)) or (config.condition,)
+    return PolicySpec(config.name, "network", words, train_seeds, config, options.checkpoint)
+
+
+def _merge(specs: Sequence[PolicySpec]) -> list[PolicySpec]:
+    """Join specs of one policy (``neon_tiny,oracle_history``), conditions in order."""
+    merged: dict[str, PolicySpec] = {}
+    for spec in specs:
+        known = merged.get(spec.name)
+        if known is None:
+            merged[spec.name] = spec
+        elif replace(known, conditions=()) == replace(spec, conditions=()):
+            words = tuple(dict.fromkeys([*known.conditions, *spec.conditions]))
+            merged[spec.name] = replace(known, conditions=words)
+        else:
+            raise ConfigError(f"two different policies are called {spec.name!r}; rename one")
+    return list(merged.values())

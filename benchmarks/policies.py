@@ -1,0 +1,77 @@
+"""Loads what plays: a scripted policy, a network with its head, or the user's own factory."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+from neon_sim.errors import ConfigError, PolicyError
+from neon_sim.registry import POLICY_PARTS
+
+from .plan import Cell, PolicySpec, RunPlan
+from .scripted import SCRIPTED
+
+
+def load_player(spec: PolicySpec, cell: Cell) -> Any:
+    """The policy of one cell, ready to play.
+
+    Returns:
+        A ``Scripted`` policy, or an object with ``reset(num_envs)``, ``act(ClipBatch)``,
+        ``clip`` and ``needs``.
+
+    Raises:
+        NeonError: no such factory, a missing or foreign checkpoint.
+    """
+    if spec.kind == "scripted":
+        return SCRIPTED[spec.name]()
+    if spec.kind == "factory":
+        return _from_factory(spec, cell)
+    import torch
+
+    torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
+    load = POLICY_PARTS.resolve("load_policy")
+    return load(spec.config, cell.condition, cell.task, cell.train_seed, spec.checkpoint_of(cell))
+
+
+def check_players(plan: RunPlan) -> dict[str, str]:
+    """Load every policy of a run once, so that what is missing is said before the first episode.
+
+    Returns:
+        Hash of the head of every trained column, by ``policy/condition/train_seed``.
+
+    Raises:
+        NeonError: see ``load_player``.
+    """
+    hashes: dict[str, str] = {}
+    for task in plan.tasks:
+        for spec, cell in plan.cells(task):
+            if spec.kind == "scripted":
+                continue
+            player = load_player(spec, cell)
+            path = getattr(player, "checkpoint", None) or spec.checkpoint_of(cell)
+            if path is not None:
+                name = f"{cell.policy}/{cell.condition}/{cell.train_seed}"
+                hashes[name] = file_hash(path)
+    return hashes
+
+
+def _from_factory(spec: PolicySpec, cell: Cell) -> Any:
+    """Call the user's ``module:function`` with condition, task and train_seed."""
+    module_name, _, attribute = spec.name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"policy {spec.name!r} cannot be imported ({error})") from error
+    player = factory(condition=cell.condition, task=cell.task, train_seed=cell.train_seed)
+    missing = [n for n in ("reset", "act", "clip", "needs") if not hasattr(player, n)]
+    if missing:
+        raise PolicyError(f"policy {spec.name!r} lacks {', '.join(missing)}")
+    return player
+
+
+def file_hash(path: str | Path) -> str:
+    """Hex SHA-256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,275 @@
+"""A run on disk: rows that survive ``kill -9``, a manifest, files written whole or not at all.
+
+``episodes.jsonl`` is valid after every line: a row is one ``write`` followed by ``fsync``,
+and a line that was torn is cut off before the next one is written. A finished run's rows
+are sorted, so that the file (``timing`` aside) does not tell how it was computed.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neon_sim.errors import NeonError
+
+from .plan import Cell
+
+ROW_KEYS = (
+    "task",
+    "policy",
+    "condition",
+    "train_seed",
+    "seed",
+    "episode",
+    "initial_hash",
+    "success",
+    "success_final",
+    "progress",
+    "steps",
+    "mean_jerk",
+    "boundary_jump",
+    "latency_steps",
+    "error",
+    "timing",
+)
+Row = dict[str, Any]
+
+
+class RunError(NeonError):
+    """A run folder that cannot be written, read, resumed or compared."""
+
+
+class EpisodeKey(NamedTuple):
+    """What identifies a row within a run."""
+
+    cell: Cell
+    seed: int
+    episode: int
+
+
+def key_of_row(row: Row) -> EpisodeKey:
+    """The key of a row."""
+    cell = Cell(row["task"], row["policy"], row["condition"], row["train_seed"])
+    return EpisodeKey(cell, row["seed"], row["episode"])
+
+
+def sort_key(row: Row) -> tuple[Any, ...]:
+    """Order of rows in a finished file."""
+    train_seed = -1 if row["train_seed"] is None else row["train_seed"]
+    return (
+        row["task"],
+        row["policy"],
+        row["condition"],
+        train_seed,
+        row["seed"],
+        row["episode"],
+    )
+
+
+def dump_row(row: Row) -> str:
+    """One JSON line, keys in the order of ``ROW_KEYS``."""
+    ordered = {key: row[key] for key in ROW_KEYS}
+    return json.dumps(ordered, separators=(", ", ": "), allow_nan=False, ensure_ascii=False)
+
+
+class RunFolder:
+    """Paths of one run, and how its files are written.
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.episodes = self.path / "episodes.jsonl"
+        self.manifest = self.path / "manifest.json"
+        self.summary = self.path / "summary.json"
+        self.report = self.path / "report.html"
+        self.videos = self.path / "videos"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            RunError: it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """One of the run's JSON files.
+
+        Raises:
+            RunError: missing or damaged.
+        """
+        try:
+            return dict(json.loads(path.read_text()))
+        except FileNotFoundError as error:
+            raise RunError(
+                f"{path} does not exist: {self.path} is no run; make one with "
+                f"neon-bench run --out {self.path}"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} is damaged ({error}); run again with --resume") from error
+
+    def read_rows(self) -> list[Row]:
+        """All complete rows; a torn last line is left out, not an error.
+
+        Raises:
+            RunError: no such run, or a line in the middle is damaged.
+        """
+        if not self.episodes.exists():
+            raise RunError(
+                f"{self.episodes} does not exist: {self.path} is no run; make one with "
+                f"neon-bench run --out {self.path}"
+            )
+        rows, _ = parse_rows(self.episodes)
+        return rows
+
+
+def parse_rows(path: Path) -> tuple[list[Row], int]:
+    """Rows of a file and the number of its bytes that hold complete rows.
+
+    Raises:
+        RunError: a line that is not the last one is damaged.
+    """
+    data = path.read_bytes()
+    rows: list[Row] = []
+    good = 0
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        is_last = number >= len(lines) - 1
+        if number == len(lines):  # what follows the last newline: empty, or torn
+            break
+        row = _parse_row(line)
+        if row is None:
+            if is_last and lines[-1] == b"":
+                break
+            raise RunError(
+                f"{path}, line {number} is damaged; delete that line and run again with --resume"
+            )
+        rows.append(row)
+        good += len(line) + 1
+    return rows, good
+
+
+def _parse_row(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and set(row) == set(ROW_KEYS) else None
+
+
+class EpisodeLog:
+    """Appends rows to ``episodes.jsonl`` so that each is on disk before the next begins.
+
+    Args:
+        path: the file. What it holds already is read and, where torn, repaired.
+
+    Attributes:
+        rows: every row of the file.
+
+    Raises:
+        RunError: the file cannot be written, or is damaged before its last line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._open()
+
+    def _open(self) -> None:
+        self.rows: list[Row] = []
+        self._size = 0
+        if self.path.exists():
+            self.rows, self._size = parse_rows(self.path)
+        try:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            os.ftruncate(self._file, self._size)
+            os.lseek(self._file, self._size, os.SEEK_SET)
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+
+    def append(self, row: Row) -> None:
+        """Write one row and wait until it is on disk.
+
+        Raises:
+            RunError: the disk is full or gone; earlier rows are safe and the file is whole.
+        """
+        line = (dump_row(row) + "\n").encode()
+        try:
+            written = os.write(self._file, line)
+            if written < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file)
+        except OSError as error:
+            self._undo()
+            raise disk_error(self.path, error) from error
+        self._size += len(line)
+        self.rows.append(row)
+
+    def _undo(self) -> None:
+        """Cut a half-written line off again."""
+        try:
+            os.ftruncate(self._file, self._size)
+            os.lseek(self._file, self._size, os.SEEK_SET)
+        except OSError:
+            return  # the next reader cuts it
+
+    def rewrite(self, rows: Iterable[Row]) -> None:
+        """Replace the whole file at once by these rows."""
+        kept = list(rows)
+        write_whole(self.path, "".join(dump_row(row) + "\n" for row in kept))
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk_error(path, error) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole; see ``write_whole``."""
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def disk_error(path: Path, error: OSError) -> RunError:
+    """The error for a disk that does not take what is written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RunError(
+            f"no space left on the disk of {path}; finished episodes are kept: free some space "
+            "and run the same command with --resume"
+        )
+    return RunError(f"cannot write {path} ({error.strerror}); choose another --out")
+
+
+def without_timing(rows: Sequence[Row]) -> list[Row]:
+    """Rows as they must be equal to the bit between runs."""
+    return [{key: value for key, value in row.items() if key != "timing"} for row in rows]

@@ -1,0 +1,222 @@
+"""Runs a plan: missing episodes in, rows on disk, nothing lost when it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from neon_sim.errors import ConfigError
+from neon_sim.stats import mean_e_value
+
+from .episode import Job, Settings
+from .machine import git_commit, machine, now
+from .pairing import outcomes
+from .plan import Cell, PolicySpec, RunPlan
+from .policies import check_players
+from .pool import make_pool
+from .results import (
+    EpisodeKey,
+    EpisodeLog,
+    Row,
+    RunError,
+    RunFolder,
+    key_of_row,
+    sort_key,
+    write_json,
+)
+
+BLOCK_EPISODES = 20  # between two looks of --until-decided
+MAX_JOB_EPISODES = 64
+MANIFEST_VERSION = 1
+
+Progress = Callable[[Row], None]
+
+
+@dataclass
+class Resources:
+    """How a run is computed; none of it changes a row.
+
+    Attributes:
+        workers: processes. batch: environments side by side in each.
+        executor: ``"local"`` or ``"ray"``.
+        command: what was typed, for the manifest.
+    """
+
+    workers: int = 1
+    batch: int = 8
+    executor: str = "local"
+    command: list[str] = field(default_factory=list)
+
+    def validate(self) -> None:
+        """Hold the rules.
+
+        Raises:
+            ConfigError: no environments.
+        """
+        if not 1 <= self.batch <= 256:
+            raise ConfigError(f"--batch must be 1 to 256 environments (got {self.batch})")
+
+
+def run(
+    plan: RunPlan,
+    folder: RunFolder,
+    resources: Resources,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Compute what a plan lacks and write the run's folder (rows and manifest).
+
+    Args:
+        plan: what to run. folder: where to. resources: with what.
+        resume: complete a run that is there; episodes that raised are tried again.
+        progress: called with every new row.
+
+    Returns:
+        Every row, sorted. Stopping it at any moment keeps the episodes that are done.
+
+    Raises:
+        NeonError: nothing could be run, or the folder holds another run.
+    """
+    resources.validate()
+    with closing(make_pool(resources.executor, resources.workers)) as pool:
+        checkpoints = check_players(plan)
+        folder.create()
+        manifest = _manifest(plan, resources, checkpoints)
+        log = _open_log(plan, folder, manifest, resume)
+        with closing(log):
+            write_json(folder.manifest, manifest)
+            decisions = {}
+            for block in blocks(plan):
+                tasks = [task for task in plan.tasks if not decisions.get(task, {}).get("decided")]
+                jobs = make_jobs(plan, tasks, block, log.rows, resources)
+                for row in pool.run(jobs):
+                    log.append(row)
+                    if progress is not None:
+                        progress(row)
+                if plan.until_decided:
+                    decisions |= {task: decide(plan, task, log.rows) for task in tasks}
+            rows = sorted(log.rows, key=sort_key)
+            log.rewrite(rows)
+        write_json(folder.manifest, {**manifest, "finished": now(), "decisions": decisions})
+    return rows
+
+
+def blocks(plan: RunPlan) -> Iterator[range]:
+    """Ranges of episodes that are run before anybody looks at the outcome."""
+    size = BLOCK_EPISODES if plan.until_decided else plan.episodes
+    for start in range(0, plan.episodes, size):
+        yield range(start, min(start + size, plan.episodes))
+
+
+def make_jobs(
+    plan: RunPlan, tasks: Sequence[str], block: range, rows: Sequence[Row], resources: Resources
+) -> list[Job]:
+    """Jobs for what is missing of a block, task by task (a worker keeps its environments)."""
+    done = {key_of_row(row) for row in rows}
+    settings = Settings(plan.seed, plan.latency_steps, plan.options, resources.batch)
+    missing: list[tuple[PolicySpec, Cell, list[int]]] = []
+    for task in tasks:
+        for spec, cell in plan.cells(task):
+            todo = [e for e in block if EpisodeKey(cell, plan.seed, e) not in done]
+            if todo:
+                missing.append((spec, cell, todo))
+    total = sum(len(todo) for _, _, todo in missing)
+    size = job_size(total, resources)
+    return [
+        Job(spec, cell, tuple(todo[at : at + size]), settings)
+        for spec, cell, todo in missing
+        for at in range(0, len(todo), size)
+    ]
+
+
+def job_size(total: int, resources: Resources) -> int:
+    """Episodes a job: long enough to fill the batch, short enough to share the end fairly."""
+    fair = -(-total // (8 * resources.workers))
+    return max(resources.batch, min(fair, MAX_JOB_EPISODES))
+
+
+def decide(plan: RunPlan, task: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """Look at the first two columns of a task: are they told apart?
+
+    The e-value of each training seed's discordant pairs, averaged over seeds; a value of
+    1 / alpha or more is a decision that holds at every look (``neon_sim.stats``).
+    """
+    first, second = plan.columns()[:2]
+    pair = outcomes(rows, task, first, second)
+    value = mean_e_value(pair.differences) if pair.n else 1.0
+    return {
+        "columns": [list(first), list(second)],
+        "episodes": pair.num_episodes,
+        "e_value": value,
+        "decided": value >= 1 / plan.alpha,
+    }
+
+
+def _manifest(plan: RunPlan, resources: Resources, checkpoints: dict[str, str]) -> dict[str, Any]:
+    return {
+        "version": MANIFEST_VERSION,
+        "command": resources.command,
+        "started": now(),
+        "config": plan.resolved(),
+        "checkpoints": checkpoints,
+        "git_commit": git_commit(),
+        "workers": resources.workers,
+        "batch": resources.batch,
+        "executor": resources.executor,
+        **machine(),
+    }
+
+
+def _open_log(
+    plan: RunPlan, folder: RunFolder, manifest: dict[str, Any], resume: bool
+) -> EpisodeLog:
+    """The log of a new run, or of one that may be continued; failed episodes are dropped."""
+    exists = folder.episodes.exists() or folder.manifest.exists()
+    if exists and not resume:
+        raise RunError(
+            f"{folder.path} already holds a run; add --resume to complete it, or choose another "
+            "--out"
+        )
+    if not exists:
+        return EpisodeLog(folder.episodes)
+    if folder.manifest.exists():
+        before = folder.read_json(folder.manifest)
+        check_same_run(before, manifest, folder)
+        manifest["started"] = before.get("started", manifest["started"])
+        manifest["resumed"] = [*before.get("resumed", []), now()]
+    log = EpisodeLog(folder.episodes)
+    beyond = [row["episode"] for row in log.rows if row["episode"] >= plan.episodes]
+    if beyond:
+        log.close()
+        raise RunError(
+            f"{folder.path} holds episodes up to {max(beyond)}; --episodes may only grow "
+            f"(got {plan.episodes})"
+        )
+    kept = [row for row in log.rows if row["error"] is None]
+    if len(kept) < len(log.rows):
+        log.rewrite(kept)
+    return log
+
+
+def check_same_run(before: dict[str, Any], now_: dict[str, Any], folder: RunFolder) -> None:
+    """Refuse to continue a run with other settings, weights or software.
+
+    Raises:
+        RunError: names what differs.
+    """
+    old, new = before.get("config", {}), now_["config"]
+    differing = [key for key in new if key != "episodes" and old.get(key) != new[key]]
+    for key in ("checkpoints", "renderer"):
+        if before.get(key) != now_[key]:
+            differing.append(key)
+    mujoco = [entry.get("versions", {}).get("mujoco") for entry in (before, now_)]
+    if mujoco[0] != mujoco[1]:
+        differing.append(f"mujoco {mujoco[0]} -> {mujoco[1]}")
+    if differing:
+        raise RunError(
+            f"{folder.path} is another run (different: {', '.join(differing)}); choose another "
+            "--out, or give the settings of its manifest.json"
+        )

@@ -1,0 +1,48 @@
+"""Suites: named lists of tasks, one YAML each in ``configs/suite/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from neon_sim.config import config_names, load_config
+from neon_sim.errors import ConfigError
+from neon_sim.registry import task_entry
+
+GROUP = "suite"
+
+
+@dataclass
+class SuiteConfig:
+    """A list of tasks that are run and reported together.
+
+    Attributes:
+        tasks: registry names, in the order of tables.
+        episodes: of every cell, unless the command line says otherwise.
+    """
+
+    tasks: list[str] = field(default_factory=list)
+    episodes: int = 200
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: no tasks or episodes. UnknownNameError: no such task.
+        """
+        if not self.tasks or self.episodes < 1:
+            raise ConfigError("a suite needs at least one task and one episode")
+        self.tasks = [task_entry(name).name for name in self.tasks]
+
+
+def load_suite(name: str) -> SuiteConfig:
+    """A suite by name, or by the path of a YAML of one's own.
+
+    Raises:
+        ConfigError: no such suite, or a broken one.
+    """
+    return load_config(SuiteConfig, GROUP, name, [])
+
+
+def suite_names() -> list[str]:
+    """Suites that ship with the package."""
+    return config_names(GROUP)

@@ -1,0 +1,318 @@
+"""From rows to numbers and sentences: ``summary.json``.
+
+Every number names its n and its interval, every comparison is paired, and the p-values of
+one run are one family (Holm).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_sim.registry import TASKS
+from neon_sim.stats import (
+    cluster_bootstrap,
+    cluster_equivalence_p,
+    equivalence_p,
+    holm,
+    newcombe_paired,
+    sign_flip,
+    wilson,
+)
+
+from .pairing import Column, Pair, outcomes, rows_of, success_matrix
+from .results import Row
+from .scripted import CONDITION
+
+MARGIN = 0.10  # of the equivalence test between conditions, in success rate
+
+
+def summarise(
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    tasks: Sequence[str],
+    *,
+    alpha: float = 0.05,
+    decisions: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Everything a table or a report shows.
+
+    Args:
+        rows: of the run. columns: in the order of tables. tasks: likewise.
+        alpha: level of verdicts.
+        decisions: of sequential stopping, by task.
+
+    Returns:
+        JSON values: ``tasks`` (each with ``cells``, ``pairs``, ``verdict``), ``verdict``,
+        ``failures``, ``alpha``, ``margin``, ``decisions``.
+
+    Raises:
+        RunError: rows that should be pairs started differently.
+    """
+    body: dict[str, Any] = {}
+    for task in tasks:
+        here = [column for column in columns if rows_of(rows, task, column)]
+        cells = [cell_summary(rows, task, column) for column in here]
+        pairs = [pair_summary(rows, task, a, b) for a, b in compared(here)]
+        kind = TASKS[task].kind if task in TASKS else "unknown"
+        body[task] = {"kind": kind, "cells": cells, "pairs": [p for p in pairs if p["n"]]}
+    family = [pair for task in body.values() for pair in task["pairs"]]
+    for pair, adjusted in zip(family, holm([pair["p"] for pair in family]), strict=True):
+        pair["p_holm"] = adjusted
+    for task, entry in body.items():
+        entry["verdict"] = task_verdict(task, entry, alpha)
+    return {
+        "alpha": alpha,
+        "margin": MARGIN,
+        "verdict": overall_verdict(body, alpha),
+        "tasks": body,
+        "failures": [failure(row) for row in rows if row["error"] is not None],
+        "decisions": decisions or {},
+    }
+
+
+def compared(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
+    """Which columns are compared: same policy or same condition, scripted ones left out."""
+    playing = [column for column in columns if column[1] != CONDITION]
+    return [(a, b) for a, b in itertools.combinations(playing, 2) if a[0] == b[0] or a[1] == b[1]]
+
+
+def _mean(rows: Sequence[Row], *keys: str) -> float:
+    values = []
+    for row in rows:
+        value: Any = row
+        for key in keys:
+            value = value[key]
+        values.append(value)
+    return float(np.mean(values)) if values else 0.0
+
+
+def cell_summary(rows: Sequence[Row], task: str, column: Column) -> dict[str, Any]:
+    """One square of the table: rates with intervals, smoothness, latency."""
+    mine = rows_of(rows, task, column)
+    seeds = sorted({row["train_seed"] for row in mine}, key=lambda s: -1 if s is None else s)
+    return {
+        "policy": column[0],
+        "condition": column[1],
+        "train_seeds": seeds,
+        "n": len(mine),
+        "any_time": rate_summary(rows, task, column, "success"),
+        "final": rate_summary(rows, task, column, "success_final"),
+        "per_train_seed": [_seed_rate(mine, seed) for seed in seeds] if len(seeds) > 1 else [],
+        "progress": _mean(mine, "progress"),
+        "mean_jerk": _mean(mine, "mean_jerk"),
+        "boundary_jump": _mean(mine, "boundary_jump"),
+        "steps": _mean(mine, "steps"),
+        "inference_ms": _mean(mine, "timing", "inference_ms_mean"),
+        "observe_ms": _mean(mine, "timing", "observe_ms_mean"),
+        "wall_s": _mean(mine, "timing", "wall_s"),
+        "errors": sum(row["error"] is not None for row in mine),
+    }
+
+
+def rate_summary(rows: Sequence[Row], task: str, column: Column, key: str) -> dict[str, Any]:
+    """A rate: Wilson over all episodes, and with several training seeds the cluster bootstrap.
+
+    ``interval`` is the one to show: Wilson for one training seed, the bootstrap for several
+    (their episodes are not independent, so Wilson's would be too short).
+    """
+    mine = rows_of(rows, task, column)
+    successes, n = sum(bool(row[key]) for row in mine), len(mine)
+    low_high = list(wilson(successes, n))
+    summary = {
+        "n": n,
+        "successes": successes,
+        "rate": successes / n,
+        "wilson": low_high,
+        "interval": low_high,
+    }
+    matrix = success_matrix(rows, task, column, key)
+    if len(matrix.train_seeds) > 1 and matrix.n:
+        clustered = list(cluster_bootstrap(matrix.a))
+        summary |= {"cluster": clustered, "interval": clustered}
+    return summary
+
+
+def _seed_rate(rows: Sequence[Row], seed: int | None) -> dict[str, Any]:
+    mine = [row for row in rows if row["train_seed"] == seed]
+    successes = sum(bool(row["success"]) for row in mine)
+    return {
+        "train_seed": seed,
+        "n": len(mine),
+        "successes": successes,
+        "rate": successes / len(mine),
+        "wilson": list(wilson(successes, len(mine))),
+    }
+
+
+def pair_summary(rows: Sequence[Row], task: str, a: Column, b: Column) -> dict[str, Any]:
+    """Two columns of a task on the same episodes."""
+    return describe_pair(outcomes(rows, task, a, b), a, b)
+
+
+def describe_pair(pair: Pair, a: Column, b: Column) -> dict[str, Any]:
+    """A comparison as JSON values; ``difference`` is rate(b) - rate(a).
+
+    ``p`` is exact: McNemar for one training seed; for several, the sign-flip test over
+    episodes, whose sum over training seeds is one unit (the same thing for one seed).
+    ``interval`` is Newcombe's for one training seed, the cluster bootstrap over training
+    seeds and episodes for several; ``p_equivalent`` likewise (Tango's score test for one).
+    """
+    entry: dict[str, Any] = {
+        "a": list(a),
+        "b": list(b),
+        "n": pair.n,
+        "episodes": pair.num_episodes,
+        "train_seeds": list(pair.train_seeds),
+    }
+    if not pair.n:
+        return entry
+    table, several = pair.table, len(pair.train_seeds) > 1
+    low, high = cluster_bootstrap(pair.differences) if several else newcombe_paired(table)
+    per_seed = [float(row.mean()) for row in -pair.differences] if several else []
+    alike = (
+        cluster_equivalence_p(pair.differences, MARGIN) if several else equivalence_p(table, MARGIN)
+    )
+    return entry | {
+        "only_a": table.only_a,
+        "only_b": table.only_b,
+        "both": table.both,
+        "neither": table.neither,
+        "difference": -table.difference,
+        "interval": [-high, -low],
+        "interval_method": "cluster bootstrap" if several else "Newcombe, paired",
+        "difference_per_train_seed": per_seed,
+        "p": sign_flip(pair.differences.sum(axis=0)),
+        "p_equivalent": alike,
+    }
+
+
+def failure(row: Row) -> dict[str, Any]:
+    """A row that raised, as the summary lists it."""
+    keys = ("task", "policy", "condition", "train_seed", "seed", "episode", "error")
+    return {key: row[key] for key in keys}
+
+
+# ---- sentences --------------------------------------------------------------------------
+
+
+def label(column: Sequence[str], others: Sequence[Sequence[str]] = ()) -> str:
+    """Short name of a column among others: the condition, the policy, or both."""
+    policy, word = column
+    if word == CONDITION:
+        return policy
+    policies = {other[0] for other in others if other[1] != CONDITION} | {policy}
+    conditions = {other[1] for other in others if other[1] != CONDITION} | {word}
+    if len(policies) == 1 and len(conditions) > 1:
+        return word
+    return policy if len(conditions) == 1 and len(policies) > 1 else f"{policy} {word}"
+
+
+def points(value: float) -> str:
+    """A rate as points: ``41``."""
+    return f"{100 * value:.0f}"
+
+
+def headline_pair(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """The comparison a task is about: frame against video where both ran, else the first."""
+    pairs = entry["pairs"]
+    for pair in pairs:
+        if (pair["a"][1], pair["b"][1]) in (("frame", "video"), ("video", "frame")):
+            return dict(pair)
+    return dict(pairs[0]) if pairs else None
+
+
+def outcome(pair: dict[str, Any], alpha: float) -> str:
+    """``"better"`` (b beats a), ``"worse"``, ``"equivalent"`` or ``"open"``."""
+    p = pair.get("p_holm", pair["p"])
+    low, high = pair["interval"]
+    if p <= alpha and (low > 0 or high < 0):
+        return "better" if pair["difference"] > 0 else "worse"
+    return "equivalent" if pair["p_equivalent"] <= alpha else "open"
+
+
+def oriented(pair: dict[str, Any]) -> dict[str, Any]:
+    """The pair with ``video`` as b where it is one of the two."""
+    if pair["a"][1] != "video":
+        return pair
+    low, high = pair["interval"]
+    return {
+        **pair,
+        "a": pair["b"],
+        "b": pair["a"],
+        "only_a": pair["only_b"],
+        "only_b": pair["only_a"],
+        "difference": -pair["difference"],
+        "interval": [-high, -low],
+    }
+
+
+def task_verdict(task: str, entry: dict[str, Any], alpha: float) -> str:
+    """One sentence about one task."""
+    found = headline_pair(entry)
+    if found is None:
+        rates = [f"{c['policy']} {points(c['any_time']['rate'])} %" for c in entry["cells"]]
+        return f"{task}: {', '.join(rates)}." if rates else f"{task}: no episodes."
+    pair = oriented(found)
+    columns = [pair["a"], pair["b"]]
+    a, b = label(pair["a"], columns), label(pair["b"], columns)
+    low, high = (points(x) for x in pair["interval"])
+    gap = f"{points(abs(pair['difference']))} points"
+    detail = f"difference {points(pair['difference'])} [{low}, {high}], p = {pair['p_holm']:.2g}"
+    kind = outcome(pair, alpha)
+    if kind == "better":
+        return f"{task}: {b} beats {a} by {gap} ({detail})."
+    if kind == "worse":
+        return f"{task}: {a} beats {b} by {gap} ({detail})."
+    if kind == "equivalent":
+        return f"{task}: {a} and {b} are equivalent within {points(MARGIN)} points ({detail})."
+    return f"{task}: no difference between {a} and {b} is shown ({detail})."
+
+
+def overall_verdict(tasks: dict[str, Any], alpha: float) -> str:
+    """One sentence about the whole run."""
+    groups: dict[str, list[str]] = {"better": [], "worse": [], "equivalent": [], "open": []}
+    names: set[tuple[str, str]] = set()
+    for task, entry in tasks.items():
+        found = headline_pair(entry)
+        if found is not None:
+            pair = oriented(found)
+            columns = [pair["a"], pair["b"]]
+            names.add((label(pair["a"], columns), label(pair["b"], columns)))
+            groups[outcome(pair, alpha)].append(task)
+    if not names:
+        return _rates_verdict(tasks)
+    a, b = sorted(names)[0] if len(names) == 1 else ("the first column", "the second")
+    parts = []
+    if groups["better"]:
+        parts.append(f"{b} beats {a} on {_listed(groups['better'], len(tasks))}")
+    if groups["worse"]:
+        parts.append(f"{a} beats {b} on {_listed(groups['worse'], len(tasks))}")
+    if groups["equivalent"]:
+        parts.append(f"the two are equivalent on {_listed(groups['equivalent'], len(tasks))}")
+    if groups["open"]:
+        parts.append(f"no difference is shown on {_listed(groups['open'], len(tasks))}")
+    sentence = "; ".join(parts) + "."
+    return sentence[0].upper() + sentence[1:]
+
+
+def _listed(names: list[str], total: int) -> str:
+    count = "all" if len(names) == total and total > 1 else str(len(names))
+    word = "task" if len(names) == 1 else "tasks"
+    return f"{count} {word} ({', '.join(names)})"
+
+
+def _rates_verdict(tasks: dict[str, Any]) -> str:
+    totals: dict[str, list[int]] = {}
+    everyone = [(c["policy"], c["condition"]) for e in tasks.values() for c in e["cells"]]
+    for entry in tasks.values():
+        for cell in entry["cells"]:
+            name = label((cell["policy"], cell["condition"]), everyone)
+            counts = totals.setdefault(name, [0, 0])
+            counts[0] += cell["any_time"]["successes"]
+            counts[1] += cell["n"]
+    shown = [f"{name} succeeds in {k} of {n} episodes" for name, (k, n) in totals.items()]
+    return ("; ".join(shown) or "No episodes") + "."

@@ -1,0 +1,137 @@
+"""Summaries as text for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .summary import label, outcome
+
+MARKS = {"better": "+", "worse": "-", "equivalent": "=", "open": "."}
+
+
+def align(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Rows as columns of equal width; the columns in ``right`` are flush right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def percent(value: float) -> str:
+    """``73.5``."""
+    return f"{100 * value:.1f}"
+
+
+def span(interval: Sequence[float], digits: int = 1) -> str:
+    """``[66.0, 79.9]`` in percent."""
+    return f"[{100 * interval[0]:.{digits}f}, {100 * interval[1]:.{digits}f}]"
+
+
+def p_text(p: float) -> str:
+    """A p-value without false precision."""
+    return "<1e-4" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+
+
+def cells_table(summary: dict[str, Any]) -> str:
+    """Success, smoothness and latency of every cell."""
+    head = (
+        "task", "policy", "condition", "seeds", "n", "ok", "rate %", "95 % interval",
+        "final %", "jerk", "jump mrad", "infer ms", "errors",
+    )  # fmt: skip
+    rows: list[tuple[str, ...]] = [head]
+    for task, entry in summary["tasks"].items():
+        for cell in entry["cells"]:
+            any_time, final = cell["any_time"], cell["final"]
+            rows.append(
+                (
+                    task,
+                    cell["policy"],
+                    cell["condition"],
+                    str(len(cell["train_seeds"])),
+                    str(cell["n"]),
+                    str(any_time["successes"]),
+                    percent(any_time["rate"]),
+                    span(any_time["interval"]),
+                    percent(final["rate"]),
+                    f"{cell['mean_jerk']:.0f}",
+                    f"{1e3 * cell['boundary_jump']:.1f}",
+                    f"{cell['inference_ms']:.2f}",
+                    str(cell["errors"]) if cell["errors"] else "",
+                )
+            )
+    return align(rows, right=(3, 4, 5, 6, 8, 9, 10, 11, 12))
+
+
+def pairs_table(summary: dict[str, Any]) -> str:
+    """Every comparison, b against a; empty when there is none."""
+    head = ("task", "a", "b", "only a", "only b", "b - a", "95 % interval", "p", "p Holm", "")
+    rows: list[tuple[str, ...]] = [head]
+    for task, entry in summary["tasks"].items():
+        columns = [(cell["policy"], cell["condition"]) for cell in entry["cells"]]
+        for pair in entry["pairs"]:
+            rows.append(
+                (
+                    task,
+                    label(pair["a"], columns),
+                    label(pair["b"], columns),
+                    str(pair["only_a"]),
+                    str(pair["only_b"]),
+                    f"{100 * pair['difference']:+.1f}",
+                    span(pair["interval"]),
+                    p_text(pair["p"]),
+                    p_text(pair["p_holm"]),
+                    MARKS[outcome(pair, summary["alpha"])],
+                )
+            )
+    return align(rows, right=(3, 4, 5, 7, 8)) if len(rows) > 1 else ""
+
+
+def summary_text(summary: dict[str, Any]) -> str:
+    """What a run prints at its end."""
+    parts = [cells_table(summary)]
+    pairs = pairs_table(summary)
+    if pairs:
+        parts.append(pairs)
+        parts.append(
+            "differences in points; p exact (McNemar; with several training seeds sign flips of "
+            "whole episodes), Holm over this table;\n+ b better, - b worse, = equivalent within "
+            f"{100 * summary['margin']:.0f} points, . not decided"
+        )
+    if summary["decisions"]:
+        parts.append(decisions_text(summary["decisions"]))
+    if summary["failures"]:
+        parts.append(failures_text(summary["failures"]))
+    parts.append("\n".join(entry["verdict"] for entry in summary["tasks"].values()))
+    parts.append(summary["verdict"])
+    return "\n\n".join(parts)
+
+
+def decisions_text(decisions: dict[str, Any]) -> str:
+    """What sequential stopping decided."""
+    lines = []
+    for task, entry in decisions.items():
+        word = "decided" if entry["decided"] else "not decided"
+        lines.append(
+            f"{task}: {word} after {entry['episodes']} episodes (e-value {entry['e_value']:.3g})"
+        )
+    return "\n".join(lines)
+
+
+def failures_text(failures: Sequence[dict[str, Any]], most: int = 10) -> str:
+    """Episodes that raised; they count as not successful, and the run as failed."""
+    lines = [f"{len(failures)} episode(s) raised an error:"]
+    for row in failures[:most]:
+        seed = "" if row["train_seed"] is None else f" train seed {row['train_seed']}"
+        lines.append(
+            f"  {row['task']} {row['policy']} {row['condition']}{seed} "
+            f"episode {row['episode']}: {row['error']}"
+        )
+    if len(failures) > most:
+        lines.append(f"  ... and {len(failures) - most} more (see episodes.jsonl)")
+    return "\n".join(lines)

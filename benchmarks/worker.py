@@ -1,0 +1,204 @@
+"""Plays episodes: B environments side by side in replan rounds, one batched look each.
+
+A round: every environment that is due is observed, the policy answers all of them in one
+call, then each environment goes on by ``replan_steps`` control steps, or ends and makes
+room for the next episode. Nothing that decides an episode depends on which others share
+its batch, so any number of environments and workers gives the same rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+import neon_sim  # noqa: F401  (registers the Gymnasium ids)
+from neon_sim.clock import CHUNK_STEPS
+from neon_sim.errors import PolicyError
+from neon_sim.observation import ClipBatch, observe_row, stack_observations
+from neon_sim.registry import task_entry
+
+from .episode import Episode, Job
+from .executor import ChunkExecutor
+from .policies import load_player
+from .results import Row
+from .scripted import Scripted
+
+RANGE_TOLERANCE = 1e-4
+MAX_POLICIES = 4  # kept loaded by a worker
+
+OnEnd = Callable[[Any, Row], None]
+
+
+def check_chunks(chunks: Any, num_rows: int) -> np.ndarray:
+    """Hold a policy to (B, 16, A) numbers.
+
+    Raises:
+        PolicyError: another shape or kind.
+    """
+    array = np.asarray(chunks)
+    if array.ndim != 3 or array.shape[:2] != (num_rows, CHUNK_STEPS):
+        raise PolicyError(
+            f"act() must return ({num_rows}, {CHUNK_STEPS}, A) actions (got {array.shape})"
+        )
+    if array.dtype.kind != "f":
+        raise PolicyError(f"act() must return floats (got {array.dtype})")
+    return array.astype(np.float32, copy=False)
+
+
+def check_chunk(chunk: np.ndarray) -> np.ndarray:
+    """Hold one chunk (16, A) to finite values in [-1, 1].
+
+    Raises:
+        PolicyError: names the first step and action that break the rule.
+    """
+    bad = ~np.isfinite(chunk) | (np.abs(chunk) > 1 + RANGE_TOLERANCE)
+    if bad.any():
+        step, index = (int(value) for value in np.argwhere(bad)[0])
+        raise PolicyError(
+            f"chunk[{step}, {index}] must be finite in [-1, 1] (got {chunk[step, index]})"
+        )
+    return np.clip(chunk, -1.0, 1.0)
+
+
+class Worker:
+    """Plays jobs one after the other; keeps environments and policies between them."""
+
+    def __init__(self) -> None:
+        self._envs: list[Any] = []
+        self._env_key: tuple[Any, ...] = ()
+        self._players: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+
+    def environments(self, job: Job, count: int) -> list[Any]:
+        """``count`` environments of the job's task, made when they are first needed."""
+        options = job.settings.options
+        key = (job.cell.task, options.robot, options.start_noise)
+        if key != self._env_key:
+            self.close()
+            self._env_key = key
+        while len(self._envs) < count:
+            env = gymnasium.make(
+                task_entry(job.cell.task).env_id,
+                disable_env_checker=True,
+                cameras=(),
+                robot=options.robot,
+                start_noise=options.start_noise,
+            )
+            self._envs.append(env)
+        return list(self._envs[:count])
+
+    def player(self, job: Job) -> Any:
+        """The policy of the job, loaded when it is first needed."""
+        key = (job.cell, repr(job.spec))
+        if key not in self._players:
+            self._players[key] = load_player(job.spec, job.cell)
+            if len(self._players) > MAX_POLICIES:
+                self._players.popitem(last=False)
+        self._players.move_to_end(key)
+        return self._players[key]
+
+    def play(self, job: Job, on_end: OnEnd | None = None) -> Iterator[Row]:
+        """Play a job; rows come as episodes end.
+
+        Args:
+            job: what to play.
+            on_end: called with the environment and the row at the end of each episode,
+                before the environment is reset.
+
+        Raises:
+            NeonError: the policy or the environment cannot be made.
+        """
+        player = self.player(job)
+        is_scripted = job.spec.kind == "scripted"
+        replan = player.replan_steps if is_scripted else job.spec.config.replan_steps
+        count = min(max(job.settings.batch, 1), len(job.episodes))
+        if not is_scripted:
+            player.reset(count)
+        waiting, free = deque(job.episodes), self.environments(job, count)
+        running: list[Episode] = []
+        while waiting or running:
+            while waiting and free:
+                running.append(_start(free.pop(), job, waiting.popleft(), replan))
+            think(player, [episode for episode in running if not episode.over], job)
+            for episode in running:
+                if not episode.over:
+                    episode.advance(replan)
+                if episode.over:
+                    row = episode.row()
+                    if on_end is not None:
+                        on_end(episode.env, row)
+                    free.append(episode.env)
+                    yield row
+            running = [episode for episode in running if not episode.over]
+
+    def close(self) -> None:
+        """Free the environments."""
+        for env in self._envs:
+            env.close()
+        self._envs = []
+
+
+def _start(env: Any, job: Job, index: int, replan: int) -> Episode:
+    settings = job.settings
+    executor = ChunkExecutor(replan, settings.latency_steps, settings.options.blending)
+    episode = Episode(env, job, index, executor)
+    episode.start()
+    return episode
+
+
+def think(player: Any, episodes: list[Episode], job: Job) -> None:
+    """One look: hand every episode its next chunk, or end it with the error it caused."""
+    if job.spec.kind == "scripted":
+        _think_scripted(player, episodes, job)
+        return
+    rows: list[ClipBatch] = []
+    seeing: list[Episode] = []
+    for episode in episodes:
+        began = time.perf_counter()
+        try:
+            rows.append(observe_row(episode.core, player.clip, player.needs))
+            seeing.append(episode)
+        except Exception as error:
+            episode.fail(error)
+        episode.spend("observe_s", time.perf_counter() - began)
+    if seeing:
+        _ask(player, seeing, rows)
+
+
+def _think_scripted(player: Scripted, episodes: list[Episode], job: Job) -> None:
+    for episode in episodes:
+        began = time.perf_counter()
+        try:
+            chunk = player.chunk(episode.core, job.cell.task, job.settings.seed, episode.index)
+            if chunk is not None:
+                episode.executor.push(check_chunk(chunk))
+        except Exception as error:
+            episode.fail(error)
+        episode.spend("think_s", time.perf_counter() - began)
+        episode.looks += 1
+
+
+def _ask(player: Any, episodes: list[Episode], rows: list[ClipBatch]) -> None:
+    """One batched call; when it raises, each episode is asked alone to find whose fault it is."""
+    began = time.perf_counter()
+    try:
+        chunks = check_chunks(player.act(stack_observations(rows)), len(rows))
+    except Exception as error:
+        if len(episodes) == 1:
+            episodes[0].fail(error)
+            return
+        for episode, row in zip(episodes, rows, strict=True):
+            _ask(player, [episode], [row])
+        return
+    share = (time.perf_counter() - began) / len(episodes)
+    for episode, chunk in zip(episodes, chunks, strict=True):
+        episode.spend("think_s", share)
+        episode.looks += 1
+        try:
+            episode.executor.push(check_chunk(chunk))
+        except PolicyError as error:
+            episode.fail(error)
