@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config, main_config
@@ -86,6 +86,7 @@ def test_lists(text: str, expected: list[str]) -> None:
     assert load(f"tasks={text}").tasks == expected
 
 
+@settings(max_examples=30)
 @given(st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1))
 def test_text_fields_take_what_was_typed(text: str) -> None:
     if "${" in text or text.strip() != text or text[0] in "'\"" or text == "???":
@@ -93,6 +94,7 @@ def test_text_fields_take_what_was_typed(text: str) -> None:
     assert load(f"out={text}").out == text
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 64), st.floats(0.01, 25), st.integers(1, 512))
 def test_numbers_round_trip(num_frames: int, fps: float, size: int) -> None:
     config = load(f"clip.num_frames={num_frames}", f"clip.fps={fps}", f"clip.image_size={size}")

@@ -60,6 +60,8 @@ class AttentionLayer(nn.Module):
         width: W. key_dim: K. place_dim: P. heads: per query. tokens: S of a frame.
     """
 
+    coordinates: Tensor
+
     def __init__(self, width: int, key_dim: int, place_dim: int, heads: int, tokens: int) -> None:
         super().__init__()
         self.heads, self.key_dim, self.place_dim = heads, key_dim, place_dim
