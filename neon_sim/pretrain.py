@@ -185,6 +185,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
+        self.commit = git_commit()
         self.step = 0
         self.losses: list[float] = []
         self.train_set, self.held_out = np.split(
@@ -194,7 +195,7 @@ class Trainer:
     def _rate(self) -> float:
         config = self.config
         ramp = min(1.0, (self.step + 1) / max(config.warmup, 1))
-        return config.lr * ramp * 0.5 * (1 + np.cos(np.pi * self.step / config.steps))
+        return float(config.lr * ramp * 0.5 * (1 + np.cos(np.pi * self.step / config.steps)))
 
     def _loss(self, rng: np.random.Generator, sequences: np.ndarray, train: bool) -> Tensor:
         config = self.config
@@ -287,7 +288,7 @@ def export(trainer: Trainer, wall_s: float) -> Path:
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "config": asdict(config),
         "command": " ".join(["python -m neon_sim.pretrain", *sys.argv[1:]]),
-        "commit": git_commit(),
+        "commit": trainer.commit,
         "seed": config.seed,
         "data_sha256": trainer.store.sha256(),
         "sequences": len(trainer.store.lengths),

@@ -18,9 +18,10 @@ from neon_sim.policies.backbones.neon_tiny import (
     read_weights,
     weights_path,
 )
-from neon_sim.pretrain import PretrainConfig, Trainer, pretrain
-from neon_sim.pretrain_data import ClipDataConfig, ClipStore, make_clips
+from neon_sim.pretrain import PretrainConfig, Trainer, main, pretrain
+from neon_sim.pretrain_data import ClipDataConfig, ClipStore, halve, make_clips
 from neon_sim.pretrain_scenes import ProceduralScene
+from neon_sim.probe import ProbeConfig, run
 from neon_sim.seeding import keyed_rng
 
 TOWERS = (NeonTinyVideo, NeonTinyImage)
@@ -193,11 +194,11 @@ def test_windows_mark_what_was_not_shown(clips_folder):
     batch = store.batch(keyed_rng("windows"), 64, 8, (-6, 0, 5))
     assert batch.mask[:, -1].all()
     assert (np.diff(batch.mask.astype(int), axis=1) >= 0).all()
-    assert (batch.targets[:, 1] == batch.video[:, -1]).all()
+    assert (batch.targets[:, 1] == halve(batch.video[:, -1])).all()
     assert (batch.valid[:, 0] == batch.mask[:, 1]).all()
     assert batch.valid[:, 1].all()
     seen = batch.valid[:, 0]
-    assert (batch.targets[seen, 0] == batch.video[seen, 1]).all()
+    assert (batch.targets[seen, 0] == halve(batch.video[seen, 1])).all()
 
 
 @pytest.mark.parametrize("backbone", ["neon_tiny", "neon_tiny_image"])
@@ -224,3 +225,22 @@ def test_a_backbone_without_a_network_cannot_be_pretrained(clips_folder, tmp_pat
     config = small_run(clips_folder, tmp_path / "no", backbone="none")
     with pytest.raises(ConfigError, match="cannot be pretrained"):
         Trainer(config, ClipStore(clips_folder))
+
+
+def test_the_command_names_bad_input(capsys):
+    assert main(["backbone=neon_tyni"]) == 1
+    assert "Did you mean 'neon_tiny'" in capsys.readouterr().err
+    assert main(["stepps=3"]) == 1
+    assert "steps" in capsys.readouterr().err
+    assert main(["lr=0"]) == 1
+    assert "lr must be above 0" in capsys.readouterr().err
+
+
+def test_probe_reads_positions_and_velocities():
+    config = ProbeConfig(task="arm_block", clips=60, steps=20)
+    result = run(config)
+    assert set(result) == {"position_error", "position_r2", "velocity_error", "velocity_r2"}
+    assert np.isfinite(list(result.values())).all()
+    assert result == run(config)
+    with pytest.raises(ConfigError, match="clips must be at least 60"):
+        run(replace(config, clips=10))
