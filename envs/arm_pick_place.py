@@ -23,9 +23,15 @@ BLOCK_GAP, BOWL_GAP = 0.13, 0.19  # m between centres: the open hand fits in
 IN_BOWL_M = 0.085
 HAND = hand_rotation("y")
 # Expert: heights of the grip point, and how near is near enough.
-GRIP_Z, HOVER_Z, CARRY_Z, CLEAR_Z = 0.03, 0.13, 0.19, 0.13
-ABOVE_M, AROUND_M, OVER_BOWL_M = 0.02, 0.026, 0.035
+GRIP_Z, HOVER_Z, CARRY_Z, CLEAR_Z = 0.03, 0.12, 0.19, (0.07, 0.13)
+FUNNEL_M, LOW_M = (0.015, 0.04), 0.022  # sideways: all the way down, not yet; above the grip
+AROUND_M, OVER_BOWL_M = 0.026, 0.045
 EMPTY_TRAVEL, HELD_TRAVEL, OPEN_TRAVEL = 0.017, 0.0245, 0.030  # m of finger travel
+
+
+def _blend(value: float, start: float, end: float) -> float:
+    """0 up to ``start``, 1 from ``end`` on, straight in between."""
+    return min(max((value - start) / (end - start), 0.0), 1.0)
 
 
 class ArmPickPlace(ArmTask):
@@ -136,24 +142,26 @@ class ArmPickPlace(ArmTask):
         return [*state, float(self._bowl[0]), float(self._bowl[1])]
 
     def expert_action(self) -> np.ndarray:
-        """Above the block, down, close, up, over the bowl, open: read off the state each time."""
+        """Down a funnel onto the block, close, up and over to the bowl, open.
+
+        Targets blend from one phase into the next with the place of hand and block, so that
+        near states have near labels: a policy that errs by a centimetre still gets through.
+        """
         block, hand = self.body_position("block0"), self.tool_position()
-        travel = self.finger_travel()
-        offset = np.abs(block - hand)
-        around = max(offset[0], offset[1]) < AROUND_M and offset[2] < 0.03
         if self._in_bowl(block):
             return self._go(self._bowl, CARRY_Z, 1.0)
+        offset = np.abs(block - hand)
+        aside = float(max(offset[0], offset[1]))
         over_bowl = bool(np.hypot(*(hand[:2] - self._bowl)) < OVER_BOWL_M)
-        if around and EMPTY_TRAVEL < travel < HELD_TRAVEL:
-            if hand[2] < CLEAR_Z:
-                return self._go(hand[:2] if over_bowl else block[:2], CARRY_Z, -1.0)
-            return self._go(self._bowl, CARRY_Z, 1.0 if over_bowl else -1.0)
-        if around and over_bowl and hand[2] > HOVER_Z:
-            return self._go(self._bowl, CARRY_Z, 1.0)  # just let go
-        aligned = max(offset[0], offset[1]) < ABOVE_M
-        if aligned and hand[2] < GRIP_Z + 0.012:
-            return self._go(block[:2], GRIP_Z, -1.0)
-        return self._go(block[:2], GRIP_Z if aligned else HOVER_Z, 1.0)
+        around = aside < AROUND_M and offset[2] < 0.035
+        if around and over_bowl and hand[2] > CLEAR_Z[0]:
+            return self._go(self._bowl, CARRY_Z, 1.0)
+        if around and EMPTY_TRAVEL < self.finger_travel() < HELD_TRAVEL:
+            away = _blend(hand[2], *CLEAR_Z)
+            return self._go(block[:2] + away * (self._bowl - block[:2]), CARRY_Z, -1.0)
+        high = _blend(aside, *FUNNEL_M)
+        closing = aside < AROUND_M and hand[2] < GRIP_Z + LOW_M
+        return self._go(block[:2], GRIP_Z + high * (HOVER_Z - GRIP_Z), -1.0 if closing else 1.0)
 
     def _go(self, place: np.ndarray, z: float, gripper: float) -> np.ndarray:
         target = np.array([place[0], place[1], z])
