@@ -31,7 +31,7 @@ CUP_HALF, CUP_SIDE, CUP_FLARE_RAD = 0.085, 0.04, 0.6  # m, m, rad
 BALL_BIT = 8  # the ball meets the cup only: it slides on two axes, as if on a smooth table
 FRONT_VIEW = View((1.75, 0.0, 1.75), (0.95, 0.0, 0.0), 40.0)
 TWIN_STEPS = 26
-RESTING_M_S = 0.35
+RESTING_M_S = 0.5  # relative to the cup
 
 
 def _sight_normal(x: float, z: float) -> np.ndarray:
@@ -177,12 +177,21 @@ class ArmOccluded(InterceptTask):
         return bool(before > -BALL_RADIUS or after < BALL_RADIUS)
 
     def is_success(self) -> bool:
-        """The ball has been met and rests in the cup."""
-        velocity = self.thing_velocity() if self._struck else None
-        if velocity is None or velocity @ velocity > RESTING_M_S**2:
+        """The ball has been met, is in the cup and moves with it."""
+        if not self._struck:
             return False
         x, y, _ = self.in_hand(self.thing_position())
-        return bool(0.0 < x < BALL_RADIUS + 0.05 and abs(y) < CUP_HALF + 0.02)
+        inside = 0.0 < x < BALL_RADIUS + 0.05 and abs(y) < CUP_HALF + 0.02
+        return bool(inside and self._speed_in_cup() < RESTING_M_S)
+
+    def _speed_in_cup(self) -> float:
+        """Speed of the ball relative to the hand, m/s."""
+        twist = np.zeros(6)
+        mujoco.mj_objectVelocity(
+            self.model, self.data, mujoco.mjtObj.mjOBJ_BODY, self._hand, twist, 0
+        )
+        off = (self.thing_velocity() - twist[3:])[:2]
+        return float(np.sqrt(off @ off))
 
     def failed(self) -> bool:
         """The ball has run past the hand."""

@@ -33,7 +33,7 @@ from neon_sim.errors import DatasetError
 from neon_sim.observation import ClipBatch
 from neon_sim.windows import window_steps
 
-FORMAT = 1
+FORMAT = 2
 META_FILE, HIDDEN_FILE, MASK_FILE = "meta.json", "hidden.bin", "mask.bin"
 PROGRESS_FILE, LOCK_FILE = "progress.json", "lock"
 ENCODE_ROWS = 64  # rows a call of the backbone
@@ -64,9 +64,9 @@ class EpisodeLayout:
         return len(self.frames) if len(self.frames) else self.index.size
 
 
-def episode_layout(tower: Any, length: int, stride: int) -> EpisodeLayout:
+def episode_layout(tower: Any, length: int, stride: int, episode: int = 0) -> EpisodeLayout:
     """Lay out the windows of an episode of ``length`` control steps for a tower."""
-    steps = window_steps(length, stride)
+    steps = window_steps(length, stride, episode)
     plans = [plan_clip(tower.clip, int(step) * TICKS_PER_CONTROL) for step in steps]
     ages = np.stack([plan.time_s for plan in plans])
     if not tower.per_frame:
@@ -228,7 +228,9 @@ def build_cache(
     Raises:
         DatasetError: unfit images, or no space on the disk.
     """
-    layouts = [episode_layout(tower, meta.length, stride) for meta in dataset.episodes]
+    layouts = [
+        episode_layout(tower, meta.length, stride, meta.episode) for meta in dataset.episodes
+    ]
     folder = root / cache_key(dataset, tower, stride)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):

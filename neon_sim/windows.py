@@ -17,6 +17,8 @@ from neon_sim.dataset import DemoDataset, EpisodeMeta
 from neon_sim.errors import DatasetError
 from neon_sim.seeding import keyed_rng
 
+PHASE_STEP = 4  # control steps, the default replan interval
+
 
 @dataclass(frozen=True)
 class WindowSet:
@@ -42,9 +44,13 @@ class WindowSet:
         return len(self.agent_pos)
 
 
-def window_steps(length: int, stride: int) -> np.ndarray:
-    """Control steps at which an episode of ``length`` rows is cut: every ``stride``."""
-    return np.arange(0, length, stride, dtype=np.int64)
+def window_steps(length: int, stride: int, episode: int = 0) -> np.ndarray:
+    """Control steps at which an episode of ``length`` rows is cut: every ``stride``.
+
+    Episodes start ``PHASE_STEP`` apart (modulo the stride), so that a wide stride still shows
+    every multiple of ``PHASE_STEP``, and with it every number of frames seen so far.
+    """
+    return np.arange(PHASE_STEP * episode % stride % length, length, stride, dtype=np.int64)
 
 
 def chunk_labels(action: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +89,7 @@ def build_windows(datasets: Sequence[DemoDataset], stride: int, val_fraction: fl
         for index, meta in enumerate(dataset.episodes):
             episode = dataset.load(index)
             _check_episode(dataset, meta, episode.action, episode.agent_pos)
-            steps = window_steps(meta.length, stride)
+            steps = window_steps(meta.length, stride, meta.episode)
             actions, weight = chunk_labels(episode.action, steps)
             columns["agent_pos"].append(episode.agent_pos[steps])
             columns["actions"].append(actions)
