@@ -1,0 +1,240 @@
+"""Charts of the report as SVG: success with its interval, and differences.
+
+Colour tells the condition and shape tells the policy; both repeat what the label beside
+says, so nothing depends on seeing colours. Colours are CSS variables (``report.css``), one
+set for light and one for dark pages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from neon_sim.conditions import CONDITIONS
+
+from .markup import Html, join, tag
+from .scripted import CONDITION
+from .summary import label
+
+PANEL_WIDTH = 440
+ROW_HEIGHT = 26
+LETTER = 7.0  # width of a letter in units of the panel, for the column of labels
+MAX_LABEL = 24  # letters
+SHAPES = ("circle", "square", "diamond", "triangle")
+
+
+def percent(value: float) -> str:
+    """``41 %``, with a decimal only where it is not whole: ``41.5 %``."""
+    return f"{100 * value:.1f}".removesuffix(".0") + " %"
+
+
+def colour_class(condition: str) -> str:
+    """CSS class that carries the colour of a condition."""
+    known = condition in CONDITIONS or condition == CONDITION
+    return f"c-{condition}" if known else "c-other"
+
+
+def shape_of(policy: str, cells: Sequence[dict[str, Any]]) -> str:
+    """Shape of a policy among those of a task."""
+    policies = list(dict.fromkeys(cell["policy"] for cell in cells))
+    return SHAPES[policies.index(policy) % len(SHAPES)] if policy in policies else SHAPES[0]
+
+
+def marker(shape: str, x: float, y: float, colour: str, size: float = 6.0) -> Html:
+    """One point of a chart; the wide edge in page colour keeps overlaps apart."""
+    name = f"mark {colour}"
+    if shape == "square":
+        side = 0.9 * size
+        return tag(
+            "rect", x=_n(x - side), y=_n(y - side), width=_n(2 * side), height=_n(2 * side),
+            rx=1, class_=name,
+        )  # fmt: skip
+    if shape == "diamond":
+        reach = 1.25 * size
+        path = f"M{_n(x)} {_n(y - reach)}l{_n(reach)} {_n(reach)}l{_n(-reach)} {_n(reach)}"
+        return tag("path", d=f"{path}l{_n(-reach)} {_n(-reach)}z", class_=name)
+    if shape == "triangle":
+        path = f"M{_n(x)} {_n(y - 1.15 * size)}l{_n(1.15 * size)} {_n(2 * size)}"
+        return tag("path", d=f"{path}h{_n(-2.3 * size)}z", class_=name)
+    return tag("circle", cx=_n(x), cy=_n(y), r=_n(size), class_=name)
+
+
+def swatch(policy: str, condition: str, cells: Sequence[dict[str, Any]]) -> Html:
+    """The mark of a column, for legends and tables."""
+    point = marker(shape_of(policy, cells), 8, 8, colour_class(condition), 5)
+    return tag("svg", point, viewBox="0 0 16 16", class_="swatch", aria_hidden="true")
+
+
+def _n(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+# ---- success by condition ----------------------------------------------------------------
+
+
+def success_panel(
+    task: str, cells: Sequence[dict[str, Any]], lines: Sequence[tuple[str, float]] = ()
+) -> Html:
+    """Success of one task: a row a column, with its 95 % interval.
+
+    Args:
+        task: registry name. cells: of the summary.
+        lines: (what, rate) of levels that ask for a dashed line.
+    """
+    columns = [(cell["policy"], cell["condition"]) for cell in cells]
+    names = [label(column, columns) for column in columns]
+    left = 14 + LETTER * min(max(map(len, names)), MAX_LABEL)
+    right = PANEL_WIDTH - 62
+    bottom = 6 + ROW_HEIGHT * len(cells)
+    parts = [_axis(left, right, bottom)]
+    parts += [_level(what, _at(rate, left, right), bottom) for what, rate in lines]
+    for index, (cell, name) in enumerate(zip(cells, names, strict=True)):
+        y = 6 + ROW_HEIGHT * (index + 0.5)
+        parts.append(_row(cell, name, shape_of(cell["policy"], cells), y, left, right))
+    spoken = "; ".join(
+        f"{name} {percent(cell['any_time']['rate'])}"
+        for name, cell in zip(names, cells, strict=True)
+    )
+    return tag(
+        "svg",
+        *parts,
+        viewBox=f"0 0 {PANEL_WIDTH} {_n(bottom + 22)}",
+        role="img",
+        aria_label=f"Success on {task}: {spoken}",
+        class_="chart",
+    )
+
+
+def _at(rate: float, left: float, right: float) -> float:
+    return left + rate * (right - left)
+
+
+def _axis(left: float, right: float, bottom: float) -> Html:
+    parts = []
+    for tick in (0, 25, 50, 75, 100):
+        x = _at(tick / 100, left, right)
+        parts.append(tag("path", d=f"M{_n(x)} 4V{_n(bottom)}", class_="grid"))
+        name = f"{tick} %" if tick == 100 else str(tick)
+        parts.append(
+            tag("text", name, x=_n(x), y=_n(bottom + 15), class_="tick", text_anchor="middle")
+        )
+    return join(parts)
+
+
+def _level(what: str, x: float, bottom: float) -> Html:
+    title = tag("title", what)
+    return tag("path", title, d=f"M{_n(x)} 2V{_n(bottom)}", class_="level")
+
+
+def _row(cell: dict[str, Any], name: str, shape: str, y: float, left: float, right: float) -> Html:
+    rate, (low, high) = cell["any_time"]["rate"], cell["any_time"]["interval"]
+    colour = colour_class(cell["condition"])
+    a, b = _at(low, left, right), _at(high, left, right)
+    shown = name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"
+    title = (
+        f"{name}: {cell['any_time']['successes']} of {cell['any_time']['n']} episodes, "
+        f"{percent(rate)}, 95 % interval {percent(low)} to {percent(high)}"
+    )
+    seeds = [
+        tag(
+            "circle",
+            cx=_n(_at(seed["rate"], left, right)),
+            cy=_n(y),
+            r=2.2,
+            class_=f"seed {colour}",
+        )
+        for seed in cell["per_train_seed"]
+    ]
+    return tag(
+        "g",
+        tag("title", title),
+        tag("text", shown, x=_n(left - 12), y=_n(y + 4), class_="name", text_anchor="end"),
+        tag("path", d=f"M{_n(a)} {_n(y)}H{_n(b)}", class_=f"bar {colour}"),
+        marker(shape, _at(rate, left, right), y, colour),
+        *seeds,
+        tag(
+            "text", percent(rate), x=PANEL_WIDTH - 4, y=_n(y + 4), class_="value",
+            text_anchor="end",
+        ),
+    )  # fmt: skip
+
+
+def legend(cells: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> Html:
+    """What each mark stands for, in words."""
+    items = []
+    for policy, word in columns:
+        if word == CONDITION:
+            about = SCRIPTED_WORDS.get(policy, "a scripted policy")
+        else:
+            about = CONDITIONS[word].about if word in CONDITIONS else ""
+        items.append(
+            tag(
+                "li",
+                swatch(policy, word, cells),
+                tag("b", label((policy, word), columns)),
+                tag("span", about),
+            )
+        )
+    return tag("ul", *items, class_="legend")
+
+
+SCRIPTED_WORDS = {
+    "expert": "a script that knows the true state",
+    "random": "random targets",
+    "hold": "never moves",
+}
+
+
+# ---- differences ----------------------------------------------------------------------------
+
+
+def forest_reach(pairs: Sequence[dict[str, Any]]) -> float:
+    """Half the width of a common axis for these differences, in success rate."""
+    widest = max((abs(end) for pair in pairs for end in pair["interval"]), default=0.0)
+    return min(1.0, max(0.25, math.ceil(widest / 0.25 - 1e-9) * 0.25))
+
+
+def forest(pair: dict[str, Any], reach: float, margin: float, kind: str) -> Html:
+    """One difference with its interval about a zero line; the band is the margin.
+
+    Args:
+        pair: of the summary, oriented. reach: see ``forest_reach``. margin: success rate.
+        kind: outcome, for the colour.
+    """
+    width, height = 260, 40
+    middle, scale = width / 2, (width / 2 - 8) / reach
+
+    def at(value: float) -> float:
+        return middle + max(-reach, min(reach, value)) * scale
+
+    low, high = pair["interval"]
+    ends = [
+        tag("text", f"{sign}{100 * reach:.0f}", x=x, y=38, class_="tick", text_anchor=anchor)
+        for sign, x, anchor in (("−", 2, "start"), ("+", width - 2, "end"))
+    ]
+    spoken = f"{signed(pair['difference'])} points, {signed(low)} to {signed(high)}"
+    winner = {"better": pair["b"], "worse": pair["a"]}.get(kind)
+    colour = colour_class(winner[1]) if winner else "c-none"
+    return tag(
+        "svg",
+        tag("rect", x=_n(at(-margin)), y=3, width=_n(2 * margin * scale), height=24, class_="band"),
+        tag("path", d=f"M8 15H{width - 8}", class_="grid"),
+        tag("path", d=f"M{_n(middle)} 1V29", class_="zero"),
+        tag("path", d=f"M{_n(at(low))} 15H{_n(at(high))}", class_=f"bar {colour}"),
+        marker("circle", at(pair["difference"]), 15, colour),
+        *ends,
+        tag("text", "0", x=_n(middle), y=38, class_="tick", text_anchor="middle"),
+        viewBox=f"0 0 {width} {height}",
+        role="img",
+        aria_label=spoken,
+        class_="forest",
+    )
+
+
+def signed(value: float) -> str:
+    """A difference of rates in points with its sign: ``+38``, ``−4``, ``0``."""
+    rounded = round(100 * value)
+    if rounded == 0:
+        return "0"
+    return f"{'+' if rounded > 0 else '−'}{abs(rounded)}"

@@ -1,0 +1,137 @@
+"""``report.html``: one file that needs nothing else, neither the network nor the run's folder.
+
+Everything it says comes from the run's folder and from the certificates of the tasks.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from .certify import read_certificate
+from .compare import plan_of_run, summary_of_run
+from .markup import Html, join, markup, tag
+from .report_background import certificate_section, decisions, failures, provenance
+from .report_sections import all_cells, all_columns, chart, motion, pairs, rates, verdict, videos
+from .results import Row, RunFolder, write_whole
+from .videos import VideoGroup, make_videos
+
+CONTENTS = (
+    ("chart", "Success"),
+    ("videos", "Videos"),
+    ("rates", "Rates"),
+    ("pairs", "Comparisons"),
+    ("certificates", "Certificates"),
+    ("motion", "Speed"),
+    ("provenance", "What ran where"),
+    ("failures", "Errors"),
+)
+
+
+def write_report(folder: Path | RunFolder, videos: int = 2, *, verbose: bool = False) -> Path:
+    """Write ``report.html`` of a run, finished or not.
+
+    Args:
+        folder: of the run. videos: pairs of videos a task, 0 to 10; 0 makes none.
+        verbose: show a progress bar while videos are made.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        NeonError: no such run, rows that are no pairs, a video that cannot be made, no disk
+            space.
+    """
+    run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    summary = current_summary(run)
+    groups = make_videos(run, summary, videos, verbose=verbose)
+    write_whole(run.report, page(run, summary, groups))
+    return run.report
+
+
+def current_summary(run: RunFolder) -> dict[str, Any]:
+    """``summary.json``, made again where it is missing or older than the rows."""
+    rows = run.read_rows()
+    if run.summary.exists():
+        summary = run.read_json(run.summary)
+        if _counts_of_rows(rows) == _counts_of_summary(summary):
+            return summary
+    return summary_of_run(run, write=True)
+
+
+Counts = dict[tuple[str, str, str], tuple[int, int, int]]
+
+
+def _counts_of_rows(rows: list[Row]) -> Counts:
+    counts: Counts = {}
+    for row in rows:
+        key = row["task"], row["policy"], row["condition"]
+        n, successes, errors = counts.get(key, (0, 0, 0))
+        failed = row["error"] is not None
+        counts[key] = n + 1, successes + bool(row["success"]), errors + failed
+    return counts
+
+
+def _counts_of_summary(summary: dict[str, Any]) -> Counts:
+    return {
+        (task, cell["policy"], cell["condition"]): (
+            cell["n"],
+            cell["any_time"]["successes"],
+            cell["errors"],
+        )
+        for task, entry in summary.get("tasks", {}).items()
+        for cell in entry["cells"]
+    }
+
+
+def missing_episodes(run: RunFolder, rows: list[Row]) -> int:
+    """Episodes of the plan that have no row; a task that was stopped early lacks none."""
+    plan = plan_of_run(run)
+    decided = run.read_json(run.manifest).get("decisions", {})
+    wanted = sum(
+        len(list(plan.cells(task))) * decided.get(task, {}).get("episodes", plan.episodes)
+        for task in plan.tasks
+    )
+    return max(0, wanted - len(rows))
+
+
+def page(run: RunFolder, summary: dict[str, Any], groups: list[VideoGroup]) -> Html:
+    """The whole document."""
+    manifest, rows = run.read_json(run.manifest), run.read_rows()
+    found = {task: read_certificate(task) for task in summary["tasks"]}
+    certificates = {task: body for task, body in found.items() if body is not None}
+    columns, cells = all_columns(summary), all_cells(summary)
+    parts = [
+        verdict(summary, missing_episodes(run, rows)),
+        _contents(),
+        chart(summary, certificates),
+        videos(groups, run.videos, columns, cells),
+        rates(summary),
+        pairs(summary),
+        decisions(summary),
+        certificate_section(list(summary["tasks"]), certificates),
+        motion(summary),
+        provenance(manifest),
+        failures(summary),
+    ]
+    name = run.path.resolve().name
+    return Html(
+        Template(_resource("report.html")).substitute(
+            title=markup(f"{name}: {summary['verdict']}"),
+            name=markup(name),
+            style=_resource("report.css"),
+            script=_resource("report.js"),
+            body=join(parts, "\n"),
+        )
+    )
+
+
+def _contents() -> Html:
+    links = [tag("a", title, href=f"#{name}") for name, title in CONTENTS]
+    return tag("nav", *links, aria_label="Contents")
+
+
+def _resource(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")

@@ -1,0 +1,170 @@
+"""The sections of ``report.html`` behind the numbers: certificates, machine, errors."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from .charts import percent, signed, success_panel
+from .markup import Html, details, facts, table, tag
+from .report_sections import interval, note, section
+from .scripted import CONDITION, SCRIPTED
+
+STATUS = {"certified": "better", "refused": "worse", "incomplete": "open"}
+
+# ---- certificates --------------------------------------------------------------------------
+
+
+def certificate_section(tasks: Sequence[str], stored: dict[str, dict[str, Any]]) -> Html:
+    """What is known of each task, whatever this run shows."""
+    intro = note(
+        "A certificate shows whether a task can be solved without seeing time: how far a policy "
+        "gets that is told the true visible positions now (oracle_memoryless), one that is told "
+        "their history (oracle_history), one that sees nothing (blind), and a script that knows "
+        "everything (expert). Twins: pairs of episodes that look the same to the last bit and "
+        "need different actions."
+    )
+    cards = [
+        tag("article", tag("h3", task), *certificate_card(task, stored.get(task))) for task in tasks
+    ]
+    return section("certificates", "Certificates", intro, tag("div", *cards, class_="cards"))
+
+
+def certificate_card(task: str, stored: dict[str, Any] | None) -> list[Html]:
+    """What a certificate says, its rates as a chart, and all of it folded away."""
+    if stored is None:
+        return [
+            note("No certificate stored. To make one: ", _code(f"neon-bench certify --task {task}"))
+        ]
+    status = stored["status"]
+    ran = {word: e for word, e in stored["entries"].items() if not e.get("skipped")}
+    skipped = [word for word, e in stored["entries"].items() if e.get("skipped")]
+    parts = [
+        tag("b", status, class_=f"chip {STATUS.get(status, 'open')}"),
+        tag("p", stored["verdict"]),
+    ]
+    if ran:
+        parts.append(
+            success_panel(f"{task} (certificate)", [_as_cell(*item) for item in ran.items()])
+        )
+    if skipped:
+        parts.append(note(f"Not measured: {', '.join(skipped)}."))
+    known = [(name, words) for name, words in _certificate_facts(stored, ran) if words]
+    text = json.dumps(stored, indent=1, ensure_ascii=False)
+    folded = details("the whole certificate", facts(known), tag("pre", text))
+    return [*parts, folded]
+
+
+def _code(text: str) -> Html:
+    return tag("code", text)
+
+
+def _as_cell(word: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of a certificate in the form of a summary's cell, for the chart."""
+    scripted = word in SCRIPTED
+    rate = {key: entry[key] for key in ("n", "successes", "rate")}
+    return {
+        "policy": word if scripted else "head",
+        "condition": CONDITION if scripted else word,
+        "any_time": {**rate, "interval": entry.get("cluster", entry["wilson"])},
+        "per_train_seed": [],
+    }
+
+
+def _certificate_facts(
+    stored: dict[str, Any], ran: dict[str, dict[str, Any]]
+) -> list[tuple[str, str]]:
+    gain, twins = stored.get("history_gain"), stored.get("twins")
+    shown = [
+        (word, f"{percent(e['rate'])} ({interval(e['wilson'])}), n = {e['n']}")
+        for word, e in ran.items()
+    ]
+    if gain:
+        low, high = gain["interval"]
+        words = f"{signed(gain['difference'])} points ({signed(low)} to {signed(high)})"
+        shown.append(("gain from history", f"{words}, n = {gain['n']}"))
+    if twins:
+        equal = f"{twins['equal']} of {twins['checked']} equal"
+        shown.append(("twins", f"{equal}, {twins['differing']} with other right actions"))
+    keys = ("policy", "seed", "date", "git_commit")
+    return [*shown, *[(key.replace("_", " "), str(stored.get(key) or "")) for key in keys]]
+
+
+# ---- where it comes from -----------------------------------------------------------------------
+
+
+def provenance(manifest: dict[str, Any]) -> Html:
+    """What ran where, and how to run it again."""
+    config = manifest.get("config", {})
+    command = shlex.join(manifest.get("command", [])) or "not recorded"
+    renderer = manifest.get("renderer", {})
+    shown = [
+        ("started", manifest.get("started", "not recorded")),
+        ("finished", manifest.get("finished", "not finished")),
+        *[("resumed", when) for when in manifest.get("resumed", [])],
+        ("commit", manifest.get("git_commit") or "not recorded"),
+        ("renderer", ", ".join(str(value) for value in renderer.values()) or "not recorded"),
+        (
+            "processor",
+            f"{manifest.get('cpu', 'not recorded')} ({manifest.get('cores', '?')} cores)",
+        ),
+        ("platform", manifest.get("platform", "not recorded")),
+        *manifest.get("versions", {}).items(),
+        ("seed", config.get("seed", "not recorded")),
+        ("episodes", config.get("episodes", "not recorded")),
+        ("late by", f"{config.get('latency_steps', '?')} control steps"),
+        *[(key.replace("_", " "), value) for key, value in config.get("options", {}).items()],
+        *[(key, manifest[key]) for key in ("workers", "batch", "executor") if key in manifest],
+    ]
+    parts = [tag("pre", command, class_="command"), facts(shown), _checkpoints(manifest)]
+    text = json.dumps(config, indent=1, ensure_ascii=False)
+    parts.append(details("all settings", tag("pre", text)))
+    return section("provenance", "What ran where", *parts)
+
+
+def _checkpoints(manifest: dict[str, Any]) -> Html:
+    hashes = manifest.get("checkpoints", {})
+    if not hashes:
+        return note("No trained weights were loaded.")
+    rows = [(name, tag("code", value)) for name, value in hashes.items()]
+    body = table(("policy / condition / training seed", "SHA-256"), rows)
+    return details(f"weights: {len(hashes)} files", body)
+
+
+def failures(summary: dict[str, Any]) -> Html:
+    """Episodes that raised."""
+    rows = [
+        (
+            row["task"],
+            row["policy"]
+            if row["condition"] == CONDITION
+            else f"{row['policy']} {row['condition']}",
+            "–" if row["train_seed"] is None else row["train_seed"],
+            row["episode"],
+            tag("code", row["error"]),
+        )
+        for row in summary["failures"]
+    ]
+    if not rows:
+        return section("failures", "Errors", note("No episode raised an error."))
+    head = ("task", "policy", "training seed", "episode", "error")
+    return section("failures", "Errors", table(head, rows, numbers=(2, 3)))
+
+
+def decisions(summary: dict[str, Any]) -> Html:
+    """What stopping early decided; nothing for a run without it."""
+    if not summary["decisions"]:
+        return Html()
+    rows = [
+        (task, "decided" if entry["decided"] else "not decided", entry["episodes"],
+         f"{entry['e_value']:.3g}")
+        for task, entry in summary["decisions"].items()
+    ]  # fmt: skip
+    small = note(
+        "This run stops a task when its first two columns are told apart. Evidence (e-value): "
+        f"{1 / summary['alpha']:.0f} or more decides, at whatever moment one looks."
+    )
+    head = ("task", "", "episodes", "evidence")
+    return section("decisions", "Stopped early", table(head, rows, numbers=(2, 3)), small)

@@ -1,0 +1,374 @@
+"""The sections of ``report.html``; each takes what is in a run's folder and gives markup."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from neon_sim.clock import CONTROL_HZ
+
+from .charts import (
+    forest,
+    forest_reach,
+    legend,
+    signed,
+    success_panel,
+    swatch,
+)
+from .markup import Html, grouped_table, tag
+from .summary import headline_pair, label, oriented, outcome
+from .tables import p_text
+from .videos import Side, VideoGroup
+
+KINDS = {
+    "temporal": "needs to see time",
+    "static": "control: one picture should do",
+}
+CHIPS = {
+    "better": "better",
+    "worse": "better",
+    "equivalent": "no difference",
+    "open": "not decided",
+}
+
+
+def section(name: str, title: str, *children: Any) -> Html:
+    """A part of the page that the list of contents can point to."""
+    return tag("section", tag("h2", title), *children, id=name)
+
+
+def note(*text: Any) -> Html:
+    """Small print."""
+    return tag("p", *text, class_="note")
+
+
+def interval(low_high: Sequence[float]) -> str:
+    """``66.0 to 79.9``, in percent."""
+    return f"{100 * low_high[0]:.1f} to {100 * low_high[1]:.1f}"
+
+
+def plain_p(p: float) -> str:
+    """``p < 0.001`` or ``p = 0.041``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+# ---- verdict ------------------------------------------------------------------------------
+
+
+def verdict(summary: dict[str, Any], missing: int) -> Html:
+    """The answer: one sentence, what stands in its way, one line a task."""
+    compared = {
+        task: oriented(found)
+        for task, entry in summary["tasks"].items()
+        if (found := headline_pair(entry)) is not None
+    }
+    parts = [tag("h1", summary["verdict"])]
+    parts += [tag("p", text, class_="alert") for text in _warnings(summary, compared, missing)]
+    if compared:
+        reach = forest_reach(list(compared.values()))
+        lines = [
+            _verdict_line(task, summary["tasks"][task], pair, summary, reach)
+            for task, pair in compared.items()
+        ]
+        parts.append(tag("ul", *lines, class_="verdicts"))
+        parts.append(_how_to_read(summary))
+    return tag("header", *parts, id="verdict")
+
+
+def _warnings(
+    summary: dict[str, Any], compared: dict[str, dict[str, Any]], missing: int
+) -> list[str]:
+    found = []
+    if missing:
+        found.append(f"This run is not complete: {missing} episodes are missing.")
+    if summary["failures"]:
+        count = len(summary["failures"])
+        found.append(
+            f"{count} episode{'s' if count > 1 else ''} raised an error and "
+            f"count{'' if count > 1 else 's'} as failed; see the list at the end."
+        )
+    outcomes = {outcome(pair, summary["alpha"]) for pair in compared.values()}
+    if outcomes == {"open"}:
+        found.append(
+            "These data cannot decide: they show neither a difference nor its absence. "
+            "More episodes would."
+        )
+    if not compared:
+        found.append("Nothing was compared: that takes two conditions, or two policies.")
+    return found
+
+
+def _verdict_line(
+    task: str, entry: dict[str, Any], pair: dict[str, Any], summary: dict[str, Any], reach: float
+) -> Html:
+    kind = outcome(pair, summary["alpha"])
+    columns = [pair["a"], pair["b"]]
+    a, b = label(pair["a"], columns), label(pair["b"], columns)
+    winner = {"better": b, "worse": a}.get(kind)
+    chip = tag("b", f"{winner} {CHIPS[kind]}" if winner else CHIPS[kind], class_=f"chip {kind}")
+    low, high = pair["interval"]
+    p = f"{plain_p(pair['p_holm'])} after correction"
+    if kind == "equivalent":
+        p = f"equal within {100 * summary['margin']:.0f} points, {plain_p(pair['p_equivalent'])}"
+    text = (
+        f"{b} − {a}: {signed(pair['difference'])} points "
+        f"(95 % interval {signed(low)} to {signed(high)}; {p})"
+    )
+    name = tag("div", tag("strong", task), tag("small", KINDS.get(entry["kind"], "")))
+    picture = forest(pair, reach, summary["margin"], kind)
+    return tag("li", name, picture, tag("div", chip, tag("span", text)))
+
+
+def _how_to_read(summary: dict[str, Any]) -> Html:
+    total = sum(len(entry["pairs"]) for entry in summary["tasks"].values())
+    return note(
+        "Dot: difference in success rate, in points; line: its 95 % interval; grey band: "
+        f"±{100 * summary['margin']:.0f} points, which counts as no difference when the data show "
+        f"that it lies inside. A side is called better when p, corrected for the {total} "
+        f"comparisons of this run (Holm), is at most {summary['alpha']:g}."
+    )
+
+
+# ---- chart ---------------------------------------------------------------------------------
+
+
+def all_columns(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Every column of the run in order."""
+    return list(
+        dict.fromkeys(
+            (cell["policy"], cell["condition"])
+            for entry in summary["tasks"].values()
+            for cell in entry["cells"]
+        )
+    )
+
+
+def all_cells(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every cell of the run; shapes of policies go by this order."""
+    return [cell for entry in summary["tasks"].values() for cell in entry["cells"]]
+
+
+def chart(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> Html:
+    """Success by task and column."""
+    panels, has_level = [], False
+    for task, entry in summary["tasks"].items():
+        if not entry["cells"]:
+            continue
+        lines = levels(entry["cells"], certificates.get(task, {}))
+        has_level |= bool(lines)
+        episodes = max(cell["n"] for cell in entry["cells"])
+        panels.append(
+            tag(
+                "figure",
+                tag("figcaption", tag("strong", task), f" up to n = {episodes} a row"),
+                success_panel(task, entry["cells"], lines),
+            )
+        )
+    small = "Dots: success at any time in the episode; lines: 95 % intervals."
+    if any(cell["per_train_seed"] for cell in all_cells(summary)):
+        small += " Small dots: single training seeds."
+    if has_level:
+        small += " Dashed: what can be had without looking."
+    columns = all_columns(summary)
+    body = tag("div", *panels, class_="panels")
+    return section("chart", "Success", legend(all_cells(summary), columns), body, note(small))
+
+
+def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list[tuple[str, float]]:
+    """Rates that a policy reaches without seeing: the blind column's, else the certificate's."""
+    for cell in cells:
+        if cell["condition"] == "blind":
+            return [("blind", cell["any_time"]["rate"])]
+    stored = certificate.get("entries", {}).get("blind", {})
+    if "rate" in stored:
+        return [("blind, from the certificate", stored["rate"])]
+    return []
+
+
+# ---- tables --------------------------------------------------------------------------------
+
+
+def named(cell: dict[str, Any], columns: Sequence[tuple[str, str]], cells: Any) -> Html:
+    """A column's mark and name."""
+    column = (cell["policy"], cell["condition"])
+    return tag("span", swatch(*column, cells), label(column, columns), class_="column")
+
+
+def rates(summary: dict[str, Any]) -> Html:
+    """Success rates of every cell."""
+    columns, cells = all_columns(summary), all_cells(summary)
+    clustered = any("cluster" in cell["any_time"] for cell in cells)
+    head = ["", "training seeds", "n", "successes", "rate %", "Wilson interval"]
+    head += ["over seeds"] if clustered else []
+    head += ["at the end %", "interval", "errors"]
+    groups = []
+    for task, entry in summary["tasks"].items():
+        rows = [
+            [named(cell, columns, cells), *_rate_cells(cell, clustered)] for cell in entry["cells"]
+        ]
+        groups.append((task, rows))
+    small = (
+        "Rate: successful at any time in the episode; at the end: successful in its last state. "
+        "95 % intervals, in percent."
+    )
+    if clustered:
+        small += (
+            " Over seeds: from drawing training seeds and episodes again (bootstrap), which is "
+            "the interval of the chart; Wilson's takes every episode as independent."
+        )
+    body = grouped_table(head, groups, numbers=range(1, len(head)))
+    return section("rates", "Rates", body, note(small))
+
+
+def _rate_cells(cell: dict[str, Any], clustered: bool) -> list[str]:
+    whole, final = cell["any_time"], cell["final"]
+    seeds = [str(seed) for seed in cell["train_seeds"] if seed is not None]
+    row = [
+        ", ".join(seeds) or "–",
+        str(cell["n"]),
+        str(whole["successes"]),
+        f"{100 * whole['rate']:.1f}",
+        interval(whole["wilson"]),
+    ]
+    if clustered:
+        row.append(interval(whole["cluster"]) if "cluster" in whole else "–")
+    return [*row, f"{100 * final['rate']:.1f}", interval(final["interval"]), str(cell["errors"])]
+
+
+def pairs(summary: dict[str, Any]) -> Html:
+    """Every paired comparison."""
+    groups = []
+    for task, entry in summary["tasks"].items():
+        columns = [(cell["policy"], cell["condition"]) for cell in entry["cells"]]
+        groups.append((task, [_pair_row(p, columns, summary["alpha"]) for p in entry["pairs"]]))
+    if not any(rows for _, rows in groups):
+        return section(
+            "pairs", "Comparisons", note("None: this run has no two columns that are compared.")
+        )
+    head = (
+        "A", "B", "pairs", "only A", "only B", "both", "neither",
+        "B − A", "95 % interval", "p", "p (Holm)", "",
+    )  # fmt: skip
+    small = (
+        "The same episodes under A and B, from the same start. Only A: episodes where A alone "
+        "succeeded. Differences in points. p: exact, from the episodes where the two differ "
+        "(McNemar; with several training seeds, signs of whole episodes flipped). p (Holm): "
+        "corrected for all comparisons of this run."
+    )
+    body = grouped_table(head, groups, numbers=range(2, 11))
+    return section("pairs", "Comparisons", body, note(small))
+
+
+def _pair_row(pair: dict[str, Any], columns: Any, alpha: float) -> list[Any]:
+    kind = outcome(pair, alpha)
+    word = {"better": "B better", "worse": "A better"}.get(kind, CHIPS[kind])
+    low, high = pair["interval"]
+    return [
+        label(pair["a"], columns),
+        label(pair["b"], columns),
+        pair["n"],
+        pair["only_a"],
+        pair["only_b"],
+        pair["both"],
+        pair["neither"],
+        f"{100 * pair['difference']:+.1f}",
+        f"{100 * low:+.1f} to {100 * high:+.1f}",
+        p_text(pair["p"]),
+        p_text(pair["p_holm"]),
+        tag("b", word, class_=f"chip {kind}"),
+    ]
+
+
+def motion(summary: dict[str, Any]) -> Html:
+    """How fast the policy thinks and how smoothly the arm moves."""
+    columns, cells = all_columns(summary), all_cells(summary)
+    head = ("", "inference ms", "seeing ms", "jerk rad/s³", "jump mrad", "steps", "wall s")
+    groups = [
+        (
+            task,
+            [
+                [
+                    named(cell, columns, cells),
+                    f"{cell['inference_ms']:.2f}",
+                    f"{cell['observe_ms']:.2f}",
+                    f"{cell['mean_jerk']:.0f}",
+                    f"{1e3 * cell['boundary_jump']:.1f}",
+                    f"{cell['steps']:.0f}",
+                    f"{cell['wall_s']:.2f}",
+                ]
+                for cell in entry["cells"]
+            ],
+        )
+        for task, entry in summary["tasks"].items()
+    ]
+    small = (
+        "Means over episodes. Inference: one answer of the policy, its share of the batch; "
+        "seeing: drawing what the policy looks at. Jerk: third difference of the commanded joint "
+        "angles; jump: how far the command moves in the step where a new chunk of actions takes "
+        f"over. A step is {1000 // CONTROL_HZ} ms of simulated time; wall: real time of an "
+        "episode."
+    )
+    body = grouped_table(head, groups, numbers=range(1, len(head)))
+    return section("motion", "Speed and smoothness", body, note(small))
+
+
+# ---- videos ----------------------------------------------------------------------------------
+
+
+def videos(groups: Sequence[VideoGroup], folder: Path, columns: Any, cells: Any) -> Html:
+    """The same episode under two columns, side by side."""
+    if not groups:
+        return section("videos", "Videos", note("None: this report was made without videos."))
+    intro = note(
+        "The same episode, from the same start, under two columns; where they end differently "
+        "comes first. Each was chosen as the first of its kind, not the best. The pictures are "
+        "drawn for people: what the policy sees is smaller."
+    )
+    shown = [_video_group(group, folder, columns, cells) for group in groups]
+    return section("videos", "Videos", intro, tag("div", *shown, class_="cards wide"))
+
+
+def _video_group(group: VideoGroup, folder: Path, columns: Any, cells: Any) -> Html:
+    alike = (
+        f"Episode {group.episode} (seed {group.seed}). "
+        f"{group.alike} of {group.total} episodes ended like this."
+    )
+    return tag(
+        "article",
+        tag("h3", group.task, " ", tag("q", group.description)),
+        tag("div", *[_video(side, folder, columns, cells) for side in group.sides], class_="pair"),
+        tag("p", tag("button", "Play", type="button"), tag("span", alike), class_="controls"),
+        class_="videos",
+    )
+
+
+def _video(side: Side, folder: Path, columns: Any, cells: Any) -> Html:
+    column = (side.policy, side.condition)
+    ended = "succeeds" if side.success else "fails"
+    if side.success and not side.success_final:
+        ended = "succeeds, then loses it"
+    caption = tag(
+        "figcaption",
+        tag("span", swatch(*column, cells), tag("b", label(column, columns)), class_="column"),
+        tag("b", ended, class_=f"chip {'better' if side.success else 'worse'}"),
+        tag("small", f"{side.steps / CONTROL_HZ:.1f} s"),
+    )
+    video = tag(
+        "video",
+        src=data_url(folder / side.video, "video/mp4"),
+        poster=data_url(folder / side.poster, "image/jpeg"),
+        muted=True,
+        playsinline=True,
+        preload="auto",
+        width=320,
+        height=240,
+        aria_label=f"{label(column, columns)} {ended}",
+    )
+    return tag("figure", video, caption)
+
+
+def data_url(path: Path, kind: str) -> str:
+    """A file as part of the page."""
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,355 @@
+"""Side-by-side videos of single episodes: played again, drawn for people, kept small.
+
+A run stores no pictures. The episodes worth looking at (those where two conditions end
+differently come first) are played once more by the worker that plays every episode, their
+rows are held against the run's rows, and only then a video is written. A video of an
+episode that went another way than its row says would be a lie, so that is an error.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from tqdm import tqdm
+
+from neon_sim.clock import CAMERA_HZ, TICKS_PER_CAMERA
+
+from .compare import plan_of_run
+from .episode import Job, Settings
+from .pairing import Column, rows_of
+from .plan import Cell, PolicySpec, RunPlan
+from .results import Row, RunError, RunFolder, without_timing, write_json, write_whole
+from .summary import headline_pair, oriented
+from .worker import Worker
+
+HEIGHT, WIDTH = 240, 320
+MAX_BYTES = 150_000  # of one video
+QUALITIES = (24, 28, 32, 36, 40)  # x264 crf, tried until the video is small enough
+MAX_PAIRS = 10  # a task
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the videos of a group.
+
+    Attributes:
+        train_seed: of the head that plays, None where nothing was trained.
+        success: at any time. success_final: in the last state.
+        steps: control steps played.
+        video, poster: file names in ``videos/``; the poster is the last picture.
+    """
+
+    policy: str
+    condition: str
+    train_seed: int | None
+    success: bool
+    success_final: bool
+    steps: int
+    video: str
+    poster: str
+
+
+@dataclass(frozen=True)
+class VideoGroup:
+    """Videos of one episode under one or two columns.
+
+    Attributes:
+        description: the instruction of the episode.
+        alike: episodes of the run that ended in the same way under these columns.
+        total: episodes that both columns have.
+        sides: one or two.
+    """
+
+    task: str
+    seed: int
+    episode: int
+    description: str
+    alike: int
+    total: int
+    sides: tuple[Side, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Rows of one episode that are worth seeing, one a column; see ``VideoGroup``."""
+
+    rows: tuple[Row, ...]
+    alike: int
+    total: int
+
+
+# ---- which episodes ---------------------------------------------------------------------
+
+
+def shown_columns(entry: dict[str, Any]) -> list[Column]:
+    """The two columns of a task's summary that are shown: those its verdict is about.
+
+    Without a comparison (scripted policies) the first two columns, or the only one.
+    """
+    found = headline_pair(entry)
+    if found is not None:
+        pair = oriented(found)
+        return [tuple(pair["a"]), tuple(pair["b"])]
+    return [(cell["policy"], cell["condition"]) for cell in entry["cells"][:2]]
+
+
+def choose(rows: Sequence[Row], task: str, columns: Sequence[Column], count: int) -> list[Choice]:
+    """The first episodes of each way to end; ways in which the columns differ come first.
+
+    Args:
+        rows: of the run. task: registry name. columns: one or two. count: at most so many.
+
+    Returns:
+        Choices of different episodes. Episodes that raised are left out.
+    """
+    together = _matched(rows, task, columns)
+    groups: dict[tuple[bool, ...], list[tuple[Row, ...]]] = {}
+    for group in together:
+        groups.setdefault(tuple(bool(row["success"]) for row in group), []).append(group)
+    chosen: list[Choice] = []
+    for group in _in_order(groups):
+        taken = {choice.rows[0]["episode"] for choice in chosen}
+        if len(chosen) < count and group[0]["episode"] not in taken:
+            alike = len(groups[tuple(bool(row["success"]) for row in group)])
+            chosen.append(Choice(group, alike, len(together)))
+    return chosen
+
+
+def _matched(rows: Sequence[Row], task: str, columns: Sequence[Column]) -> list[tuple[Row, ...]]:
+    """Rows of the same episode under each column, in the order of training seeds, episodes."""
+    tables = []
+    for column in columns:
+        mine = [row for row in rows_of(rows, task, column) if row["error"] is None]
+        tables.append({(r["train_seed"], r["seed"], r["episode"]): r for r in mine})
+    trained = {key[0] for table in tables for key in table} - {None}
+    found = []
+    for train_seed in sorted(trained) or [None]:
+        for seed, episode in sorted({key[1:] for key in tables[0]}):
+            group = tuple(
+                table.get((train_seed, seed, episode)) or table.get((None, seed, episode))
+                for table in tables
+            )
+            if None not in group:
+                found.append(group)
+    return found
+
+
+def _in_order(groups: dict[tuple[bool, ...], list[tuple[Row, ...]]]) -> list[tuple[Row, ...]]:
+    """One of each way to differ, the commoner first; more of the commonest; then the others."""
+    differing = sorted((k for k in groups if len(set(k)) > 1), key=lambda k: -len(groups[k]))
+    alike = sorted(k for k in groups if len(set(k)) == 1)  # failures before successes
+    order = [groups[key][0] for key in differing]
+    for key in differing:
+        order += groups[key][1:]
+    for key in alike:
+        order += groups[key]
+    return order
+
+
+# ---- playing them again -----------------------------------------------------------------
+
+
+def find_cell(plan: RunPlan, row: Row) -> tuple[PolicySpec, Cell]:
+    """The policy that made a row.
+
+    Raises:
+        RunError: the run's plan has no such cell.
+    """
+    wanted = Cell(row["task"], row["policy"], row["condition"], row["train_seed"])
+    for spec, cell in plan.cells(row["task"]):
+        if cell == wanted:
+            return spec, cell
+    raise RunError(f"{' '.join(map(str, wanted))} is in episodes.jsonl and not in manifest.json")
+
+
+def replay(worker: Worker, plan: RunPlan, row: Row) -> tuple[np.ndarray, str]:
+    """Play the episode of a row again.
+
+    Args:
+        worker: keeps environments and policies. plan: of the run. row: without error.
+
+    Returns:
+        (F, 240, 320, 3) uint8 at 25 Hz, and the instruction of the episode.
+
+    Raises:
+        RunError: it went another way than the row says.
+        NeonError: the policy cannot be loaded.
+    """
+    spec, cell = find_cell(plan, row)
+    settings = Settings(row["seed"], row["latency_steps"], plan.options, batch=1)
+    drawn: list[np.ndarray] = []
+    words: list[str] = []
+
+    def draw(env: Any, _: Row) -> None:
+        core = env.unwrapped
+        ticks = range(0, core.tick + 1, TICKS_PER_CAMERA)
+        drawn.extend(core.render_frame(tick, HEIGHT, WIDTH) for tick in ticks)
+        words.append(core.task_description)
+
+    job = Job(spec, cell, (row["episode"],), settings)
+    (again,) = worker.play(job, on_end=draw)
+    check_replay(row, again)
+    return np.stack(drawn), words[0]
+
+
+def check_replay(row: Row, again: Row) -> None:
+    """Hold a replayed row to the run's row.
+
+    Raises:
+        RunError: they differ; names in what.
+    """
+    before, after = without_timing([row, again])
+    differing = [key for key in before if before[key] != after[key]]
+    if differing:
+        changes = ", ".join(f"{key} {before[key]} -> {after[key]}" for key in differing)
+        raise RunError(
+            f"{row['task']} {row['policy']} {row['condition']} episode {row['episode']} went "
+            f"another way when it was played again ({changes}); make the report where the run "
+            "was made, or leave the videos out with --videos 0"
+        )
+
+
+# ---- files ------------------------------------------------------------------------------
+
+
+def encode_video(frames: np.ndarray, crf: int) -> bytes:
+    """(F, H, W, 3) uint8 as an MP4 (H.264, yuv420p, 25 pictures a second) for browsers.
+
+    Datasets are stored without loss (``neon_sim.video_io``); this one is for the eye.
+    """
+    buffer = io.BytesIO()
+    coding = {"crf": str(crf), "preset": "medium", "threads": "1"}
+    with av.open(buffer, "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=CAMERA_HZ, options=coding)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for image in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def small_video(frames: np.ndarray) -> bytes:
+    """The best quality of ``QUALITIES`` that fits into ``MAX_BYTES`` (or the last of them)."""
+    data = b""
+    for crf in QUALITIES:
+        data = encode_video(frames, crf)
+        if len(data) <= MAX_BYTES:
+            break
+    return data
+
+
+def encode_poster(image: np.ndarray) -> bytes:
+    """One (H, W, 3) uint8 picture as JPEG."""
+    codec: Any = av.CodecContext.create("mjpeg", "w")
+    codec.height, codec.width = image.shape[:2]
+    codec.pix_fmt, codec.time_base = "yuvj420p", Fraction(1, CAMERA_HZ)
+    codec.options = {"q:v": "5"}
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    packets = [*codec.encode(frame.reformat(format="yuvj420p")), *codec.encode(None)]
+    return b"".join(bytes(packet) for packet in packets)
+
+
+def _stem(row: Row) -> str:
+    parts = [row["task"], f"s{row['seed']}e{row['episode']}", row["policy"], row["condition"]]
+    if row["train_seed"] is not None:
+        parts.append(f"t{row['train_seed']}")
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts))
+
+
+def make_side(row: Row) -> Side:
+    """What the index says about one row."""
+    keys = ("policy", "condition", "train_seed", "success", "success_final", "steps")
+    stem = _stem(row)
+    return Side(**{key: row[key] for key in keys}, video=f"{stem}.mp4", poster=f"{stem}.jpg")
+
+
+def read_index(folder: Path) -> list[VideoGroup]:
+    """Groups of ``videos/index.json``; none when there is no index of this version."""
+    run = RunFolder(folder)
+    if not (run.videos / INDEX).exists():
+        return []
+    try:
+        groups = run.read_json(run.videos / INDEX)["groups"]
+        return [
+            VideoGroup(**{**group, "sides": tuple(Side(**side) for side in group["sides"])})
+            for group in groups
+        ]
+    except (KeyError, TypeError, RunError):
+        return []
+
+
+def make_videos(
+    folder: Path | RunFolder, summary: dict[str, Any], pairs: int = 2, *, verbose: bool = False
+) -> list[VideoGroup]:
+    """Fill ``videos/`` of a run; videos that are there and still hold are kept.
+
+    Args:
+        folder: of the run. summary: of its rows.
+        pairs: episodes a task, 0 to 10.
+        verbose: show a progress bar.
+
+    Returns:
+        The groups, task by task, failures first; also in ``videos/index.json``.
+
+    Raises:
+        NeonError: a policy cannot be loaded, an episode cannot be repeated, no disk space.
+    """
+    run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    if not 0 <= pairs <= MAX_PAIRS:
+        raise RunError(f"a report shows 0 to {MAX_PAIRS} pairs of videos a task (got {pairs})")
+    rows = run.read_rows()
+    choices = [
+        choice
+        for task, entry in summary["tasks"].items()
+        for choice in choose(rows, task, shown_columns(entry), pairs)
+    ]
+    if not choices:
+        return []
+    plan, known = plan_of_run(run), _known_words(run)
+    RunFolder(run.videos).create()
+    groups = []
+    with closing(Worker()) as worker:
+        for choice in tqdm(choices, desc="videos", disable=not verbose, unit="episode"):
+            groups.append(_make_group(run, worker, plan, choice, known))
+    write_json(run.videos / INDEX, {"groups": [asdict(group) for group in groups]})
+    return groups
+
+
+def _known_words(run: RunFolder) -> dict[Side, str]:
+    """Instructions of the sides whose files are there."""
+    return {
+        side: group.description
+        for group in read_index(run.path)
+        for side in group.sides
+        if (run.videos / side.video).exists() and (run.videos / side.poster).exists()
+    }
+
+
+def _make_group(
+    run: RunFolder, worker: Worker, plan: RunPlan, choice: Choice, known: dict[Side, str]
+) -> VideoGroup:
+    sides = tuple(make_side(row) for row in choice.rows)
+    words = ""
+    for row, side in zip(choice.rows, sides, strict=True):
+        if side in known:
+            words = known[side]
+            continue
+        frames, words = replay(worker, plan, row)
+        write_whole(run.videos / side.video, small_video(frames))
+        write_whole(run.videos / side.poster, encode_poster(frames[-1]))
+    first = choice.rows[0]
+    return VideoGroup(
+        first["task"], first["seed"], first["episode"], words, choice.alike, choice.total, sides
+    )
