@@ -89,7 +89,7 @@ def _add_certify(commands: Any) -> None:
     certify.add_argument("--seed", type=int, default=0)
     certify.add_argument("--train-seeds", type=integers, default=[0])
     certify.add_argument("--policy", default="neon_tiny", help="whose oracle and blind heads")
-    certify.add_argument("--run", type=Path, default=Path("runs/certify"), help="run folder")
+    certify.add_argument("--run", type=Path, default=Path("runs/certify"), help="folder of runs")
     certify.add_argument("--out", type=Path, help="folder of certificates (assets/certificates)")
     _add_workers(certify)
     certify.add_argument("overrides", nargs="*", metavar="key=value")
@@ -190,8 +190,8 @@ def compare_command(args: argparse.Namespace, command: list[str]) -> int:
 
     if len(args.runs) > 2:
         raise ConfigError(f"compare takes one run or two (got {len(args.runs)})")
-    folders = [RunFolder(path) for path in args.runs]
-    summary = summary_of_run(folders[0]) if len(folders) == 1 else compare_runs(*folders)
+    first, *others = (RunFolder(path) for path in args.runs)
+    summary = compare_runs(first, others[0]) if others else summary_of_run(first)
     print(json.dumps(summary, indent=1) if args.json else summary_text(summary))
     return 0
 

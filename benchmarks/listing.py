@@ -31,7 +31,7 @@ def _tasks() -> list[tuple[str, ...]]:
 
 
 def _policies() -> list[tuple[str, ...]]:
-    rows = [(name, "scripted", ABOUT_SCRIPTED[name]) for name in SCRIPTED]
+    rows: list[tuple[str, ...]] = [(name, "scripted", ABOUT_SCRIPTED[name]) for name in SCRIPTED]
     for word in ("oracle_memoryless", "oracle_history"):
         rows.append((word, "oracle", f"a head on {CONDITIONS[word].about}"))
     for name in config_names("policy"):
@@ -54,7 +54,7 @@ def _backbones() -> list[tuple[str, ...]]:
 
 
 def _suites() -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in suite_names():
         suite = load_suite(name)
         rows.append((name, f"{suite.episodes} episodes", ", ".join(suite.tasks)))

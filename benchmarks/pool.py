@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from neon_sim import errors
 from neon_sim.errors import ConfigError, NeonError, require_package
@@ -102,15 +102,15 @@ class ProcessPool:
         for pipe in self._processes:
             self._give(pipe, waiting, busy)
         while busy:
-            for pipe in wait(list(busy)):
-                kind, value = self._receive(pipe)  # type: ignore[arg-type]
+            for pipe in cast(list[Connection], wait(list(busy))):
+                kind, value = self._receive(pipe)
                 if kind == "row":
                     yield value
                 elif kind == "error":
                     raise value
                 else:
-                    busy.discard(pipe)  # type: ignore[arg-type]
-                    self._give(pipe, waiting, busy)  # type: ignore[arg-type]
+                    busy.discard(pipe)
+                    self._give(pipe, waiting, busy)
 
     def _give(self, pipe: Connection, waiting: deque[Job], busy: set[Connection]) -> None:
         if not waiting:

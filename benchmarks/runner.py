@@ -88,7 +88,7 @@ def run(
         log = _open_log(plan, folder, manifest, resume)
         with closing(log):
             write_json(folder.manifest, manifest)
-            decisions = {}
+            decisions: dict[str, Any] = {}
             for block in blocks(plan):
                 tasks = [task for task in plan.tasks if not decisions.get(task, {}).get("decided")]
                 jobs = make_jobs(plan, tasks, block, log.rows, resources)
@@ -188,12 +188,13 @@ def _open_log(
         manifest["started"] = before.get("started", manifest["started"])
         manifest["resumed"] = [*before.get("resumed", []), now()]
     log = EpisodeLog(folder.episodes)
-    beyond = [row["episode"] for row in log.rows if row["episode"] >= plan.episodes]
-    if beyond:
+    outside = [row for row in log.rows if not holds(plan, row)]
+    if outside:
         log.close()
         raise RunError(
-            f"{folder.path} holds episodes up to {max(beyond)}; --episodes may only grow "
-            f"(got {plan.episodes})"
+            f"{folder.path} holds {len(outside)} episodes that these settings leave out (one: "
+            f"{describe(outside[0])}); a run may only grow, so add them again or choose "
+            "another folder"
         )
     kept = [row for row in log.rows if row["error"] is None]
     if len(kept) < len(log.rows):
@@ -201,22 +202,51 @@ def _open_log(
     return log
 
 
+def holds(plan: RunPlan, row: Row) -> bool:
+    """Whether a row belongs to a plan."""
+    key = key_of_row(row)
+    cells = {cell for _, cell in plan.cells(row["task"])} if row["task"] in plan.tasks else set()
+    return key.cell in cells and key.seed == plan.seed and key.episode < plan.episodes
+
+
+def describe(row: Row) -> str:
+    """A row in words."""
+    key = key_of_row(row)
+    seed = "" if key.cell.train_seed is None else f" train seed {key.cell.train_seed}"
+    return f"{key.cell.task} {key.cell.policy} {key.cell.condition}{seed} episode {key.episode}"
+
+
 def check_same_run(before: dict[str, Any], now_: dict[str, Any], folder: RunFolder) -> None:
     """Refuse to continue a run with other settings, weights or software.
+
+    Tasks, policies, conditions, training seeds and episodes may be added.
 
     Raises:
         RunError: names what differs.
     """
     old, new = before.get("config", {}), now_["config"]
-    differing = [key for key in new if key != "episodes" and old.get(key) != new[key]]
-    for key in ("checkpoints", "renderer"):
-        if before.get(key) != now_[key]:
-            differing.append(key)
+    fixed = ("seed", "latency_steps", "options", "until_decided", "alpha")
+    differing = [key for key in fixed if old.get(key) != new[key]]
+    known = {entry["name"]: entry for entry in old.get("policies", [])}
+    for entry in new["policies"]:
+        differing += _changes(known.get(entry["name"], entry), entry)
+    heads = before.get("checkpoints", {})
+    for name, digest in now_["checkpoints"].items():
+        if heads.get(name, digest) != digest:
+            differing.append(f"weights of {name}")
+    if before.get("renderer") != now_["renderer"]:
+        differing.append("renderer")
     mujoco = [entry.get("versions", {}).get("mujoco") for entry in (before, now_)]
     if mujoco[0] != mujoco[1]:
         differing.append(f"mujoco {mujoco[0]} -> {mujoco[1]}")
     if differing:
         raise RunError(
             f"{folder.path} is another run (different: {', '.join(differing)}); choose another "
-            "--out, or give the settings of its manifest.json"
+            "folder, or give the settings of its manifest.json"
         )
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What changed in a policy, other than what may grow."""
+    keys = set(new) - {"conditions", "train_seeds"}
+    return [f"{new['name']}.{key}" for key in sorted(keys) if old.get(key) != new[key]]

@@ -181,8 +181,8 @@ def describe_pair(pair: Pair, a: Column, b: Column) -> dict[str, Any]:
         "only_b": table.only_b,
         "both": table.both,
         "neither": table.neither,
-        "difference": -table.difference,
-        "interval": [-high, -low],
+        "difference": 0.0 - table.difference,
+        "interval": [0.0 - high, 0.0 - low],
         "interval_method": "cluster bootstrap" if several else "Newcombe, paired",
         "difference_per_train_seed": per_seed,
         "p": sign_flip(pair.differences.sum(axis=0)),
@@ -245,8 +245,8 @@ def oriented(pair: dict[str, Any]) -> dict[str, Any]:
         "b": pair["a"],
         "only_a": pair["only_b"],
         "only_b": pair["only_a"],
-        "difference": -pair["difference"],
-        "interval": [-high, -low],
+        "difference": 0.0 - pair["difference"],
+        "interval": [0.0 - high, 0.0 - low],
     }
 
 

@@ -277,9 +277,20 @@ def test_resume_needs_the_same_run_and_no_fewer_episodes(tmp_path: Path) -> None
         run(hold, folder, Resources())
     with pytest.raises(RunError, match="different: seed"):
         run(plan(["hold"], episodes=2, seed=4), folder, Resources(), resume=True)
-    with pytest.raises(RunError, match="may only grow"):
+    with pytest.raises(RunError, match="episodes that these settings leave out"):
         run(plan(["hold"], episodes=1), folder, Resources(), resume=True)
+    with pytest.raises(RunError, match="leave out"):
+        run(plan(["random"], episodes=2), folder, Resources(), resume=True)
     assert len(run(plan(["hold"], episodes=3), folder, Resources(), resume=True)) == 3
+    wider = plan(["hold", "random"], episodes=3, tasks=["arm_block", "arm_catch"])
+    assert len(run(wider, folder, Resources(), resume=True)) == 12
+
+
+def test_resume_refuses_another_policy_of_the_same_name(tmp_path: Path) -> None:
+    rows_of_run(tmp_path, plan(episodes=1))
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(RunError, match=f"different: {DRIFT}.config"):
+        run(plan(episodes=1, overrides=["replan_steps=2"]), folder, Resources(), resume=True)
 
 
 def test_manifest_says_what_ran_where(tmp_path: Path) -> None:

@@ -1,0 +1,284 @@
+"""The command line: tables, verdicts, certificates, and errors of one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neon_sim.benchmarks import cli
+from neon_sim.benchmarks.certify import (
+    TwinCheck,
+    certificate,
+    check_twins,
+    judge,
+    read_certificate,
+)
+from neon_sim.benchmarks.plan import make_plan
+from neon_sim.benchmarks.results import Row, RunFolder, dump_row, write_json, write_whole
+from neon_sim.benchmarks.summary import summarise
+from neon_sim.registry import TASKS
+
+main = cli.main
+CONDITIONS = ("frame", "video", "video_repeat")
+
+
+def made_up_row(task: str, condition: str, train_seed: int, episode: int, success: bool) -> Row:
+    """A row as a run would write it."""
+    return {
+        "task": task,
+        "policy": "neon_tiny",
+        "condition": condition,
+        "train_seed": train_seed,
+        "seed": 0,
+        "episode": episode,
+        "initial_hash": f"{task}-{episode}",
+        "success": success,
+        "success_final": success,
+        "progress": float(success),
+        "steps": 50,
+        "mean_jerk": 1000.0,
+        "boundary_jump": 0.01,
+        "latency_steps": 0,
+        "error": None,
+        "timing": {"wall_s": 1.0, "inference_ms_mean": 5.0, "observe_ms_mean": 1.0, "looks": 12},
+    }
+
+
+def made_up_run(
+    path: Path, rates: dict[str, dict[str, float]], *, episodes: int = 60, seeds: int = 1
+) -> RunFolder:
+    """A run folder with given success rates by task and condition, without playing anything."""
+    plan = make_plan(
+        policies=["neon_tiny"],
+        conditions=list(next(iter(rates.values()))),
+        tasks=list(rates),
+        suite=None,
+        episodes=episodes,
+        seed=0,
+        train_seeds=list(range(seeds)),
+        latency_steps=0,
+        until_decided=False,
+        alpha=0.05,
+        overrides=[],
+    )
+    rows = [
+        made_up_row(task, word, s, e, ((7 * e + s) % episodes) < round(rate * episodes))
+        for task, by_condition in rates.items()
+        for word, rate in by_condition.items()
+        for s in range(seeds)
+        for e in range(episodes)
+    ]
+    folder = RunFolder(path)
+    folder.create()
+    write_whole(folder.episodes, "".join(dump_row(row) + "\n" for row in rows))
+    write_json(folder.manifest, {"config": plan.resolved(), "decisions": {}})
+    return folder
+
+
+RATES = {
+    "arm_reach": {"frame": 0.95, "video": 0.95, "video_repeat": 0.95},
+    "arm_catch": {"frame": 0.2, "video": 0.8, "video_repeat": 0.15},
+}
+
+
+def test_compare_prints_rates_tests_and_verdicts(tmp_path, capsys) -> None:
+    folder = made_up_run(tmp_path / "run", RATES)
+    assert main(["compare", str(folder.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "arm_catch: video beats frame by 60 points" in shown
+    assert "arm_reach: frame and video are equivalent within 10 points" in shown
+    assert "Video beats frame on 1 task (arm_catch); the two are equivalent on 1 task" in shown
+    assert "48" in shown  # successes of video on arm_catch
+    assert "80.0  [68.2, 88.2]" in shown  # its Wilson interval
+
+
+def test_summary_of_several_training_seeds_resamples_both(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run", RATES, seeds=3)
+    columns = [("neon_tiny", word) for word in CONDITIONS]
+    summary = summarise(folder.read_rows(), columns, ["arm_catch"])
+    cell = summary["tasks"]["arm_catch"]["cells"][1]
+    assert cell["train_seeds"] == [0, 1, 2]
+    assert cell["n"] == 180
+    assert cell["any_time"]["interval"] == cell["any_time"]["cluster"]
+    assert [entry["n"] for entry in cell["per_train_seed"]] == [60, 60, 60]
+    pair = summary["tasks"]["arm_catch"]["pairs"][0]
+    assert pair["interval_method"] == "cluster bootstrap"
+    assert pair["interval"][0] > 0.3
+    assert len(pair["difference_per_train_seed"]) == 3
+    assert pair["p"] < 1e-6
+    assert pair["p"] <= pair["p_holm"]
+
+
+def test_holm_family_is_the_whole_run(tmp_path: Path) -> None:
+    folder = made_up_run(tmp_path / "run", RATES)
+    columns = [("neon_tiny", word) for word in CONDITIONS]
+    summary = summarise(folder.read_rows(), columns, list(RATES))
+    pairs = [pair for entry in summary["tasks"].values() for pair in entry["pairs"]]
+    assert len(pairs) == 6
+    smallest = min(pairs, key=lambda pair: pair["p"])
+    assert smallest["p_holm"] == pytest.approx(6 * smallest["p"], rel=1e-9)
+
+
+def test_two_runs_are_paired_with_each_other(tmp_path, capsys) -> None:
+    old = made_up_run(tmp_path / "old", {"arm_catch": {"video": 0.3}})
+    new = made_up_run(tmp_path / "new", {"arm_catch": {"video": 0.9}})
+    assert main(["compare", str(old.path), str(new.path)]) == 0
+    assert "new:neon_tiny beats old:neon_tiny by 60 points" in capsys.readouterr().out
+    rows = [{**row, "initial_hash": "elsewhere"} for row in new.read_rows()]
+    write_whole(new.episodes, "".join(dump_row(row) + "\n" for row in rows))
+    assert main(["compare", str(old.path), str(new.path)]) == 2
+    assert "started from different states" in capsys.readouterr().err
+    other = made_up_run(tmp_path / "other", {"arm_reach": {"video": 0.9}})
+    assert main(["compare", str(old.path), str(other.path)]) == 2
+    assert "share no policy, task and episode" in capsys.readouterr().err
+
+
+def test_compare_json_is_json(tmp_path, capsys) -> None:
+    folder = made_up_run(tmp_path / "run", RATES)
+    assert main(["compare", str(folder.path), "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["tasks"]) == set(RATES)
+
+
+@pytest.mark.parametrize("what", cli.LISTS)
+def test_list_names_what_there_is(what, capsys) -> None:
+    assert main(["list", what]) == 0
+    expected = {
+        "tasks": "arm_catch",
+        "policies": "expert",
+        "conditions": "video_repeat",
+        "backbones": "neon_tiny",
+        "suites": "arm",
+    }
+    assert expected[what] in capsys.readouterr().out
+
+
+RUN = ("run", "--episodes", "1", "--videos", "0", "--quiet", "--out", "OUT")
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ((*RUN, "--policy", "nobody"), "unknown policy 'nobody'"),
+        ((*RUN, "--policy", "hold", "--task", "arm_cach"), "Did you mean 'arm_catch'"),
+        ((*RUN, "--policy", "hold", "--suite", "arms"), "unknown suite config 'arms'"),
+        ((*RUN, "--policy", "hold", "--workers", "0"), "--workers must be at least 1"),
+        ((*RUN, "--policy", "hold", "--batch", "0"), "--batch must be 1 to 256"),
+        ((*RUN, "--policy", "hold", "--executor", "cloud"), "unknown executor"),
+        ((*RUN, "--policy", "neon_tiny", "head=flaw"), "unknown head 'flaw'"),
+        ((*RUN, "--policy", "neon_tiny", "checkpoint=/no/where"), "no head at /no/where"),
+        ((*RUN, "--policy", "no_such_module:make"), "cannot be imported"),
+        (("compare", "OUT"), "is no run"),
+        (("report", "OUT"), "is no run"),
+        (("compare", "a", "b", "c"), "one run or two"),
+    ],
+)
+def test_errors_are_one_line_and_exit_2(tmp_path, capsys, command, text) -> None:
+    words = [str(tmp_path / "run") if word == "OUT" else word for word in command]
+    assert main(words) == 2
+    shown = capsys.readouterr().err.strip()
+    assert text in shown
+    assert shown.startswith("error: ")
+    assert len(shown.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_options_are_refused(capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "--policy", "hold", "--out", "x", "--episode", "3", "--what"])
+    assert stopped.value.code == 2
+    assert "--what" in capsys.readouterr().err
+
+
+def test_key_value_may_stand_anywhere() -> None:
+    args = cli.parse(["run", "a=1", "--policy", "hold", "b=2", "--out", "x", "c=3"])
+    assert sorted(args.overrides) == ["a=1", "b=2", "c=3"]
+
+
+# ---- certificates ----------------------------------------------------------------------
+
+
+def test_certify_without_heads_is_incomplete_and_says_the_mend(tmp_path, capsys) -> None:
+    command = ["certify", "--task", "arm_block", "--episodes", "2", "--workers", "1", "--quiet"]
+    command += ["--run", str(tmp_path / "run"), "--out", str(tmp_path / "certificates")]
+    assert main([*command, "checkpoint=nowhere/{condition}.safetensors"]) == 0
+    shown = capsys.readouterr().out
+    assert "incomplete: oracle_history, oracle_memoryless, blind did not run" in shown
+    assert "python -m neon_sim.train" in shown
+    body = read_certificate("arm_block", tmp_path / "certificates")
+    assert body is not None
+    assert body["status"] == "incomplete"
+    assert body["entries"]["blind"]["skipped"]
+    assert "rate" not in body["entries"]["blind"]
+    assert body["entries"]["expert"]["n"] == 2
+    assert body["twins"]["holds"]
+
+
+@pytest.fixture
+def known_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twins as the tasks have them, without playing them."""
+    found = TwinCheck(checked=16, equal=16, differing=16, action_gap=0.3)
+    kinds = {name: entry.kind for name, entry in TASKS.items()}
+    monkeypatch.setattr(
+        "neon_sim.benchmarks.certify.check_twins",
+        lambda task, seed: found if kinds[task] == "temporal" else None,
+    )
+
+
+def oracle_rows(task: str, rates: dict[str, float], episodes: int = 100) -> list[Row]:
+    """Rows of the heads and scripted policies of a certificate."""
+    rows = []
+    for word, rate in rates.items():
+        for episode in range(episodes):
+            made = made_up_row(task, word, 0, episode, (7 * episode) % 100 < 100 * rate)
+            if word in ("expert", "hold", "random"):
+                made |= {"policy": word, "condition": "scripted", "train_seed": None}
+            rows.append(made)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "status", "text"),
+    [
+        ("arm_catch", {}, "certified", "history oracle +70.0 points"),
+        ("arm_catch", {"blind": 0.4}, "refused", "blind 40.0 % (at most 25.0) does not hold"),
+        ("arm_catch", {"oracle_history": 0.4}, "refused", "(at least 25) does not hold"),
+        ("arm_catch", {"expert": 0.9}, "refused", "expert 90.0 % (at least 95.0) does not hold"),
+        ("arm_reach", {"oracle_memoryless": 0.9}, "certified", "equivalent within 5"),
+        ("arm_reach", {}, "refused", "not certified as static"),
+    ],
+)
+def test_certificates_are_judged_by_their_rules(known_twins, task, changes, status, text) -> None:
+    rates = {
+        "expert": 1.0,
+        "hold": 0.0,
+        "random": 0.0,
+        "oracle_history": 0.9,
+        "oracle_memoryless": 0.2,
+        "blind": 0.1,
+    }
+    rows = oracle_rows(task, {**rates, **changes})
+    body = certificate(rows, task, "neon_tiny", 0, {})
+    assert body["status"] == status
+    assert text in body["verdict"]
+    low, high = body["entries"]["expert"]["clopper_pearson"]
+    assert low < body["entries"]["expert"]["rate"] <= high
+
+
+def test_twins_that_differ_in_sight_refuse_the_certificate(known_twins) -> None:
+    rates = {"expert": 1.0, "oracle_history": 0.9, "oracle_memoryless": 0.2, "blind": 0.0}
+    body: dict[str, Any] = certificate(oracle_rows("arm_catch", rates), "arm_catch", "x", 0, {})
+    body["twins"] |= {"equal": 3, "holds": False}
+    assert judge(body)["status"] == "refused"
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_twins_of_temporal_tasks_look_alike_and_need_other_actions(task) -> None:
+    found = check_twins(task, seed=5, count=2)
+    if TASKS[task].kind == "static":
+        assert found is None
+    else:
+        assert found is not None
+        assert found.holds, found
