@@ -294,7 +294,8 @@ def overall_verdict(tasks: dict[str, Any], alpha: float) -> str:
     if groups["equivalent"]:
         parts.append(f"the two are equivalent on {_listed(groups['equivalent'], len(tasks))}")
     if groups["open"]:
-        parts.append(f"no difference is shown on {_listed(groups['open'], len(tasks))}")
+        listed = _listed(groups["open"], len(tasks))
+        parts.append(f"no difference is shown on {listed.replace('all tasks', 'any task', 1)}")
     sentence = "; ".join(parts) + "."
     return sentence[0].upper() + sentence[1:]
 

@@ -136,6 +136,15 @@ def test_two_runs_are_paired_with_each_other(tmp_path, capsys) -> None:
     assert "share no policy, task and episode" in capsys.readouterr().err
 
 
+def test_verdict_claims_nothing_from_few_episodes(tmp_path, capsys) -> None:
+    rates = {"arm_reach": {"frame": 0.9, "video": 0.9}, "arm_catch": {"frame": 0.4, "video": 0.6}}
+    folder = made_up_run(tmp_path / "run", rates, episodes=10)
+    assert main(["compare", str(folder.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "No difference is shown on any task (arm_reach, arm_catch)." in shown
+    assert "equivalent within 10 points (" not in shown
+
+
 def test_compare_json_is_json(tmp_path, capsys) -> None:
     folder = made_up_run(tmp_path / "run", RATES)
     assert main(["compare", str(folder.path), "--json"]) == 0
