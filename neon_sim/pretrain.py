@@ -57,6 +57,8 @@ class PretrainConfig:
         workers: processes that draw clips.
         save_every: steps between resumable states.
         bf16: train in bfloat16 autocast.
+        focus: sources of clips that are drawn ``focus_weight`` times as often as others.
+        init: ``state.pt`` of an earlier run to start from; a fresh network when empty.
     """
 
     backbone: str = "neon_tiny"
@@ -76,6 +78,9 @@ class PretrainConfig:
     workers: int = 2
     save_every: int = 250
     bf16: bool = True
+    focus: list[str] = field(default_factory=list)
+    focus_weight: int = 3
+    init: str = ""
 
     def validate(self) -> None:
         """Hold the rules of the docstring.
@@ -191,6 +196,25 @@ class Trainer:
         self.train_set, self.held_out = np.split(
             np.arange(len(store.lengths)), [int(0.97 * len(store.lengths))]
         )
+        times = [config.focus_weight if s in config.focus else 1 for s in store.config.sources()]
+        self.train_set = np.repeat(self.train_set, np.asarray(times)[self.train_set])
+        if config.init:
+            self._start_from(Path(config.init))
+
+    def _start_from(self, path: Path) -> None:
+        """Take network and decoder of an earlier run.
+
+        Raises:
+            CheckpointError: no such state, or one of another architecture.
+        """
+        if not path.is_file():
+            raise CheckpointError(f"init={path} does not exist; give the state.pt of a run")
+        state = torch.load(path, weights_only=True)
+        try:
+            self.network.load_state_dict(state["network"])
+            self.decoder.load_state_dict(state["decoder"])
+        except RuntimeError as error:
+            raise CheckpointError(f"init={path} is of another architecture: {error}") from error
 
     def _rate(self) -> float:
         config = self.config

@@ -13,28 +13,29 @@ STATE_DIM = 16
 
 
 class StateBackbone:
-    """True visible positions as they are: one token of 16 numbers a frame.
+    """True visible positions as they are: a frame has 16 tokens of one number each.
 
-    A memoryless oracle gets one frame, a history oracle the whole clip.
+    A token a number lets a query pick the numbers that the instruction names (the red
+    block's place) by attention. A memoryless oracle gets one frame, a history oracle all.
     """
 
-    feature_dim = STATE_DIM
-    tokens_per_frame = 1
+    feature_dim = 1
+    tokens_per_frame = STATE_DIM
 
     def num_tokens(self, num_frames: int) -> int:
-        """One token a frame."""
-        return num_frames
+        """Sixteen tokens a frame."""
+        return STATE_DIM * num_frames
 
     def encode(self, clip: ClipBatch) -> Tokens:
-        """(B, T, 16) float32 -> hidden of the same shape.
+        """(B, T, 16) float32 -> hidden (B, T * 16, 1), frame by frame.
 
         Raises:
             ConfigError: the clip holds no state.
         """
         if clip.state is None:
             raise ConfigError("the state backbone needs environment_state, the clip holds none")
-        hidden = torch.from_numpy(clip.state.astype("float32"))
-        mask = torch.from_numpy(clip.mask.copy())
+        hidden = torch.from_numpy(clip.state.astype("float32")).flatten(1).unsqueeze(2)
+        mask = torch.from_numpy(clip.mask.copy()).repeat_interleave(STATE_DIM, dim=1)
         return Tokens(hidden, mask, masked_mean(hidden, mask))
 
 

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Everything behind docs/RESULTS.md, from nothing: demonstrations, backbones, heads, runs,
+# certificates. About three hours on two cores; every step resumes where it was stopped.
+# The backbones are shipped: PRETRAIN=1 makes them anew (and then every head with them).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PY=${PY:-.venv/bin/python}
+SEEDS=${SEEDS:-"0 1 2"}
+EPISODES=${EPISODES:-200}
+WORKERS=${WORKERS:-2}
+OUT=${OUT:-runs/results}
+export OMP_NUM_THREADS=1
+
+if [ -n "${PRETRAIN:-}" ]; then
+  $PY -m neon_sim.pretrain backbone=neon_tiny out="$OUT/pretrain"
+  $PY -m neon_sim.pretrain backbone=neon_tiny_image out="$OUT/pretrain"
+  cp "$OUT"/pretrain/neon_tiny*.{safetensors,json} assets/backbones/
+fi
+
+$PY -m neon_sim.collect task=arm_catch,arm_occluded episodes=1500 seed=0 workers="$WORKERS" out=data/demos_fast
+$PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_conveyor_pick episodes=800 seed=0 \
+  workers="$WORKERS" out=data/demos
+
+train() {
+  $PY -m neon_sim.train policy=neon_tiny condition="$1" seed="$2" window_stride=8 \
+    data=data/demos_fast,data/demos out="$OUT/heads"
+}
+for seed in $SEEDS; do
+  for condition in blind frame video video_repeat; do train "$condition" "$seed"; done
+done
+for condition in oracle_memoryless oracle_history; do train "$condition" 0; done
+
+HEADS="checkpoint=$OUT/heads/{condition}-seed{train_seed}.safetensors"
+$PY -m neon_sim.benchmarks.cli run --policy neon_tiny --condition frame,video,video_repeat,blind \
+  --suite arm --episodes "$EPISODES" --seed 0 --train-seeds "${SEEDS// /,}" --workers "$WORKERS" \
+  --out "$OUT/arm" --resume "$HEADS"
+$PY -m neon_sim.benchmarks.cli certify --episodes "$EPISODES" "$HEADS"
