@@ -25,6 +25,7 @@ class TrainConfig:
         clip_norm: largest norm of the gradient.
         ema: decay of the average of weights that is evaluated and shipped; 0 for none.
         proprio_noise: noise on proprioception in training, in units of [-1, 1].
+        feature_noise: noise on tokens in training, in their standard deviations.
         window_stride: control steps between windows of an episode.
         val_fraction: share of episodes held out.
         cache: folder of feature caches; by default ``features`` beside the first dataset.
@@ -48,6 +49,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     ema: float = 0.995
     proprio_noise: float = 0.0
+    feature_noise: float = 0.0
     window_stride: int = 4
     val_fraction: float = 0.1
     cache: str = ""
@@ -69,6 +71,7 @@ class TrainConfig:
             ("learning_rate", 1e-8, 1.0),
             ("ema", 0.0, 0.99999),
             ("proprio_noise", 0.0, 1.0),
+            ("feature_noise", 0.0, 10.0),
             ("window_stride", 1, 1000),
             ("val_fraction", 0.0, 0.9),
             ("save_every", 1, 10**8),

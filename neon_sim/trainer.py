@@ -28,6 +28,7 @@ ARM_JOINTS = 7
 EVAL_WINDOWS = 2000  # at most, a split
 EVAL_ROWS = 250
 FINAL_RATE = 0.02  # of the peak, at the end of the cosine
+NOISE_PATTERNS = 251
 STATISTICS_WINDOWS = 2000  # features of this many windows give mean and std
 
 
@@ -71,6 +72,7 @@ class Trainer:
         self.network = self._new_network()
         self.average = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(_groups(self.network, config.weight_decay), fused=True)
+        self._patterns: torch.Tensor | None = None
         self.step = 0
         self.curve: list[dict[str, Any]] = []
 
@@ -84,7 +86,7 @@ class Trainer:
         """
         config = self.config
         torch.manual_seed(config.seed * 1_000_003 + self.step)  # dropout and noise, resumably
-        inputs, actions, weight = self._batch(self.batches.batch(self.step), config.proprio_noise)
+        inputs, actions, weight = self._batch(self.batches.batch(self.step), training=True)
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         loss = self.network.loss(inputs, actions, weight)
@@ -102,13 +104,15 @@ class Trainer:
         self._update_average()
         return value
 
-    def _batch(self, rows: np.ndarray, noise: float = 0.0) -> tuple[Any, Any, Any]:
+    def _batch(self, rows: np.ndarray, training: bool = False) -> tuple[Any, Any, Any]:
         """Network input, labels and weights of some windows."""
         windows, index = self.windows, torch.from_numpy(rows)
         hidden, mask, time_s = self.features.gather(rows)
         agent_pos = torch.from_numpy(windows.agent_pos[rows])
-        if noise:
-            agent_pos = agent_pos + noise * torch.randn_like(agent_pos)
+        if training and self.config.proprio_noise:
+            agent_pos = agent_pos + self.config.proprio_noise * torch.randn_like(agent_pos)
+        if training and self.config.feature_noise:
+            hidden = hidden.float() + self._feature_noise(len(rows))
         make = POLICY_PARTS.resolve("network_input")
         inputs = make(
             hidden.to(self.device),
@@ -119,6 +123,15 @@ class Trainer:
         )
         actions = torch.from_numpy(windows.actions[rows]).to(self.device)
         return inputs, actions, torch.from_numpy(windows.weight[rows]).to(self.device)
+
+    def _feature_noise(self, rows: int) -> torch.Tensor:
+        """Noise (B, 1, S, D), drawn from a fixed set of patterns because fresh noise is slow."""
+        if self._patterns is None:
+            generator = torch.Generator().manual_seed(self.config.seed)
+            shape = (NOISE_PATTERNS, 1, *self.features.shape)
+            std = self.network.feature_std.cpu() * self.config.feature_noise
+            self._patterns = torch.randn(shape, generator=generator) * std
+        return self._patterns[torch.randint(0, NOISE_PATTERNS, (rows,))]
 
     def _learning_rate(self) -> float:
         config = self.config
@@ -306,14 +319,19 @@ class Trainer:
 
 
 def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raise ``CheckpointError`` naming the first thing in which two runs differ."""
+    """Raise ``CheckpointError`` naming the first thing in which two runs differ.
+
+    A setting that did not exist when the file was made counts as its default.
+    """
     wanted = json.loads(json.dumps(wanted))
+    found = {**found, "train": {**TrainConfig().decides(), **found.get("train", {})}}
     for key in wanted:
         if found.get(key) != wanted[key]:
             now, then = wanted[key], found.get(key)
             if isinstance(now, dict) and isinstance(then, dict):
                 key, now, then = next(
-                    (f"{key}.{k}", now[k], then.get(k)) for k in now if now[k] != then.get(k)
+                    ((f"{key}.{k}", now[k], then.get(k)) for k in now if now[k] != then.get(k)),
+                    (key, now, then),
                 )
             raise CheckpointError(
                 f"{path} was made with {key} = {then!r}, this run has {now!r}; choose another "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import ConfigError
-from neon_sim.registry import CONNECTORS, FUSIONS, HEADS
+from neon_sim.registry import CONNECTORS, FUSIONS, HEADS, Registry
 
 from .fusion.base import FusionInput, FusionLayout
 from .instruction import InstructionEncoder
@@ -180,10 +181,31 @@ def _build(registry: Any, name: str, arguments: dict[str, float], *positional: A
         ) from error
 
 
+def resolve_spec(spec: NetworkSpec) -> NetworkSpec:
+    """The spec with every argument written out, those left to their defaults too.
+
+    So a checkpoint still says what it is after a default has changed.
+    """
+    return replace(
+        spec,
+        connector_args=_arguments(CONNECTORS, spec.connector, spec.connector_args),
+        fusion_args=_arguments(FUSIONS, spec.fusion, spec.fusion_args),
+        head_args=_arguments(HEADS, spec.head, spec.head_args),
+    )
+
+
+def _arguments(registry: Registry, name: str, given: dict[str, float]) -> dict[str, float]:
+    """Numeric defaults of a part, updated by what was given."""
+    parameters = inspect.signature(registry.resolve(name)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+    defaults.pop("steps", None)  # the chunk's length is a width of its own
+    return {**defaults, **given}
+
+
 def network_spec(config: PolicyConfig, tower: Tower, words: Sequence[str]) -> NetworkSpec:
     """The spec of a policy's network behind a tower."""
     connector, connector_args = tower.trained_connector
-    return NetworkSpec(
+    spec = NetworkSpec(
         feature_dim=tower.feature_dim,
         num_frames=tower.num_frames,
         tokens_per_frame=tower.tokens_per_frame,
@@ -195,6 +217,7 @@ def network_spec(config: PolicyConfig, tower: Tower, words: Sequence[str]) -> Ne
         head=config.head,
         head_args=dict(config.head_args),
     )
+    return resolve_spec(spec)
 
 
 def new_network(config: PolicyConfig, tower: Tower, words: Sequence[str], seed: int) -> NeonPolicy:

