@@ -264,11 +264,11 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_training_learns_and_the_head_plays(data, tmp_path):
-    config = run(data, tmp_path, steps=250, batch_size=32, ema=0.98)
+    config = run(data, tmp_path, steps=400, batch_size=32, ema=0.98)
     path = train(config, policy(condition="frame"), progress=False)
     curve = json.loads(path.with_suffix(".curve.json").read_text())
     points = curve["points"]
-    assert points[-1]["step"] == 250
+    assert points[-1]["step"] == 400
     assert points[-1]["loss"] < points[0]["loss"] / 3
     for task in ("arm_catch", "arm_block"):
         row = curve["validation"][task]
@@ -277,9 +277,13 @@ def test_training_learns_and_the_head_plays(data, tmp_path):
         assert curve["training"][task]["windows"] > 0 < row["windows"]
     player = load_policy(policy(), "frame", "arm_catch", checkpoint=str(path))
     dataset = DemoDataset.open(data, "arm_catch")
-    episode, frames = dataset.load(3), dataset.frames(3)
-    seen = live_batch(episode, frames, [plan_clip(player.clip, 200)], np.array([20]))
-    np.testing.assert_allclose(player.act(seen)[0, 0, :2], episode.action[20, :2], atol=0.25)
+    errors, spread = [], []
+    for number in range(dataset.num_episodes):
+        episode, frames = dataset.load(number), dataset.frames(number)
+        seen = live_batch(episode, frames, [plan_clip(player.clip, 200)], np.array([20]))
+        errors.append(np.abs(player.act(seen)[0, 0, :2] - episode.action[20, :2]))
+        spread.append(episode.action[20, :2])
+    assert np.mean(errors) < np.std(spread) / 2
     assert not path.with_name("frame-seed0.state.pt").exists()
 
 
