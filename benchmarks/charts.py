@@ -17,9 +17,9 @@ from .markup import Html, join, tag
 from .scripted import CONDITION
 from .summary import label
 
-PANEL_WIDTH = 440
-ROW_HEIGHT = 26
-LETTER = 7.0  # width of a letter in units of the panel, for the column of labels
+PANEL_WIDTH = 400
+ROW_HEIGHT = 27
+LETTER = 7.3  # width of a letter in units of the panel, for the column of labels
 MAX_LABEL = 24  # letters
 SHAPES = ("circle", "square", "diamond", "triangle")
 
@@ -140,8 +140,8 @@ def _row(cell: dict[str, Any], name: str, shape: str, y: float, left: float, rig
         tag(
             "circle",
             cx=_n(_at(seed["rate"], left, right)),
-            cy=_n(y),
-            r=2.2,
+            cy=_n(y + 10),
+            r=1.8,
             class_=f"seed {colour}",
         )
         for seed in cell["per_train_seed"]

@@ -47,7 +47,9 @@ def certificate_card(task: str, stored: dict[str, Any] | None) -> list[Html]:
     ]
     if ran:
         parts.append(
-            success_panel(f"{task} (certificate)", [_as_cell(*item) for item in ran.items()])
+            success_panel(
+                f"{task} (certificate)", [_as_cell(stored["policy"], *item) for item in ran.items()]
+            )
         )
     if skipped:
         parts.append(note(f"Not measured: {', '.join(skipped)}."))
@@ -61,12 +63,12 @@ def _code(text: str) -> Html:
     return tag("code", text)
 
 
-def _as_cell(word: str, entry: dict[str, Any]) -> dict[str, Any]:
+def _as_cell(policy: str, word: str, entry: dict[str, Any]) -> dict[str, Any]:
     """An entry of a certificate in the form of a summary's cell, for the chart."""
     scripted = word in SCRIPTED
     rate = {key: entry[key] for key in ("n", "successes", "rate")}
     return {
-        "policy": word if scripted else "head",
+        "policy": word if scripted else policy,
         "condition": CONDITION if scripted else word,
         "any_time": {**rate, "interval": entry.get("cluster", entry["wilson"])},
         "per_train_seed": [],

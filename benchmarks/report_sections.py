@@ -17,7 +17,7 @@ from .charts import (
     success_panel,
     swatch,
 )
-from .markup import Html, grouped_table, tag
+from .markup import Html, details, grouped_table, tag
 from .summary import headline_pair, label, oriented, outcome
 from .tables import p_text
 from .videos import Side, VideoGroup
@@ -32,6 +32,7 @@ CHIPS = {
     "equivalent": "no difference",
     "open": "not decided",
 }
+MANY_PAIRS = 12  # more are folded away
 
 
 def section(name: str, title: str, *children: Any) -> Html:
@@ -51,7 +52,7 @@ def interval(low_high: Sequence[float]) -> str:
 
 def plain_p(p: float) -> str:
     """``p < 0.001`` or ``p = 0.041``."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    return "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.{3 if p < 0.1 else 2}f}"
 
 
 # ---- verdict ------------------------------------------------------------------------------
@@ -96,7 +97,9 @@ def _warnings(
             "More episodes would."
         )
     if not compared:
-        found.append("Nothing was compared: that takes two conditions, or two policies.")
+        found.append(
+            "Nothing was compared: that takes two conditions, or two policies with a network."
+        )
     return found
 
 
@@ -158,11 +161,12 @@ def chart(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> H
             continue
         lines = levels(entry["cells"], certificates.get(task, {}))
         has_level |= bool(lines)
-        episodes = max(cell["n"] for cell in entry["cells"])
+        counts = sorted({cell["n"] for cell in entry["cells"]})
+        shown = " or ".join(map(str, counts)) if len(counts) < 3 else f"{counts[0]} to {counts[-1]}"
         panels.append(
             tag(
                 "figure",
-                tag("figcaption", tag("strong", task), f" up to n = {episodes} a row"),
+                tag("figcaption", tag("strong", task), f" n = {shown}"),
                 success_panel(task, entry["cells"], lines),
             )
         )
@@ -238,27 +242,39 @@ def _rate_cells(cell: dict[str, Any], clustered: bool) -> list[str]:
 
 
 def pairs(summary: dict[str, Any]) -> Html:
-    """Every paired comparison."""
-    groups = []
-    for task, entry in summary["tasks"].items():
-        columns = [(cell["policy"], cell["condition"]) for cell in entry["cells"]]
-        groups.append((task, [_pair_row(p, columns, summary["alpha"]) for p in entry["pairs"]]))
-    if not any(rows for _, rows in groups):
+    """Every paired comparison; where there are many, those of the verdict first."""
+    total = sum(len(entry["pairs"]) for entry in summary["tasks"].values())
+    if not total:
         return section(
             "pairs", "Comparisons", note("None: this run has no two columns that are compared.")
         )
-    head = (
-        "A", "B", "pairs", "only A", "only B", "both", "neither",
-        "B − A", "95 % interval", "p", "p (Holm)", "",
-    )  # fmt: skip
-    small = (
+    small = note(
         "The same episodes under A and B, from the same start. Only A: episodes where A alone "
         "succeeded. Differences in points. p: exact, from the episodes where the two differ "
         "(McNemar; with several training seeds, signs of whole episodes flipped). p (Holm): "
         "corrected for all comparisons of this run."
     )
-    body = grouped_table(head, groups, numbers=range(2, 11))
-    return section("pairs", "Comparisons", body, note(small))
+    whole = _pairs_table(summary, {t: e["pairs"] for t, e in summary["tasks"].items()})
+    if total <= MANY_PAIRS:
+        return section("pairs", "Comparisons", whole, small)
+    first = {
+        task: [oriented(found)] if (found := headline_pair(entry)) is not None else []
+        for task, entry in summary["tasks"].items()
+    }
+    folded = details(f"all {total} comparisons", whole)
+    return section("pairs", "Comparisons", _pairs_table(summary, first), small, folded)
+
+
+def _pairs_table(summary: dict[str, Any], shown: dict[str, list[dict[str, Any]]]) -> Html:
+    head = (
+        "A", "B", "pairs", "only A", "only B", "both", "neither",
+        "B − A", "95 % interval", "p", "p (Holm)", "",
+    )  # fmt: skip
+    groups = []
+    for task, rows in shown.items():
+        columns = [(c["policy"], c["condition"]) for c in summary["tasks"][task]["cells"]]
+        groups.append((task, [_pair_row(row, columns, summary["alpha"]) for row in rows]))
+    return grouped_table(head, groups, numbers=range(2, 11))
 
 
 def _pair_row(pair: dict[str, Any], columns: Any, alpha: float) -> list[Any]:

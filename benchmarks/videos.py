@@ -8,6 +8,7 @@ episode that went another way than its row says would be a lie, so that is an er
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Sequence
@@ -27,13 +28,13 @@ from .compare import plan_of_run
 from .episode import Job, Settings
 from .pairing import Column, rows_of
 from .plan import Cell, PolicySpec, RunPlan
-from .results import Row, RunError, RunFolder, without_timing, write_json, write_whole
+from .results import Row, RunError, RunFolder, dump_row, without_timing, write_json, write_whole
 from .summary import headline_pair, oriented
 from .worker import Worker
 
 HEIGHT, WIDTH = 240, 320
 MAX_BYTES = 150_000  # of one video
-QUALITIES = (24, 28, 32, 36, 40)  # x264 crf, tried until the video is small enough
+QUALITIES = (20, 24, 28, 32, 36, 40)  # x264 crf, tried until the video is small enough
 MAX_PAIRS = 10  # a task
 INDEX = "index.json"
 
@@ -46,6 +47,7 @@ class Side:
         train_seed: of the head that plays, None where nothing was trained.
         success: at any time. success_final: in the last state.
         steps: control steps played.
+        row: hash of the row that the videos show, so that another run's are not taken for it.
         video, poster: file names in ``videos/``; the poster is the last picture.
     """
 
@@ -55,6 +57,7 @@ class Side:
     success: bool
     success_final: bool
     steps: int
+    row: str
     video: str
     poster: str
 
@@ -271,8 +274,11 @@ def _stem(row: Row) -> str:
 def make_side(row: Row) -> Side:
     """What the index says about one row."""
     keys = ("policy", "condition", "train_seed", "success", "success_final", "steps")
-    stem = _stem(row)
-    return Side(**{key: row[key] for key in keys}, video=f"{stem}.mp4", poster=f"{stem}.jpg")
+    stem, text = _stem(row), dump_row({**row, "timing": {}})
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Side(
+        **{key: row[key] for key in keys}, row=digest, video=f"{stem}.mp4", poster=f"{stem}.jpg"
+    )
 
 
 def read_index(folder: Path) -> list[VideoGroup]:
@@ -323,8 +329,15 @@ def make_videos(
     with closing(Worker()) as worker:
         for choice in tqdm(choices, desc="videos", disable=not verbose, unit="episode"):
             groups.append(_make_group(run, worker, plan, choice, known))
+    before = read_index(run.path)
     write_json(run.videos / INDEX, {"groups": [asdict(group) for group in groups]})
+    for name in _files(before) - _files(groups):
+        (run.videos / name).unlink(missing_ok=True)
     return groups
+
+
+def _files(groups: Sequence[VideoGroup]) -> set[str]:
+    return {name for group in groups for side in group.sides for name in (side.video, side.poster)}
 
 
 def _known_words(run: RunFolder) -> dict[Side, str]:
