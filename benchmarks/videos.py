@@ -135,15 +135,13 @@ def _matched(rows: Sequence[Row], task: str, columns: Sequence[Column]) -> list[
         mine = [row for row in rows_of(rows, task, column) if row["error"] is None]
         tables.append({(r["train_seed"], r["seed"], r["episode"]): r for r in mine})
     trained = {key[0] for table in tables for key in table} - {None}
-    found = []
+    found: list[tuple[Row, ...]] = []
     for train_seed in sorted(trained) or [None]:
         for seed, episode in sorted({key[1:] for key in tables[0]}):
-            group = tuple(
-                table.get((train_seed, seed, episode)) or table.get((None, seed, episode))
-                for table in tables
-            )
-            if None not in group:
-                found.append(group)
+            keys = (train_seed, seed, episode), (None, seed, episode)
+            group = [table[key] for table in tables for key in dict.fromkeys(keys) if key in table]
+            if len(group) == len(columns):
+                found.append(tuple(group))
     return found
 
 
