@@ -232,9 +232,8 @@ def forest(pair: dict[str, Any], reach: float, margin: float, kind: str) -> Html
     )
 
 
-def signed(value: float) -> str:
+def signed(value: float, digits: int = 0) -> str:
     """A difference of rates in points with its sign: ``+38``, ``−4``, ``0``."""
-    rounded = round(100 * value)
-    if rounded == 0:
-        return "0"
-    return f"{'+' if rounded > 0 else '−'}{abs(rounded)}"
+    rounded = round(100 * value, digits)
+    sign = "+" if rounded > 0 else "−" if rounded < 0 else ""
+    return f"{sign}{abs(rounded):.{digits}f}"

@@ -264,6 +264,7 @@ def test_forest_stays_inside(difference: float) -> None:
 
 def test_signed() -> None:
     assert [signed(x) for x in (0.381, -0.04, 0.001, -0.001)] == ["+38", "−4", "0", "0"]
+    assert [signed(x, 1) for x in (0.3812, -0.0004, -0.04)] == ["+38.1", "0.0", "−4.0"]
 
 
 # ---- videos ------------------------------------------------------------------------------
