@@ -13,10 +13,8 @@ export OMP_NUM_THREADS=1
 
 if [ -n "${PRETRAIN:-}" ]; then
   for tower in neon_tiny neon_tiny_image; do
-    $PY -m neon_sim.pretrain config=neon_tiny backbone=$tower out="$OUT/first/$tower"
-    $PY -m neon_sim.pretrain config=neon_tiny_fast backbone=$tower \
-      init="$OUT/first/$tower/state.pt" out="$OUT/second/$tower"
-    cp "$OUT/second/$tower/$tower".{safetensors,json} assets/backbones/
+    $PY -m neon_sim.pretrain backbone=$tower out="$OUT/backbones/$tower"
+    cp "$OUT/backbones/$tower/$tower".{safetensors,json} assets/backbones/
   done
 fi
 

@@ -39,7 +39,7 @@ class ArmCatch(InterceptTask):
     NAME = "arm_catch"
     EPISODE_STEPS = 68
     THING = "ball"
-    START_SPREAD_M, TARGET_SPREAD_M = 0.66, 0.44
+    START_SPREAD_M, TARGET_SPREAD_M = 0.68, 0.46
     START: ClassVar[np.ndarray] = np.array([0.0, -0.5324, 0.0, -2.6977, 0.0, 3.2152, np.pi / 4])
     START_GRIPPER = -1.0
     MIN_START_HEIGHT_M = 0.25

@@ -27,11 +27,12 @@ LOST_X = 0.46
 SCREEN_X, SCREEN_Z, SCREEN_HALF_Y = (0.66, 1.10), (0.125, 0.140), 0.68  # m
 TRAVEL_S = (0.78, 0.86)  # from the start to the cup
 TOOL = (0.0, 0.0, 0.13)
-CUP_HALF, CUP_SIDE, CUP_FLARE_RAD = 0.085, 0.04, 0.6  # m, m, rad
+CUP_HALF, CUP_SIDE, CUP_FLARE_RAD = 0.080, 0.04, 0.6  # m, m, rad
 BALL_BIT = 8  # the ball meets the cup only: it slides on two axes, as if on a smooth table
 FRONT_VIEW = View((1.75, 0.0, 1.75), (0.95, 0.0, 0.0), 40.0)
 TWIN_STEPS = 26
 RESTING_M_S = 0.5  # relative to the cup
+RESTING_STEPS = 3  # control steps of rest in the cup after which the ball counts as met
 
 
 def _sight_normal(x: float, z: float) -> np.ndarray:
@@ -53,7 +54,7 @@ class ArmOccluded(InterceptTask):
     EPISODE_STEPS = 70
     THING = "ball"
     HEIGHT_M = BOARD_TOP + BALL_RADIUS
-    START_SPREAD_M, TARGET_SPREAD_M = 0.52, 0.46
+    START_SPREAD_M, TARGET_SPREAD_M = 0.54, 0.47
     START: ClassVar[np.ndarray] = np.array([0.0, 0.4282, 0.0, -2.1819, 0.0, 2.61, np.pi / 4])
     START_GRIPPER = -1.0
     MIN_START_HEIGHT_M = 0.05
@@ -176,8 +177,23 @@ class ArmOccluded(InterceptTask):
         after = (position - _EXIT) @ _EXIT_NORMAL
         return bool(before > -BALL_RADIUS or after < BALL_RADIUS)
 
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Place the ball; it has not rested in the cup yet."""
+        super().apply_latent(latent)
+        self._rest_steps = 0
+
+    def after_step(self) -> None:
+        """Count how long the ball has rested in the cup; once long enough, it stays met."""
+        super().after_step()
+        if self._rest_steps < RESTING_STEPS:
+            self._rest_steps = self._rest_steps + 1 if self._rests() else 0
+
     def is_success(self) -> bool:
-        """The ball has been met, is in the cup and moves with it."""
+        """The ball has been met: it rested in the cup for a moment, and has not run past."""
+        return self._rest_steps >= RESTING_STEPS and not self.failed()
+
+    def _rests(self) -> bool:
+        """Whether the ball, once touched, is in the cup and moves with it."""
         if not self._struck:
             return False
         x, y, _ = self.in_hand(self.thing_position())

@@ -33,7 +33,7 @@ from neon_sim.pretrain_data import ClipDataConfig, ClipStore, make_clips
 from neon_sim.registry import BACKBONES
 from neon_sim.seeding import keyed_rng
 
-OFFSETS = (-6, -3, 0, 1, 2, 4, 5)  # frames of 0.08 s that the decoder draws
+OFFSETS = (-6, -3, 0, 1, 3, 5, 7)  # frames of 0.08 s that the decoder draws
 HELD_OUT_BATCH = 32
 
 
@@ -57,7 +57,6 @@ class PretrainConfig:
         workers: processes that draw clips.
         save_every: steps between resumable states.
         bf16: train in bfloat16 autocast.
-        focus: sources of clips that are drawn ``focus_weight`` times as often as others.
         init: ``state.pt`` of an earlier run to start from; a fresh network when empty.
     """
 
@@ -78,8 +77,6 @@ class PretrainConfig:
     workers: int = 2
     save_every: int = 250
     bf16: bool = True
-    focus: list[str] = field(default_factory=list)
-    focus_weight: int = 3
     init: str = ""
 
     def validate(self) -> None:
@@ -196,8 +193,6 @@ class Trainer:
         self.train_set, self.held_out = np.split(
             np.arange(len(store.lengths)), [int(0.97 * len(store.lengths))]
         )
-        times = [config.focus_weight if s in config.focus else 1 for s in store.config.sources()]
-        self.train_set = np.repeat(self.train_set, np.asarray(times)[self.train_set])
         if config.init:
             self._start_from(Path(config.init))
 

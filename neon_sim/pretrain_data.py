@@ -43,6 +43,7 @@ class ClipDataConfig:
     Attributes:
         procedural: sequences of procedural scenes.
         per_task: sequences of each task scene.
+        counts: how many of single tasks instead, ``{arm_catch: 2000}``.
         tasks: task names; ``["all"]`` is every registered task.
         sequence_frames: frames of a sequence, 0.08 s apart.
         image_size: pixels per side.
@@ -52,6 +53,7 @@ class ClipDataConfig:
 
     procedural: int = 900
     per_task: int = 500
+    counts: dict[str, int] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=lambda: ["all"])
     sequence_frames: int = 20
     image_size: int = 96
@@ -61,7 +63,10 @@ class ClipDataConfig:
     def sources(self) -> list[str]:
         """Source of every sequence, interleaved so that any prefix holds the mixture."""
         names = list(TASKS) if self.tasks == ["all"] else [task_entry(t).name for t in self.tasks]
-        counts = {PROCEDURAL: self.procedural, **dict.fromkeys(names, self.per_task)}
+        unknown = set(self.counts) - set(names)
+        if unknown:
+            raise ConfigError(f"clips.counts names {sorted(unknown)}, which clips.tasks does not")
+        counts = {PROCEDURAL: self.procedural, **dict.fromkeys(names, self.per_task)} | self.counts
         placed = [((i + 0.5) / n, name) for name, n in counts.items() for i in range(n)]
         return [name for _, name in sorted(placed)]
 
@@ -69,7 +74,7 @@ class ClipDataConfig:
 class AimlessArm:
     """Renders a task scene while its arm wanders between random joint targets.
 
-    A third of the episodes leave the arm where it is, so that what else moves is seen
+    Half of the episodes leave the arm where it is, so that what else moves is seen
     moving alone. Half of the sequences begin at the start of an episode, the others
     anywhere; an episode that ends is watched for ``AFTERMATH`` frames more.
     """
@@ -113,7 +118,7 @@ def aimless_actions(
         (8,) float32 actions in [-1, 1].
     """
     start = np.clip(np.asarray(start, dtype=np.float64), -1, 1)
-    reach = float(rng.choice([0.0, 0.03, 0.08, 0.16], p=[0.3, 0.25, 0.25, 0.2]))
+    reach = float(rng.choice([0.0, 0.03, 0.08, 0.16], p=[0.5, 0.2, 0.15, 0.15]))
     target, left = start, int(rng.integers(0, 25))
     for _ in range(steps):
         if left <= 0:
