@@ -15,7 +15,7 @@ from neon_sim.gl import mujoco
 
 from .arm import hand_rotation, hide_fingers
 from .base import Twins
-from .intercept import InterceptTask
+from .intercept import SlideTask
 from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
 
 PUCK_RADIUS, PUCK_HEIGHT = 0.058, 0.05  # m
@@ -31,7 +31,7 @@ SOLREF = [0.012, 1.0]
 STOPPED_M_S = -0.02
 
 
-class ArmBlock(InterceptTask):
+class ArmBlock(SlideTask):
     """Stop the puck in front of the goal line."""
 
     NAME = "arm_block"
@@ -135,25 +135,22 @@ class ArmBlock(InterceptTask):
 
     def is_success(self) -> bool:
         """The paddle has met the puck, which is in front of the line and does not approach."""
-        in_front = self.thing_position()[0] > GOAL_X
-        return bool(self._struck and in_front and self.thing_velocity()[0] > STOPPED_M_S)
+        if not self._struck:
+            return False
+        return bool(self.thing_position()[0] > GOAL_X and self.thing_velocity()[0] > STOPPED_M_S)
 
     def failed(self) -> bool:
         """The puck has crossed the goal line."""
-        return bool(self.thing_position()[0] < GOAL_X)
+        return bool(self.data.qpos[self._q] < GOAL_X)
 
-    def progress(self) -> float:
-        """1 when stopped, else how near the paddle is to where the puck will arrive."""
-        if self.is_success():
-            return 1.0
-        if self.failed():
-            return 0.0
-        distance = abs(float(self.tool_position()[1] - self._aim[1]))
+    def closeness(self) -> float:
+        """How near the paddle is to where the puck will arrive; at most a half."""
+        distance = abs(float(self.data.site_xpos[self._tool, 1]) - self._aim[1])
         return 0.5 * max(0.0, 1.0 - distance / 0.5)
 
-    def visible_state(self) -> list[float]:
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Where the puck is."""
-        return [*self.thing_position().tolist(), 1.0]
+        return [*self.thing_position(qpos).tolist(), 1.0]
 
     def twins(self, seed: int, index: int) -> Twins:
         """Two pucks at the same place that slide to different targets."""

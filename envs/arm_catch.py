@@ -7,6 +7,7 @@ before the ball's place tells where it will land: what tells is how it moves.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -146,20 +147,16 @@ class ArmCatch(InterceptTask):
 
     def failed(self) -> bool:
         """The ball has fallen past."""
-        return bool(self.thing_position()[2] < LOST_Z and self.thing_velocity()[2] < 0.0)
+        data = self.data
+        return bool(data.qpos[self._q + 2] < LOST_Z and data.qvel[self._v + 2] < 0.0)
 
-    def progress(self) -> float:
-        """1 when caught, else how near the basket is to where the ball will arrive."""
-        if self.is_success():
-            return 1.0
-        if self.failed():
-            return 0.0
-        offset = self.tool_position() - self._aim
-        return 0.5 * max(0.0, 1.0 - float(np.sqrt(offset @ offset)) / 0.5)
+    def closeness(self) -> float:
+        """How near the basket is to where the ball will arrive; at most a half."""
+        return 0.5 * max(0.0, 1.0 - math.dist(self.data.site_xpos[self._tool], self._aim) / 0.5)
 
-    def visible_state(self) -> list[float]:
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Where the ball is."""
-        return [*self.thing_position().tolist(), 1.0]
+        return [*self.thing_position(qpos).tolist(), 1.0]
 
     def twins(self, seed: int, index: int) -> Twins:
         """Two balls at the same place that fly to different targets."""

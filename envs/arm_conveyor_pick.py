@@ -139,16 +139,16 @@ class ArmConveyorPick(ArmTask):
         cup = self.body_position("cup")
         return bool(abs(cup[1]) > END_M or cup[2] < CUP_Z - 0.01)
 
-    def progress(self) -> float:
+    def closeness(self) -> float:
         """Half for being at the cup, half for the lift."""
         cup = self.body_position("cup")
         near = max(0.0, 1.0 - float(np.linalg.norm(cup - self.tool_position())) / 0.5)
         lift = min(max(float(cup[2]) - CUP_Z, 0.0) / LIFT_M, 1.0)
         return 0.5 * near + 0.5 * lift
 
-    def visible_state(self) -> list[float]:
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
         """The cup's place."""
-        return [float(value) for value in self.body_position("cup")]
+        return [float(value) for value in self.body_position("cup", qpos)]
 
     def expert_action(self) -> np.ndarray:
         """Move along above the cup, go down, close while it is in the gate, lift."""

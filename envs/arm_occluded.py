@@ -17,7 +17,7 @@ from neon_sim.seeding import keyed_rng
 
 from .arm import hand_rotation, hide_fingers
 from .base import Twins
-from .intercept import TWIN_TARGETS_APART_M, InterceptTask
+from .intercept import TWIN_TARGETS_APART_M, SlideTask
 from .scene import BOX, COLOURS, GHOST_BITS, SPHERE, View
 
 BALL_RADIUS, BALL_KG = 0.05, 0.1
@@ -47,7 +47,18 @@ _EXIT = (SCREEN_X[0], SCREEN_Z[1])  # upper rear edge
 _ENTRY_NORMAL, _EXIT_NORMAL = _sight_normal(*_ENTRY), _sight_normal(*_EXIT)
 
 
-class ArmOccluded(InterceptTask):
+def ball_visible(place: np.ndarray) -> bool:
+    """Whether anything of a ball at (3,) m shows beside the screen in the front camera.
+
+    The screen is wider than the lanes, so what it hides lies between two planes through
+    the camera and its edges along y; the ball is hidden when all of it is.
+    """
+    before = (place[[0, 2]] - _ENTRY) @ _ENTRY_NORMAL
+    after = (place[[0, 2]] - _EXIT) @ _EXIT_NORMAL
+    return bool(before > -BALL_RADIUS or after < BALL_RADIUS)
+
+
+class ArmOccluded(SlideTask):
     """The cup on the hand has to meet the ball as it comes out from behind the screen."""
 
     NAME = "arm_occluded"
@@ -166,17 +177,6 @@ class ArmOccluded(InterceptTask):
         """The same in every episode."""
         return "stop the ball when it comes out from behind the screen"
 
-    def ball_visible(self) -> bool:
-        """Whether anything of the ball shows beside the screen in the front camera.
-
-        The screen is wider than the lanes, so what it hides lies between two planes through
-        the camera and its edges along y; the ball is hidden when all of it is.
-        """
-        position = self.thing_position()[[0, 2]]
-        before = (position - _ENTRY) @ _ENTRY_NORMAL
-        after = (position - _EXIT) @ _EXIT_NORMAL
-        return bool(before > -BALL_RADIUS or after < BALL_RADIUS)
-
     def apply_latent(self, latent: dict[str, Any]) -> None:
         """Place the ball; it has not rested in the cup yet."""
         super().apply_latent(latent)
@@ -211,20 +211,17 @@ class ArmOccluded(InterceptTask):
 
     def failed(self) -> bool:
         """The ball has run past the hand."""
-        return bool(self.thing_position()[0] < LOST_X)
+        return bool(self.data.qpos[self._q] < LOST_X)
 
-    def progress(self) -> float:
-        """1 when met, else how near the cup is to where the ball will arrive."""
-        if self.is_success():
-            return 1.0
-        if self.failed():
-            return 0.0
-        distance = abs(float(self.tool_position()[1] - self._aim[1]))
+    def closeness(self) -> float:
+        """How near the cup is to where the ball will arrive; at most a half."""
+        distance = abs(float(self.data.site_xpos[self._tool, 1]) - self._aim[1])
         return 0.5 * max(0.0, 1.0 - distance / 0.5)
 
-    def visible_state(self) -> list[float]:
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Where the ball is and 1 when it can be seen, else zeros."""
-        return [*self.thing_position().tolist(), 1.0] if self.ball_visible() else [0.0] * 4
+        place = self.thing_position(qpos)
+        return [*place.tolist(), 1.0] if ball_visible(place) else [0.0] * 4
 
     def twins(self, seed: int, index: int) -> Twins:
         """Two balls, both hidden, that will come out at different places."""

@@ -121,21 +121,19 @@ class ArmPickPlace(ArmTask):
         """The named block fell off the table."""
         return bool(self.body_position("block0")[2] < -0.05)
 
-    def progress(self) -> float:
-        """A third for the hand at the block, two for the block at the bowl; 1 when it is in."""
+    def closeness(self) -> float:
+        """A third for the hand at the block, two for the block at the bowl."""
         block = self.body_position("block0")
-        if self.is_success():
-            return 1.0
         near = max(0.0, 1.0 - float(np.linalg.norm(block - self.tool_position())) / 0.6)
         way = max(0.0, 1.0 - float(np.hypot(*(block[:2] - self._bowl))) / 0.7)
         return 0.3 * near + 0.6 * way
 
-    def visible_state(self) -> list[float]:
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Per colour the block's place (zeros where there is none), then the bowl's x and y."""
         state: list[float] = []
         for colour in COLOURS:
             if colour in self.latent["colours"]:
-                block = self.body_position(f"block{self.latent['colours'].index(colour)}")
+                block = self.body_position(f"block{self.latent['colours'].index(colour)}", qpos)
                 state += [float(value) for value in block]
             else:
                 state += [0.0, 0.0, 0.0]

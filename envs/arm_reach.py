@@ -96,15 +96,14 @@ class ArmReach(ArmTask):
         """A wrong post was touched."""
         return self._touched_wrong
 
-    def progress(self) -> float:
+    def closeness(self) -> float:
         """1 at the named knob, 0 from 0.6 m on."""
-        if self._touched_wrong:
-            return 0.0
         rest = max(float(self._distances()[0]) - TOUCH_M, 0.0)
         return max(0.0, 1.0 - rest / 0.6)
 
-    def visible_state(self) -> list[float]:
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Per colour: whether it is there, x, y."""
+        del qpos  # posts stand still
         state: list[float] = []
         by_colour = dict(zip(self.latent["colours"], self._knobs, strict=True))
         for colour in COLOURS:

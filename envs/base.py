@@ -17,11 +17,12 @@ How a task is written (one file in ``envs/``, one line in ``neon_sim.registry.TA
 5. ``expert_action() -> (8,)``: the right action in the current state, whatever happened
    before; it may read velocities (``body_velocity``). ``self.kinematics.inverse`` is the IK,
    ``arm.joint_action(joints, gripper)`` makes the action.
-6. ``is_success()``, ``progress()`` in [0, 1], and ``failed()`` when nothing can help any more.
+6. ``is_success()``, ``failed()`` when nothing can help any more, and ``closeness()`` in [0, 1]:
+   how far the job is while it is neither.
    ``after_step()`` runs after every control step, for what must be remembered (a touch); its
    memory is cleared in ``apply_latent``.
-7. ``visible_state() -> list[float]``: at most 16 numbers for ``environment_state``: true
-   positions of what a perfect single frame shows now; no velocity, no history.
+7. ``visible_state(qpos) -> list[float]``: at most 16 numbers for ``environment_state``: true
+   positions of what a perfect single frame of that configuration shows; no velocity.
 8. ``task_description``: built from the words in ``neon_sim.vocabulary``.
 9. ``twins(seed, index)`` where the task is temporal.
 """
@@ -38,7 +39,7 @@ import numpy as np
 from gymnasium import spaces
 
 from neon_sim.clips import ClipPlan, plan_clip
-from neon_sim.clock import CONTROL_HZ, TICKS_PER_CAMERA, latest_camera_tick
+from neon_sim.clock import CONTROL_HZ, latest_camera_tick
 from neon_sim.config import ClipConfig
 from neon_sim.gl import mujoco
 from neon_sim.seeding import episode_rng
@@ -146,12 +147,16 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         """Whether the job is done in the current state."""
         raise NotImplementedError
 
-    def progress(self) -> float:
-        """How far the job is, 0 to 1."""
+    def closeness(self) -> float:
+        """How far the job is, 0 to 1, while it is neither done nor lost."""
         raise NotImplementedError
 
-    def visible_state(self) -> list[float]:
-        """At most 16 numbers that a perfect single frame shows."""
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
+        """At most 16 numbers that a perfect single frame shows of a configuration.
+
+        Args:
+            qpos: (nq,) of this episode, now or in its past.
+        """
         raise NotImplementedError
 
     @property
@@ -197,7 +202,8 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.latent = self.sample_latent(self.rng("latent")) if latent is None else dict(latent)
         noise = options.get("start_noise")
         self._begin(self.start_noise if noise is None else float(noise))
-        return self.observe(), self._info() | {"latent": copy.deepcopy(self.latent)}
+        info = self._info(self.is_success(), self._last_progress)
+        return self.observe(), info | {"latent": copy.deepcopy(self.latent)}
 
     def _begin(self, start_noise: float) -> None:
         self.start = self._blank_start()
@@ -216,7 +222,6 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
             mocap_quat=start.mocap_quat,
         )
         self.control_step, self._held = 0, 0
-        self._states = [self.environment_state()]
         self._last_progress = self.progress()
 
     def _start_joints(self, noise: float) -> np.ndarray:
@@ -251,14 +256,13 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.world.step(self._ramp.step(scale_from_action(check_action(action))))
         self.control_step += 1
         self.after_step()
-        if self.world.tick % TICKS_PER_CAMERA == 0:
-            self._states.append(self.environment_state())
-        info = self._info()
-        self._held = self._held + 1 if info["is_success"] else 0
-        terminated = self._held >= HOLD_STEPS or self.failed()
-        reward = info["progress"] - self._last_progress
-        self._last_progress = info["progress"]
-        return reward, terminated, self.control_step >= self.EPISODE_STEPS, info
+        success, failed = self.is_success(), self.failed()
+        progress = self._progress(success, failed)
+        self._held = self._held + 1 if success else 0
+        terminated = self._held >= HOLD_STEPS or failed
+        reward, self._last_progress = progress - self._last_progress, progress
+        truncated = self.control_step >= self.EPISODE_STEPS
+        return reward, terminated, truncated, self._info(success, progress)
 
     def observe(self) -> dict[str, Any]:
         """The observation now: ``agent_pos`` (8,) and the newest frame of each camera."""
@@ -313,14 +317,19 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
     def state_history(self, config: ClipConfig) -> np.ndarray:
         """(T, 16) float32 ``environment_state`` at the ticks of the clip of ``config``."""
         plan = plan_clip(config, self.world.tick)
-        return np.stack([self._states[int(t) // TICKS_PER_CAMERA] for t in plan.ticks])
+        return np.stack([self.environment_state(int(tick)) for tick in plan.ticks])
 
-    def environment_state(self) -> np.ndarray:
-        """(16,) float32: what a perfect single frame shows, zero padded."""
+    def environment_state(self, tick: int | None = None) -> np.ndarray:
+        """(16,) float32: what a perfect frame shows now or at a past camera tick, zero padded."""
+        qpos = self.world.data.qpos if tick is None else self.world.snapshot(tick).qpos
         state = np.zeros(STATE_DIM, dtype=np.float32)
-        visible = self.visible_state()
+        visible = self.visible_state(qpos)
         state[: len(visible)] = visible
         return state
+
+    def progress(self) -> float:
+        """How far the job is: 1 when it is done, 0 when it is lost, else ``closeness``."""
+        return self._progress(self.is_success(), self.failed())
 
     def agent_pos(self) -> np.ndarray:
         """(8,) float32 in [-1, 1]: joint positions and gripper opening, scaled; no velocity."""
@@ -355,10 +364,10 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.start.qpos[q : q + 7] = [*position, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
         self.start.qvel[v : v + 3] = velocity
 
-    def body_position(self, name: str) -> np.ndarray:
-        """(3,) m of a free body now."""
+    def body_position(self, name: str, qpos: np.ndarray | None = None) -> np.ndarray:
+        """(3,) m of a free body, now or in a past configuration."""
         q = self._address(name)[0]
-        return self.world.data.qpos[q : q + 3].copy()
+        return (self.world.data.qpos if qpos is None else qpos)[q : q + 3].copy()
 
     def body_velocity(self, name: str) -> np.ndarray:
         """(3,) m/s of a free body now (for experts and judges; no policy sees it)."""
@@ -422,10 +431,15 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
             mocap_quat=np.tile([1.0, 0.0, 0.0, 0.0], (model.nmocap, 1)),
         )
 
-    def _info(self) -> dict[str, Any]:
+    def _progress(self, success: bool, failed: bool) -> float:
+        if success:
+            return 1.0
+        return 0.0 if failed else self.closeness()
+
+    def _info(self, success: bool, progress: float) -> dict[str, Any]:
         return {
-            "is_success": self.is_success(),
-            "progress": self.progress(),
+            "is_success": success,
+            "progress": progress,
             "seed": self._seed,
             "episode": self._episode,
         }

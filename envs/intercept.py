@@ -33,8 +33,7 @@ class InterceptTask(ArmTask):
     in m and m/s.
 
     Class attributes:
-        THING: name of the moving body; it has a free joint, or slides along x and y.
-        HEIGHT_M: height of the centre of a thing that slides.
+        THING: name of the moving body, which has a free joint.
         START_SPREAD_M, TARGET_SPREAD_M: half widths of the uniform distributions of y.
         HAND: (3, 3) rotation of the hand in front of the base.
         TURN: share of the target's azimuth by which the hand turns; 1 needs no wrist.
@@ -42,18 +41,16 @@ class InterceptTask(ArmTask):
     """
 
     THING: ClassVar[str]
-    HEIGHT_M: ClassVar[float] = 0.0
     START_SPREAD_M: ClassVar[float]
     TARGET_SPREAD_M: ClassVar[float]
     HAND: ClassVar[np.ndarray]
     TURN: ClassVar[float] = 0.0
     ROTATION_WEIGHT: ClassVar[float] = 0.1
+    _AXES: ClassVar[int] = 3
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         joint = self.model.joint(self.model.body(self.THING).jntadr[0])
-        self._flies = joint.type[0] == mujoco.mjtJoint.mjJNT_FREE
-        self._axes = 3 if self._flies else 2
         self._q, self._v = int(joint.qposadr[0]), int(joint.dofadr[0])
 
     @abstractmethod
@@ -73,42 +70,23 @@ class InterceptTask(ArmTask):
         return self.draw(rng, start_y, target_y)
 
     def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Place the thing; nothing has touched it yet."""
+        """Place the thing, and work out once where it will arrive: its motion is free."""
         position, velocity = np.array(latent["position"]), np.array(latent["velocity"])
         self._put(self.start.qpos, self.start.qvel, latent)
-        self._start_velocity = velocity
-        self._struck = False
-        self._follow(position, velocity)
-
-    def _put(self, qpos: np.ndarray, qvel: np.ndarray, latent: dict[str, Any]) -> None:
-        qpos[self._q : self._q + self._axes] = latent["position"][: self._axes]
-        qvel[self._v : self._v + self._axes] = latent["velocity"][: self._axes]
-
-    def _follow(self, position: np.ndarray, velocity: np.ndarray) -> None:
         aim = self.arrival(position, velocity)
         self._aim = np.round(aim / LABEL_GRID_M) * LABEL_GRID_M
 
-    def after_step(self) -> None:
-        """Notice the first touch; until then follow where the thing will arrive."""
-        if self._struck:
-            return
-        velocity = self.thing_velocity()
-        free = self._start_velocity.copy()
-        if self._flies:
-            free[2] -= GRAVITY_M_S2 * self.tick * PHYSICS_DT_S
-        self._struck = bool(np.abs(velocity - free).max() > STRUCK_M_S)
-        if not self._struck:
-            self._follow(self.thing_position(), velocity)
+    def _put(self, qpos: np.ndarray, qvel: np.ndarray, latent: dict[str, Any]) -> None:
+        qpos[self._q : self._q + self._AXES] = latent["position"][: self._AXES]
+        qvel[self._v : self._v + self._AXES] = latent["velocity"][: self._AXES]
 
-    def thing_position(self) -> np.ndarray:
-        """(3,) m where the thing is now."""
-        qpos = self.data.qpos[self._q : self._q + self._axes]
-        return qpos.copy() if self._flies else np.append(qpos, self.HEIGHT_M)
+    def thing_position(self, qpos: np.ndarray | None = None) -> np.ndarray:
+        """(3,) m where the thing is, now or in a past configuration."""
+        return (self.data.qpos if qpos is None else qpos)[self._q : self._q + 3].copy()
 
     def thing_velocity(self) -> np.ndarray:
         """(3,) m/s how it moves now (for experts and judges; no policy sees it)."""
-        qvel = self.data.qvel[self._v : self._v + self._axes]
-        return qvel.copy() if self._flies else np.append(qvel, 0.0)
+        return self.data.qvel[self._v : self._v + 3].copy()
 
     def in_hand(self, point: np.ndarray) -> np.ndarray:
         """(3,) m: a world point in the frame of the hand (one tick old while it moves)."""
@@ -138,7 +116,7 @@ class InterceptTask(ArmTask):
         self._put(data.qpos, data.qvel, latent)
         for _ in range(ticks):
             mujoco.mj_step(self.model, data)
-        return data.qpos[self._q : self._q + self._axes].copy()
+        return data.qpos[self._q : self._q + self._AXES].copy()
 
     def meeting_twins(self, seed: int, index: int, steps: int) -> Twins:
         """Two latents whose things are at the same place, to the bit, after ``steps``.
@@ -175,3 +153,36 @@ class InterceptTask(ArmTask):
                 return latent if abs(y) <= self.START_SPREAD_M else None
             y += float(rest[1])
         return None
+
+
+class SlideTask(InterceptTask):
+    """The thing slides along x and y on a smooth table, and what touches it is remembered.
+
+    Class attributes:
+        HEIGHT_M: height of its centre.
+    """
+
+    HEIGHT_M: ClassVar[float]
+    _AXES = 2
+
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Place the thing; nothing has touched it yet."""
+        super().apply_latent(latent)
+        self._struck = False
+        self._free_velocity = latent["velocity"]
+
+    def after_step(self) -> None:
+        """Notice the first touch: a velocity that is not the free one's."""
+        if not self._struck:
+            vx, vy = self.data.qvel[self._v : self._v + 2].tolist()
+            free = self._free_velocity
+            self._struck = max(abs(vx - free[0]), abs(vy - free[1])) > STRUCK_M_S
+
+    def thing_position(self, qpos: np.ndarray | None = None) -> np.ndarray:
+        """(3,) m where the thing is, now or in a past configuration."""
+        place = (self.data.qpos if qpos is None else qpos)[self._q : self._q + 2]
+        return np.append(place, self.HEIGHT_M)
+
+    def thing_velocity(self) -> np.ndarray:
+        """(3,) m/s how it moves now (for experts and judges; no policy sees it)."""
+        return np.append(self.data.qvel[self._v : self._v + 2], 0.0)

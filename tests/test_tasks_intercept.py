@@ -80,7 +80,7 @@ def test_following_the_thing_fails(env: InterceptTask) -> None:
     """To be where the thing is now is not to be where it will be."""
 
     def follow(env: InterceptTask) -> np.ndarray:
-        state = env.visible_state()
+        state = env.visible_state(env.data.qpos)
         if state[3]:
             y = float(np.clip(state[1], -env.TARGET_SPREAD_M, env.TARGET_SPREAD_M))
             env.followed = joint_action(  # type: ignore[attr-defined]
@@ -145,7 +145,7 @@ def test_thing_is_seen_from_the_start(env: InterceptTask, episode: int) -> None:
     """6 pixels across, from the first frame, until it is hidden or at the hand."""
     env.reset(seed=2, options={"episode": episode})
     while env.tick < 300:
-        if env.visible_state()[3] and env.tick % 100 == 0:
+        if env.visible_state(env.data.qpos)[3] and env.tick % 100 == 0:
             assert thing_pixels(env, env.tick) >= 20, env.tick
         env.advance(hold(env))
         if env.NAME == "arm_occluded" and env.tick >= 160:
@@ -170,7 +170,7 @@ def test_hidden_is_hidden() -> None:
         env.reset(seed=1, options={"episode": episode})
         hidden = 0
         while env.tick < 420:
-            if env.tick % TICKS_PER_CAMERA == 0 and not env.visible_state()[3]:
+            if env.tick % TICKS_PER_CAMERA == 0 and not env.visible_state(env.data.qpos)[3]:
                 assert thing_pixels(env, env.tick) == 0, (episode, env.tick)
                 assert not env.environment_state().any()
                 hidden += TICKS_PER_CAMERA
@@ -188,7 +188,7 @@ def test_hidden_until_it_is_too_late() -> None:
         seen = []
         while not env._struck:
             env.advance(env.expert_action())
-            seen.append(bool(env.visible_state()[3]))
+            seen.append(bool(env.visible_state(env.data.qpos)[3]))
         last_hidden = len(seen) - seen[::-1].index(False)
         assert len(seen) - last_hidden <= 4
     env.close()
