@@ -131,12 +131,14 @@ class Ramp:
         limits = zip(here, before, rest, self._pace(rest), *self._LIMITS, strict=True)
         for q, v0, way, pace, a, v, dv in limits:
             half_dv = a * pace * pace * half
-            v1 = math.sqrt(half_dv * half_dv + 4.0 * half_dv / CONTROL_DT_S * abs(way)) - half_dv
-            v1 = math.copysign(min(v1, v * pace), way)
-            v1 = min(max(v1, v0 - dv), v0 + dv)
-            acceleration.append((v1 - v0) / CONTROL_DT_S)
-            after.append(v1)
-            there.append(q + (v0 + v1) * half)
+            v1 = math.sqrt(half_dv * (half_dv + abs(way) * (4.0 / CONTROL_DT_S))) - half_dv
+            v1 = v1 if v1 < v * pace else v * pace
+            change = (v1 if way > 0.0 else -v1) - v0
+            change = change if change < dv else dv
+            change = change if change > -dv else -dv
+            acceleration.append(change / CONTROL_DT_S)
+            after.append(v0 + change)
+            there.append(q + (v0 + v0 + change) * half)
         self._q, self._v = there, after
         points = np.array((here, before, acceleration))
         return points[0] + points[1] * self._OF_V + points[2] * self._OF_A

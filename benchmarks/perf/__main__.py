@@ -21,6 +21,8 @@ MEASURES = Registry(
     "measure",
     {
         "env_step": "neon_sim.benchmarks.perf.env_step:measure",
+        "grid": "neon_sim.benchmarks.perf.grid:measure",
+        "training": "neon_sim.benchmarks.perf.training:measure",
     },
 )
 

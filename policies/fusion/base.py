@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-FLAT_LIMIT = 512  # numbers; few enough tokens are also read directly, in order
+FLAT_LIMIT = 1024  # numbers; few enough tokens are also read directly, in order
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,77 @@
+"""What the feature cache saves: an epoch of head training with and without it.
+
+One small dataset is collected. In turns, for every repetition: all of its windows are
+encoded into a fresh cache (read, decoded, sent through the frozen backbone), and a head
+takes as many steps as an epoch has batches, from the cache. An epoch that encodes again
+costs both.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neon_sim.collect import collect
+from neon_sim.collect_config import CollectConfig
+from neon_sim.config import PolicyConfig, load_config
+from neon_sim.feature_cache import build_cache
+from neon_sim.train_config import TrainConfig
+from neon_sim.trainer import Trainer
+
+from .rows import Options, Row, row_of, wall_s
+
+POLICY, TASK, EPISODES = "neon_tiny", "arm_block", 32
+CONDITIONS = ("frame", "stack", "video")
+MIN_RATIO = 20.0
+WARM_STEPS = 2
+
+
+def measure(options: Options) -> list[Row]:
+    """Ratio of the two epochs and windows a second, by condition."""
+    rows: list[Row] = []
+    policy = load_config(PolicyConfig, "policy", POLICY, [])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            data = Path(folder) / "demos"
+            collect(CollectConfig(task=[TASK], episodes=EPISODES, out=str(data)))
+            for condition in CONDITIONS:
+                rows += _measure_condition(policy, condition, data, options.repeats)
+    finally:
+        torch.set_num_threads(threads)
+    return rows
+
+
+def _measure_condition(policy: Any, condition: str, data: Path, repeats: int) -> list[Row]:
+    config = TrainConfig(condition=condition, data=[str(data)], out=str(data.parent / "heads"))
+    trainer = Trainer(config, policy, progress=False)
+    windows = int((~trainer.windows.validation).sum())
+    batches = max(round(windows / config.batch_size), 1)
+    share = batches * config.batch_size / len(trainer.windows)  # of what the cache encodes
+    _steps(trainer, WARM_STEPS)
+    encode_s, train_s = [], []
+    for repeat in range(repeats):
+        root = data.parent / f"{condition}-{repeat}"
+        encode_s.append(share * wall_s(_encode, trainer, config, root))
+        train_s.append(wall_s(_steps, trainer, batches))
+    ratios = [(e + t) / t for e, t in zip(encode_s, train_s, strict=True)]
+    subject, seen = f"{POLICY} {condition}", batches * config.batch_size
+    return [
+        row_of("epoch re-encoded / cached", subject, ratios, "x", at_least=MIN_RATIO),
+        row_of("encoding", subject, [seen / s for s in encode_s], "windows/s"),
+        row_of("training from the cache", subject, [seen / s for s in train_s], "windows/s"),
+    ]
+
+
+def _encode(trainer: Trainer, config: TrainConfig, root: Path) -> None:
+    for dataset in trainer.datasets:
+        build_cache(dataset, trainer.tower, config.window_stride, root, progress=False)
+
+
+def _steps(trainer: Trainer, count: int) -> None:
+    for _ in range(count):
+        trainer.train_step()
