@@ -23,16 +23,17 @@ $PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_conveyor_pic
   workers="$WORKERS" out=data/demos
 
 train() {
-  $PY -m neon_sim.train policy=neon_tiny condition="$1" seed="$2" window_stride=8 \
-    data=data/demos_fast,data/demos out="$OUT/heads"
+  $PY -m neon_sim.train policy=neon_tiny condition="$1" seed="$2" window_stride=8 steps=3000 \
+    proprio_noise=0.05 data=data/demos_fast,data/demos out="$OUT/heads"
 }
+LADDER="blind frame stack video video_repeat video_shuffle"
 for seed in $SEEDS; do
-  for condition in blind frame video video_repeat; do train "$condition" "$seed"; done
+  for condition in $LADDER; do train "$condition" "$seed"; done
 done
 for condition in oracle_memoryless oracle_history; do train "$condition" 0; done
 
 HEADS="checkpoint=$OUT/heads/{condition}-seed{train_seed}.safetensors"
-$PY -m neon_sim.benchmarks.cli run --policy neon_tiny --condition frame,video,video_repeat \
+$PY -m neon_sim.benchmarks.cli run --policy neon_tiny --condition "${LADDER// /,}" \
   --suite arm --episodes "$EPISODES" --seed 0 --train-seeds "${SEEDS// /,}" --workers "$WORKERS" \
   --out "$OUT/arm" --resume "$HEADS"
 $PY -m neon_sim.benchmarks.cli certify --episodes "$EPISODES" --seed 1 \

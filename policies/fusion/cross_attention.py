@@ -119,10 +119,10 @@ class CrossAttentionFusion(Fusion):
     def __init__(
         self,
         layout: FusionLayout,
-        queries: float = 6,
+        queries: float = 4,
         heads: float = 4,
         layers: float = 2,
-        width: float = 96,
+        width: float = 64,
         key_dim: float = 64,
         place_dim: float = 16,
         context: float = 256,

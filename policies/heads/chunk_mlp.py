@@ -33,8 +33,8 @@ class ChunkMLP(Head):
         context_dim: int,
         action_dim: int,
         steps: int = CHUNK_STEPS,
-        width: float = 256,
-        inner: float = 256,
+        width: float = 192,
+        inner: float = 192,
         blocks: float = 2,
         huber: float = 0.1,
     ) -> None:
