@@ -120,6 +120,9 @@ HEADS = Registry(
     {
         "chunk_mlp": "neon_sim.policies.heads.chunk_mlp:ChunkMLP",
         "flow": "neon_sim.policies.heads.flow:FlowHead",
+        "dit_flow": "neon_sim.policies.heads.dit_flow:DiTFlow",
+        "diffusion": "neon_sim.policies.heads.diffusion:DiffusionHead",
+        "action_tokens": "neon_sim.policies.heads.action_tokens:ActionTokens",
     },
 )
 # From an action in [-1, 1] to joint angles in rad and finger travel in m.

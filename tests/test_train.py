@@ -303,6 +303,24 @@ def test_a_killed_run_ends_with_the_same_weights(data, tmp_path):
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.parametrize("name", ["neon_tiny_dit", "neon_tiny_diffusion", "neon_tiny_tokens"])
+def test_every_policy_of_a_head_trains_and_plays(name, data, tmp_path):
+    small = [f"policy.clip.num_frames=4 policy.clip.image_size={SIZE} policy.backbone=random"]
+    small += ["policy.image_backbone=random_image policy.backbone_args={dim:24} batch_size=8"]
+    arguments = f"policy={name} condition=frame data={data} out={tmp_path} steps=2".split()
+    config, settings = parse([*arguments, *(s for part in small for s in part.split())])
+    path = train(config, settings, progress=False)
+    curve = json.loads(path.with_suffix(".curve.json").read_text())
+    assert all(np.isfinite(point["loss"]) for point in curve["points"])
+    player = load_policy(settings, "frame", "arm_catch", checkpoint=str(path))
+    dataset = DemoDataset.open(data, "arm_catch")
+    episode, frames = dataset.load(0), dataset.frames(0)
+    seen = live_batch(episode, frames, [plan_clip(player.clip, 200)], np.array([20]))
+    chunk = player.act(seen)
+    assert chunk.shape == (1, 16, 8)
+    assert np.abs(chunk).max() <= 1.0
+
+
 def test_conditions_see_the_same_windows_in_the_same_order(data, tmp_path):
     trainers = [
         Trainer(run(data, tmp_path, condition=name), policy(), progress=False)

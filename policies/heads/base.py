@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -49,6 +51,25 @@ class Head(nn.Module):
 def weighted_mean(errors: Tensor, weight: Tensor) -> Tensor:
     """Mean of (B, H, A) over steps with weight; zero, not NaN, where there is none."""
     return (errors.mean(dim=2) * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def hold_last(actions: Tensor, weight: Tensor) -> Tensor:
+    """Labels (B, H, A) whose steps of weight 0 repeat the last step before them that has weight.
+
+    A head whose network or loss reads whole chunks calls it first, so that what stands on padded
+    steps changes nothing. Zeros where no step before has weight.
+    """
+    steps = torch.arange(weight.shape[1], device=weight.device)
+    last = torch.where(weight > 0, steps, -1).cummax(dim=1).values.unsqueeze(2)
+    held = actions.gather(1, last.clamp(min=0).expand_as(actions))
+    return torch.where(last >= 0, held, torch.zeros_like(held))
+
+
+def seeded_noise(seed: int, rows: int, steps: int, action_dim: int, device: Any) -> Tensor:
+    """Normal noise (B, H, A), the same for every row, so that a batch's size changes nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(steps * action_dim, generator=generator)
+    return noise.reshape(1, steps, action_dim).to(device).expand(rows, -1, -1)
 
 
 class ResidualBlock(nn.Module):

@@ -8,19 +8,42 @@ sampling, so the joint limits are reachable; the policy clips to [-1, 1] at the 
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neon_sim.clock import CHUNK_STEPS
 
-from .base import Head, ResidualBlock, weighted_mean
+from .base import hold_last, seeded_noise, weighted_mean
+from .denoiser import MLPDenoiser
 
-TIME_WAVES = 16
+# Noisy chunk (B, H, A), time (B,) and context (B, C) -> end point (B, H, A).
+EndPoint = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-class FlowHead(Head):
+def flow_loss(end_point: EndPoint, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared error of the end point over real steps, t uniform in [0, 1)."""
+    target = hold_last(actions, weight)
+    noise = torch.randn_like(target)
+    t = torch.rand(len(target), device=target.device)
+    share = t[:, None, None]
+    x = (1 - share) * noise + share * target
+    return weighted_mean((end_point(x, t, context) - target).square(), weight)
+
+
+def integrate(end_point: EndPoint, context: Tensor, noise: Tensor, euler_steps: int) -> Tensor:
+    """Euler steps from noise (B, H, A) at t = 0 to a chunk (B, H, A) at t = 1."""
+    x = noise
+    for step in range(euler_steps):
+        t = step / euler_steps
+        times = torch.full((len(context),), t, device=context.device)
+        velocity = (end_point(x, times, context) - x) / (1 - t)
+        x = x + velocity / euler_steps
+    return x
+
+
+class FlowHead(MLPDenoiser):
     """Euler integration of a learned flow from noise to a chunk.
 
     Args:
@@ -28,8 +51,6 @@ class FlowHead(Head):
         inner: hidden width of a block. blocks: number of them.
         euler_steps: of the sampler, >= 1.
     """
-
-    waves: Tensor
 
     def __init__(
         self,
@@ -41,44 +62,14 @@ class FlowHead(Head):
         blocks: float = 3,
         euler_steps: float = 8,
     ) -> None:
-        super().__init__(context_dim, action_dim, steps)
-        w, flat = int(width), steps * action_dim
+        super().__init__(context_dim, action_dim, steps, width, inner, blocks)
         self.euler_steps = int(euler_steps)
-        self.enter = nn.Linear(flat + 2 * TIME_WAVES + context_dim, w)
-        self.blocks = nn.ModuleList(ResidualBlock(w, int(inner)) for _ in range(int(blocks)))
-        self.norm = nn.RMSNorm(w)
-        self.leave = nn.Linear(w, flat)
-        self.skip = nn.Linear(context_dim, flat, bias=False)
-        nn.init.zeros_(self.skip.weight)
-        waves = torch.exp(torch.linspace(0.0, math.log(100.0), TIME_WAVES))
-        self.register_buffer("waves", waves, persistent=False)
-
-    def end_point(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """Predicted chunk: x (B, H * A) at time t (B,) under context (B, C) -> (B, H * A)."""
-        phase = t.unsqueeze(1) * self.waves
-        inputs = torch.cat([x, torch.sin(phase), torch.cos(phase), context], dim=1)
-        y = self.enter(inputs)
-        for block in self.blocks:
-            y = block(y)
-        return (self.leave(self.norm(y)) + self.skip(context)).float()
 
     def loss(self, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:
         """Mean squared error of the end point over real steps, t uniform in [0, 1)."""
-        target = actions.flatten(1)
-        noise = torch.randn_like(target)
-        t = torch.rand(len(target), device=target.device)
-        x = (1 - t).unsqueeze(1) * noise + t.unsqueeze(1) * target
-        errors = (self.end_point(x, t, context) - target).square()
-        return weighted_mean(errors.reshape(actions.shape), weight)
+        return flow_loss(self.predict, context, actions, weight)
 
     def sample(self, context: Tensor, seed: int = 0) -> Tensor:
         """Integrate from the noise of ``seed``, the same for every row: batches change nothing."""
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(self.steps * self.action_dim, generator=generator)
-        x = noise.to(context.device).expand(len(context), -1)
-        for step in range(self.euler_steps):
-            t = step / self.euler_steps
-            times = torch.full((len(context),), t, device=context.device)
-            velocity = (self.end_point(x, times, context) - x) / (1 - t)
-            x = x + velocity / self.euler_steps
-        return x.reshape(-1, self.steps, self.action_dim)
+        noise = seeded_noise(seed, len(context), self.steps, self.action_dim, context.device)
+        return integrate(self.predict, context, noise, self.euler_steps)

@@ -1,0 +1,96 @@
+"""Denoising diffusion over whole chunks, sampled in a few DDIM steps.
+
+As in Diffusion Policy (Chi et al. 2023) and Octo (Team et al. 2024): ``x_k = alpha_k a +
+sigma_k n`` with the cosine schedule (Nichol and Dhariwal 2021, eq. 17). The network predicts
+``v = alpha n - sigma a`` (Salimans and Ho 2022, appendix D), from which ``a = alpha x - sigma v``
+and ``n = sigma x + alpha v`` follow without a division. So the schedule may end in pure noise,
+where the sampler starts (Lin et al. 2024, "Common diffusion noise schedules and sample steps are
+flawed"): predicting n there would divide by an alpha of nothing. Nothing is capped, so the joint
+limits are reachable.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from neon_sim.clock import CHUNK_STEPS
+from neon_sim.errors import ConfigError
+
+from .base import hold_last, seeded_noise, weighted_mean
+from .denoiser import MLPDenoiser
+
+TRAIN_STEPS = 100  # Diffusion Policy's
+OFFSET = 0.008  # s of Nichol and Dhariwal 2021, eq. 17
+
+
+def cosine_schedule(steps: int) -> tuple[Tensor, Tensor]:
+    """alpha and sigma (steps + 1,) with alpha^2 + sigma^2 = 1, from (1, 0) to exactly (0, 1)."""
+    share = torch.arange(steps + 1, dtype=torch.float64) / steps
+    angle = (share + OFFSET) / (1 + OFFSET) * math.pi / 2
+    alpha = torch.cos(angle) / math.cos(OFFSET / (1 + OFFSET) * math.pi / 2)
+    alpha[-1] = 0.0
+    alpha = alpha.clamp(0.0, 1.0)
+    return alpha.float(), (1 - alpha.square()).sqrt().float()
+
+
+class DiffusionHead(MLPDenoiser):
+    """DDIM sampling (Song et al. 2020, eq. 12 with eta = 0) of a v-predicting network.
+
+    Args:
+        context_dim, action_dim, steps: as in ``Head``. width: of the trunk.
+        inner: hidden width of a block. blocks: number of them.
+        ddim_steps: of the sampler, 1 to the 100 of training.
+
+    Raises:
+        ConfigError: ``ddim_steps`` outside its rule.
+    """
+
+    alpha: Tensor
+    sigma: Tensor
+
+    def __init__(
+        self,
+        context_dim: int,
+        action_dim: int,
+        steps: int = CHUNK_STEPS,
+        width: float = 256,
+        inner: float = 256,
+        blocks: float = 3,
+        ddim_steps: float = 10,
+    ) -> None:
+        super().__init__(context_dim, action_dim, steps, width, inner, blocks)
+        self.ddim_steps = int(ddim_steps)
+        if not 1 <= self.ddim_steps <= TRAIN_STEPS:
+            raise ConfigError(
+                f"head_args.ddim_steps must be 1 to {TRAIN_STEPS}, the steps of training "
+                f"(got {ddim_steps!r})"
+            )
+        alpha, sigma = cosine_schedule(TRAIN_STEPS)
+        self.register_buffer("alpha", alpha, persistent=False)
+        self.register_buffer("sigma", sigma, persistent=False)
+
+    def loss(self, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:
+        """Mean squared error of v over real steps, k uniform in 1 to 100."""
+        target = hold_last(actions, weight)
+        noise = torch.randn_like(target)
+        k = torch.randint(1, TRAIN_STEPS + 1, (len(target),), device=target.device)
+        alpha, sigma = self.alpha[k][:, None, None], self.sigma[k][:, None, None]
+        v = self.predict(alpha * target + sigma * noise, k / TRAIN_STEPS, context)
+        return weighted_mean((v - (alpha * noise - sigma * target)).square(), weight)
+
+    def sample(self, context: Tensor, seed: int = 0) -> Tensor:
+        """Denoise the noise of ``seed``, the same for every row: batches change nothing."""
+        x = seeded_noise(seed, len(context), self.steps, self.action_dim, context.device)
+        levels = [
+            round(TRAIN_STEPS * (1 - i / self.ddim_steps)) for i in range(self.ddim_steps + 1)
+        ]
+        for k, following in zip(levels[:-1], levels[1:], strict=True):
+            times = torch.full((len(context),), k / TRAIN_STEPS, device=context.device)
+            v = self.predict(x, times, context)
+            chunk = self.alpha[k] * x - self.sigma[k] * v
+            noise = self.sigma[k] * x + self.alpha[k] * v
+            x = self.alpha[following] * chunk + self.sigma[following] * noise
+        return x

@@ -1,0 +1,344 @@
+"""Every registered head for every action mode: what it samples, and what must not change it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from neon_sim.config import PolicyConfig, load_config
+from neon_sim.errors import ConfigError
+from neon_sim.policies.checkpoint import load_network, save_checkpoint
+from neon_sim.policies.heads.action_tokens import BINS, ActionTokens
+from neon_sim.policies.heads.base import Head, hold_last
+from neon_sim.policies.heads.diffusion import TRAIN_STEPS, DiffusionHead, cosine_schedule
+from neon_sim.policies.heads.dit_flow import DiTFlow
+from neon_sim.policies.heads.flow import FlowHead, integrate
+from neon_sim.policies.heads.parameters import ACTION_MODES, count_parameters, parameter_table
+from neon_sim.policies.network import NeonPolicy, NetworkSpec
+from neon_sim.registry import HEADS
+
+STEPS, CONTEXT = 16, 24
+DIMS = sorted(ACTION_MODES.values())
+OVERFIT = 0.02  # mean absolute error of sampled actions, in units of [-1, 1]
+LIMIT_ERROR = 0.1  # largest error of a label of exactly +-1 after the policy's clip
+# Smaller than the defaults where those take a test too long, and how long each is fitted.
+SMALL = {
+    "dit_flow": {"width": 64, "inner": 128, "layers": 2},
+    "action_tokens": {"width": 64, "inner": 128, "layers": 2, "tokens_per_pass": 0},
+}
+FIT_STEPS = {"chunk_mlp": 120, "action_tokens": 80}
+FIT_ROWS = 4  # copies of the batch in a step, each with its own noise
+
+
+def make_head(name: str, action_dim: int, **arguments: float) -> Head:
+    torch.manual_seed(0)
+    return HEADS.resolve(name)(CONTEXT, action_dim, STEPS, **arguments)
+
+
+def awake(head: Head) -> Head:
+    """Weights moved off the zeros that many start from."""
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return head.eval()
+
+
+def labels(rows: int, action_dim: int) -> torch.Tensor:
+    """Chunks (B, 16, A) in [-1, 1], every fourth number at a joint limit, off-centre in dim 0."""
+    generator = torch.Generator().manual_seed(action_dim)
+    actions = torch.rand(rows, STEPS, action_dim, generator=generator) * 2 - 1
+    limits = torch.rand(actions.shape, generator=generator) < 0.25
+    actions = torch.where(limits, actions.sign(), actions)
+    actions[..., 0] = 1.0
+    actions[0, :, 0] = -1.0
+    return actions
+
+
+def fit(head: Head, context: torch.Tensor, actions: torch.Tensor, steps: int) -> torch.Tensor:
+    """Train on one batch and return what is sampled, as the policy clips it."""
+    mean, std = actions.mean((0, 1)), actions.std((0, 1))
+    head.set_limits(mean, std)
+    standard = (actions - mean) / std
+    rows, chunks = context.repeat(FIT_ROWS, 1), standard.repeat(FIT_ROWS, 1, 1)
+    weight = torch.ones(chunks.shape[:2])
+    optimiser = torch.optim.AdamW(head.parameters(), lr=3e-3, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, steps)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        head.loss(rows, chunks, weight).backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+    with torch.no_grad():
+        return (head.sample(context) * std + mean).clamp(-1.0, 1.0)
+
+
+@pytest.mark.parametrize("action_dim", DIMS)
+@pytest.mark.parametrize("name", list(HEADS))
+def test_overfits_a_batch_and_reaches_the_joint_limits(name, action_dim):
+    head = make_head(name, action_dim, **SMALL.get(name, {}))
+    context, actions = torch.randn(8, CONTEXT), labels(8, action_dim)
+    error = (fit(head, context, actions, FIT_STEPS.get(name, 200)) - actions).abs()
+    assert error.mean() < OVERFIT
+    assert error[actions.abs() == 1.0].max() < LIMIT_ERROR
+
+
+@pytest.mark.parametrize("action_dim", DIMS)
+@pytest.mark.parametrize("name", list(HEADS))
+def test_shapes_seeds_and_batches(name, action_dim):
+    head = awake(make_head(name, action_dim))
+    context = torch.randn(4, CONTEXT)
+    with torch.no_grad():
+        whole = head.sample(context, 3)
+        alone = torch.cat([head.sample(row, 3) for row in context.split(1)])
+        again = head.sample(context, 3)
+    assert whole.shape == (4, STEPS, action_dim)
+    assert whole.dtype == torch.float32
+    assert torch.isfinite(whole).all()
+    torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(whole, again, rtol=0, atol=0)
+    assert (whole[0] - whole[1]).abs().max() > 1e-3, "the context changes nothing"
+
+
+@pytest.mark.parametrize("action_dim", [8, 17])
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_row_is_the_same_to_the_bit_wherever_it_stands_in_a_block(name, action_dim):
+    head, context = awake(make_head(name, action_dim)), torch.randn(8, CONTEXT)
+    order = torch.tensor([5, 2, 7, 0, 1, 3, 6, 4])
+    with torch.no_grad():
+        whole, mixed = head.sample(context), head.sample(context[order])
+        repeated = head.sample(context[5:6].expand(8, -1))
+    assert torch.equal(whole[order], mixed)
+    assert torch.equal(whole[5:6].expand(8, -1, -1), repeated)
+
+
+@pytest.mark.parametrize("name", ["flow", "dit_flow", "diffusion"])
+def test_the_seed_chooses_the_noise_of_all_rows(name):
+    head = awake(make_head(name, 8))
+    context = torch.randn(1, CONTEXT).expand(3, -1)
+    with torch.no_grad():
+        first, second = head.sample(context, 3), head.sample(context, 4)
+    torch.testing.assert_close(first[0], first[2])
+    assert (first - second).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("action_dim", DIMS)
+@pytest.mark.parametrize("name", list(HEADS))
+def test_gradients_reach_every_parameter(name, action_dim):
+    head = awake(make_head(name, action_dim, **SMALL.get(name, {})))
+    head.loss(torch.randn(4, CONTEXT), labels(4, action_dim), torch.ones(4, STEPS)).backward()
+    dead = [n for n, p in head.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert dead == []
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_padded_labels_change_neither_loss_nor_gradient(name):
+    head, context, actions = awake(make_head(name, 8)), torch.randn(3, CONTEXT), labels(3, 8)
+    weight = torch.ones(3, STEPS)
+    weight[0, 10:], weight[1, 1:] = 0.0, 0.0
+
+    def outcome(chunks: torch.Tensor) -> list[torch.Tensor]:
+        torch.manual_seed(7)
+        loss = head.loss(context, chunks, weight)
+        return [loss.detach(), *torch.autograd.grad(loss, list(head.parameters()))]
+
+    padded = torch.where(weight.unsqueeze(2) > 0, actions, torch.tensor(50.0))
+    for first, second in zip(outcome(actions), outcome(padded), strict=True):
+        assert torch.equal(first, second)
+    real = actions.clone()
+    real[0, 9] = -real[0, 9]
+    assert outcome(real)[0] != outcome(actions)[0]
+    assert head.loss(context, actions, torch.zeros(3, STEPS)) == 0.0
+
+
+def test_held_labels_repeat_the_last_real_step():
+    actions = torch.arange(4.0).reshape(1, 4, 1) + torch.zeros(2, 4, 3)
+    weight = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    held = hold_last(actions, weight)
+    assert held[0, :, 0].tolist() == [0.0, 1.0, 1.0, 1.0]
+    assert held[1].abs().max() == 0.0
+    assert torch.equal(hold_last(actions, torch.ones(2, 4)), actions)
+
+
+@pytest.mark.parametrize("action_dim", DIMS)
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_checkpoint_brings_back_the_same_samples(name, action_dim, tmp_path):
+    spec = NetworkSpec(4, 1, 1, ("reach",), fusion="pooled", head=name, action_dim=action_dim)
+    network = NeonPolicy(spec).eval()
+    actions = labels(8, action_dim)
+    network.set_normalisation("action", actions.mean((0, 1)), actions.std((0, 1)))
+    network.load_state_dict({k: _as_stored(k, v) for k, v in network.state_dict().items()})
+    save_checkpoint(tmp_path / "head.safetensors", network, {})
+    loaded, _ = load_network(tmp_path / "head.safetensors")
+    context = torch.randn(2, network.head.context_dim)
+    with torch.no_grad():
+        assert torch.equal(network.head.sample(context), loaded.head.sample(context))
+
+
+def _as_stored(name: str, value: torch.Tensor) -> torch.Tensor:
+    statistics = name.endswith(("_mean", "_std", "limit"))
+    return value if statistics else value.half().float()
+
+
+# ---- flow and diffusion ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda: DiTFlow(2, 1, steps=1, width=32, inner=64, layers=2, heads=2),
+        lambda: DiffusionHead(2, 1, steps=1, width=64, inner=64, blocks=2),
+    ],
+    ids=["dit_flow", "diffusion"],
+)
+def test_finds_both_of_two_answers(head):
+    torch.manual_seed(0)
+    model = head()
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(400):
+        actions = torch.where(torch.rand(128, 1, 1) < 0.5, -1.0, 1.0)
+        optimiser.zero_grad()
+        model.loss(torch.zeros(128, 2), actions, torch.ones(128, 1)).backward()
+        optimiser.step()
+    with torch.no_grad():
+        samples = torch.cat([model.sample(torch.zeros(1, 2), seed).flatten() for seed in range(60)])
+    assert ((samples.abs() - 1).abs() < 0.25).float().mean() > 0.8
+    assert 0.25 < (samples > 0).float().mean() < 0.75
+
+
+def test_the_schedule_runs_from_the_chunk_to_pure_noise():
+    alpha, sigma = cosine_schedule(TRAIN_STEPS)
+    assert (alpha[0], sigma[0]) == (1.0, 0.0)
+    assert (alpha[-1], sigma[-1]) == (0.0, 1.0)
+    assert (alpha.diff() < 0).all()
+    torch.testing.assert_close(alpha.square() + sigma.square(), torch.ones(TRAIN_STEPS + 1))
+
+
+class KnownDiffusion(DiffusionHead):
+    """Knows the chunk: the exact v of any noisy one."""
+
+    def predict(self, x, t, context):
+        k = (t * TRAIN_STEPS).round().long()
+        chunk = context[:, : self.action_dim].unsqueeze(1)
+        alpha, sigma = self.alpha[k][:, None, None], self.sigma[k][:, None, None]
+        return (alpha * x - chunk) / sigma
+
+
+@pytest.mark.parametrize("ddim_steps", [1, 3, 10, 100])
+def test_ddim_of_an_exact_network_gives_the_chunk(ddim_steps):
+    head, context = KnownDiffusion(CONTEXT, 17, ddim_steps=ddim_steps), torch.randn(4, CONTEXT)
+    context[0] = 60.0  # a limit far from the labels' mean, in their standard deviations
+    wanted = context[:, None, :17].expand(-1, STEPS, -1)
+    torch.testing.assert_close(head.sample(context), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("euler_steps", [1, 8])
+def test_euler_steps_of_an_exact_flow_give_the_chunk(euler_steps):
+    chunk = torch.randn(4, STEPS, 20) * 30
+    result = integrate(
+        lambda x, t, context: chunk, torch.zeros(4, 3), torch.randn(4, STEPS, 20), euler_steps
+    )
+    torch.testing.assert_close(result, chunk, rtol=1e-4, atol=1e-4)
+
+
+def test_flow_is_what_it_was_before_its_network_was_shared():
+    head = FlowHead(5, 8)
+    assert [n for n, _ in head.named_parameters()][:3] == ["enter.weight", "enter.bias"] + [
+        "blocks.0.scale"
+    ]
+    assert set(head.state_dict()) & {"waves"} == set()
+
+
+def test_dit_blocks_start_as_the_identity_and_its_trunk_fits_every_embodiment():
+    head = make_head("dit_flow", 8)
+    tokens, condition = torch.randn(2, STEPS, 128), torch.randn(2, 128)
+    for block in head.trunk.blocks:
+        torch.testing.assert_close(block(tokens, condition), tokens)
+    other = make_head("dit_flow", 32)
+    other.trunk.load_state_dict(head.trunk.state_dict())
+    own = {n.partition(".")[0] for n, _ in head.named_parameters()} - {"trunk"}
+    assert own == {"enter", "leave"}
+
+
+# ---- tokens ---------------------------------------------------------------------------------
+
+
+def test_bins_are_uniform_in_actions_and_hold_the_limits_exactly():
+    head = ActionTokens(CONTEXT, 3, tokens_per_pass=0)
+    mean, std = torch.tensor([0.0, 0.9, -0.5]), torch.tensor([1.0, 0.02, 0.3])
+    head.set_limits(mean, std)
+    actions = torch.cat([torch.tensor([[-1.0] * 3, [1.0] * 3]), torch.rand(500, 3) * 2 - 1])
+    bins = head.bins((actions - mean) / std)
+    back = head.values(bins) * std + mean
+    assert (back - actions).abs().max() < 1 / (BINS - 1) + 1e-5
+    torch.testing.assert_close(back[:2], actions[:2], rtol=0, atol=1e-6)
+    assert bins[:2].tolist() == [[0] * 3, [BINS - 1] * 3]
+    assert torch.equal(head.bins(head.values(bins)), bins)
+    assert head.bins(torch.full((1, 3), 1e3)).tolist() == [[BINS - 1] * 3]
+
+
+@pytest.mark.parametrize("tokens_per_pass", [1, 3, 8, 0])
+def test_cached_decoding_says_what_the_whole_transformer_would(tokens_per_pass):
+    head = awake(make_head("action_tokens", 8, tokens_per_pass=tokens_per_pass))
+    context = torch.randn(3, CONTEXT)
+    with torch.no_grad():
+        bins = head.bins(head.sample(context))
+        assert torch.equal(head.logits(context, bins).argmax(dim=3), bins)
+    assert len(bins.unique()) > 8
+
+
+@pytest.mark.parametrize(("tokens_per_pass", "knows"), [(1, True), (0, False)])
+def test_a_token_changes_those_after_it_and_none_before(tokens_per_pass, knows):
+    head = awake(make_head("action_tokens", 8, tokens_per_pass=tokens_per_pass))
+    context, bins = torch.randn(1, CONTEXT), torch.randint(0, BINS, (1, STEPS, 8))
+    other = bins.clone()
+    other[0, 5, 3] = (other[0, 5, 3] + 100) % BINS
+    with torch.no_grad():
+        moved = (head.logits(context, bins) - head.logits(context, other)).abs().amax(dim=(0, 3))
+    assert moved[:5].max() == 0.0
+    assert moved[5, :4].max() == 0.0
+    assert (moved[5, 4:].min() > 0) == knows
+    assert moved[6:].min() > 0
+
+
+# ---- arguments, counts, policies ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("dit_flow", {"width": 130}, "multiple of head_args.heads = 4"),
+        ("action_tokens", {"width": 130}, "multiple of head_args.heads = 4"),
+        ("action_tokens", {"tokens_per_pass": -1}, "tokens_per_pass must be at least 1"),
+        ("diffusion", {"ddim_steps": 0}, "ddim_steps must be 1 to 100"),
+        ("diffusion", {"ddim_steps": 101}, "ddim_steps must be 1 to 100"),
+    ],
+)
+def test_bad_arguments_name_value_and_rule(name, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        make_head(name, 8, **arguments)
+
+
+def test_the_table_counts_every_head_for_every_action_mode():
+    table = parameter_table(CONTEXT).splitlines()
+    assert len(table) == 2 + len(HEADS.names())
+    for name, line in zip(HEADS, table[2:], strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[0] == f"`{name}`"
+        real = [sum(p.numel() for p in make_head(name, d).parameters()) for d in (8, 32)]
+        assert [int(cells[i].replace(",", "")) for i in (1, 5)] == real
+        assert count_parameters(name, 8, CONTEXT) == real[0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "head"),
+    [
+        ("neon_tiny_dit", "dit_flow"),
+        ("neon_tiny_diffusion", "diffusion"),
+        ("neon_tiny_tokens", "action_tokens"),
+    ],
+)
+def test_each_head_has_a_policy(policy, head):
+    config = load_config(PolicyConfig, "policy", policy, [])
+    config.validate()
+    assert (config.name, config.head, config.backbone) == (policy, head, "neon_tiny")
