@@ -19,12 +19,13 @@ if [ -n "${PRETRAIN:-}" ]; then
 fi
 
 $PY -m neon_sim.collect task=arm_catch,arm_occluded episodes=1500 seed=0 workers="$WORKERS" out=data/demos_fast
+$PY -m neon_sim.collect task=arm_catch episodes=2500 seed=1 workers="$WORKERS" out=data/demos_catch
 $PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_conveyor_pick episodes=800 seed=0 \
   workers="$WORKERS" out=data/demos
 
 train() {
-  $PY -m neon_sim.train policy=neon_tiny condition="$1" seed="$2" window_stride=8 steps=3000 \
-    proprio_noise=0.05 data=data/demos_fast,data/demos out="$OUT/heads"
+  $PY -m neon_sim.train policy=neon_tiny condition="$1" seed="$2" window_stride=8 steps=3200 \
+    proprio_noise=0.05 data=data/demos_fast,data/demos_catch,data/demos out="$OUT/heads"
 }
 LADDER="blind frame stack video video_repeat video_shuffle"
 for seed in $SEEDS; do
