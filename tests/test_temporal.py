@@ -138,7 +138,9 @@ def test_every_frame_is_seen(name):
 def test_gradients_reach_every_parameter(name):
     mechanism = make(name).train()
     hidden, _, _ = mechanism(*clip())
-    (hidden * torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+    (
+        hidden * torch.randn(hidden.shape, generator=torch.Generator().manual_seed(1))
+    ).sum().backward()
     dead = [
         n for n, p in mechanism.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
     ]
@@ -427,13 +429,13 @@ def test_the_policies_and_the_suite_name_every_mechanism():
 
 
 def test_wrong_words_are_named():
-    with pytest.raises(UnknownNameError, match="temporal mechanism 'conv4d'.*conv3d"):
+    with pytest.raises(UnknownNameError, match=r"temporal mechanism 'conv4d'.*conv3d"):
         settings("conv4d").validate()
     config = settings("conv3d", temporal_args={"budgte": 3.0})
     with pytest.raises(ConfigError, match="'conv3d' does not take"):
         new_network(config, make_tower(config, "stack"), WORDS, 0)
     config = settings("conv3d", temporal_args={"budget": 30.0})
-    with pytest.raises(ConfigError, match="temporal_args.budget"):
+    with pytest.raises(ConfigError, match=r"temporal_args\.budget"):
         new_network(config, make_tower(config, "stack"), WORDS, 0)
 
 

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neon_sim.policies.fusion.base import FusionInput, FusionLayout
-from neon_sim.policies.fusion.cross_attention import CrossAttentionFusion
 from neon_sim.registry import TEMPORAL
 
 SIDE, FRAMES, DIM, ROWS = 3, 3, 12, 64
@@ -33,9 +31,9 @@ def wanderers(rows: int, seed: int) -> tuple[Tensor, Tensor]:
     start = torch.randint(0, SIDE, (rows, 2), generator=g)
     cells = (start[:, None] + torch.arange(FRAMES)[:, None] * step[:, None]) % SIDE
     there = functional.one_hot(cells[..., 0] * SIDE + cells[..., 1], SIDE * SIDE).float()
-    look = torch.randn(2, DIM, generator=torch.Generator().manual_seed(7))
-    tokens = there.unsqueeze(3) * (2 * look[0]) + look[1]
-    return tokens + 0.1 * torch.randn(tokens.shape, generator=g), way
+    look = torch.randn(DIM, generator=torch.Generator().manual_seed(7))
+    tokens = there.unsqueeze(3) * (3 * look)
+    return tokens + 0.3 * torch.randn(tokens.shape, generator=g), way
 
 
 class Reader(nn.Module):

@@ -21,6 +21,7 @@ MEASURES = Registry(
     "measure",
     {
         "env_step": "neon_sim.benchmarks.perf.env_step:measure",
+        "temporal": "neon_sim.benchmarks.perf.temporal:measure",
     },
 )
 

@@ -24,6 +24,8 @@ class MaskedAttention(nn.Module):
         inner = HEADS * width
         self.query, self.key = nn.Linear(dim, inner), nn.Linear(dim, inner, bias=False)
         self.value, self.out = nn.Linear(dim, inner), nn.Linear(inner, dim)
+        for layer in (self.query, self.key):  # logits of unit scale
+            nn.init.normal_(layer.weight, std=dim**-0.5)
         if identity:
             zero_start(self.out)
 

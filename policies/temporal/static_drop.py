@@ -19,7 +19,7 @@ class StaticDrop(TemporalMechanism):
     that changed everywhere is a key frame and stays whole too.
 
     Args:
-        patch: a token stays when it changed by this much, the mean over its numbers of the
+        patch: a token stays when it changed by this much (0.1 in the paper), the mean over its numbers of the
             absolute difference, in standard deviations of the features.
         frame: a frame whose tokens changed by this much on average stays whole.
     """
@@ -29,7 +29,7 @@ class StaticDrop(TemporalMechanism):
         feature_dim: int,
         num_frames: int,
         tokens_per_frame: int,
-        patch: float = 0.3,
+        patch: float = 0.1,
         frame: float = 1.0,
     ) -> None:
         super().__init__(feature_dim, num_frames, tokens_per_frame)
