@@ -33,11 +33,11 @@ def wanderers(rows: int, seed: int) -> tuple[Tensor, Tensor]:
     there = functional.one_hot(cells[..., 0] * SIDE + cells[..., 1], SIDE * SIDE).float()
     look = torch.randn(DIM, generator=torch.Generator().manual_seed(7))
     tokens = there.unsqueeze(3) * (3 * look)
-    return tokens + 0.3 * torch.randn(tokens.shape, generator=g), way
+    return tokens + 0.1 * torch.randn(tokens.shape, generator=g), way
 
 
 class Reader(nn.Module):
-    """A mechanism, one look at each token it hands on, and the mean of what was seen."""
+    """A mechanism, one look at each token it hands on, and the sum of what was seen."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Reader(nn.Module):
         """(B, F, S, D) -> logits (B, 4)."""
         mask = torch.ones(tokens.shape[:3], dtype=torch.bool)
         hidden, _, _ = self.mechanism(tokens, mask, torch.zeros(tokens.shape[:2]))
-        return self.answer(self.look(hidden).mean(dim=(1, 2)))
+        return self.answer(self.look(hidden).sum(dim=(1, 2)))
 
 
 def learn(name: str) -> float:

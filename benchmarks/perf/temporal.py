@@ -66,7 +66,7 @@ def _counts(name: str, network: Any, batch: Any) -> list[Row]:
     own = sum(p.numel() for p in network.temporal.parameters())
     tokens = batch.tokens
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
+    with counter:
         network.temporal(tokens.hidden, tokens.mask, tokens.time_s)
     return [
         row_of("parameters, mechanism", name, [own], ""),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +95,10 @@ class BudgetedMechanism(TemporalMechanism):
     def build(self, width: int) -> nn.ModuleDict:
         """All trained modules at a width."""
         raise NotImplementedError
+
+    def layers(self) -> list[nn.Module]:
+        """The modules of the list ``build`` calls "layers"."""
+        return list(cast(nn.ModuleList, self.parts["layers"]))
 
     def _count(self, width: int) -> int:
         with torch.random.fork_rng(devices=[]):  # trying widths draws from no one's numbers

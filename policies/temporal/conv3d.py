@@ -8,6 +8,8 @@ Zisserman 2017, I3D): on a clip that stands still it answers as its parent does.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -55,7 +57,7 @@ class Conv3d(BudgetedMechanism):
         maps = to_maps(tokens)
         x = functional.gelu(self.parts["enter"](maps.flatten(0, 1))).unflatten(0, maps.shape[:2])
         x = x.transpose(1, 2)
-        for layer in self.parts["layers"]:  # type: ignore[union-attr]
+        for layer in self.layers():
             front = 1 + x.shape[2] % 2  # so that the last window ends at the last frame
             x = functional.gelu(layer(functional.pad(x, (0, 0, 0, 0, front, 0), self.FRONT)))
         return to_tokens(self.parts["leave"](x[:, :, -1]))
@@ -69,8 +71,8 @@ class Inflated(Conv3d):
     def build(self, width: int) -> nn.ModuleDict:
         """The image network, its 3 x 3 kernels inflated."""
         parts = image_network(self.feature_dim, self.num_layers, width)
-        layers = [inflate(layer, KERNEL) for layer in parts["layers"]]  # type: ignore[union-attr]
-        parts["layers"] = nn.ModuleList(layers)
+        flat = cast(nn.ModuleList, parts["layers"])
+        parts["layers"] = nn.ModuleList(inflate(layer, KERNEL) for layer in flat)
         return parts
 
     def forward(self, hidden: Tensor, mask: Tensor, time_s: Tensor) -> Clip:

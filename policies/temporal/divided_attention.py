@@ -36,12 +36,12 @@ class DividedAttention(BudgetedMechanism):
         """Embeddings and the blocks."""
         blocks = [DividedBlock(self.feature_dim, width) for _ in range(self.num_blocks)]
         places = Places(self.num_frames, self.tokens_per_frame, self.feature_dim)
-        return nn.ModuleDict({"places": places, "blocks": nn.ModuleList(blocks)})
+        return nn.ModuleDict({"places": places, "layers": nn.ModuleList(blocks)})
 
     def forward(self, hidden: Tensor, mask: Tensor, time_s: Tensor) -> Clip:
         """What the blocks made of the current frame, and the frame itself."""
         x = kept(self.parts["places"](hidden), mask)
-        *blocks, last = self.parts["blocks"]  # type: ignore[misc]
+        *blocks, last = self.layers()
         for block in blocks:
             x = block(x, x, mask, mask)
         x = last(x[:, -1:], x, mask[:, -1:], mask)

@@ -48,7 +48,7 @@ class MemoryTokens(BudgetedMechanism):
     def forward(self, hidden: Tensor, mask: Tensor, time_s: Tensor) -> Clip:
         """What the layers made of the current frame, and the frame itself."""
         x = kept(hidden, mask)
-        *layers, last = self.parts["layers"]  # type: ignore[misc]
+        *layers, last = self.layers()
         for layer in layers:
             x = layer(x, mask)
         return self.onto_now(last(x, mask, 1)[:, 0], hidden, mask, time_s)

@@ -51,7 +51,7 @@ class QFormer(BudgetedMechanism):
         """Gather; a clip of padding gives masked zeros."""
         clip = self.parts["norm"](self.parts["places"](kept(hidden, mask))).flatten(1, 2)
         queries, real = self.parts["queries"](len(hidden)), mask.flatten(1)
-        for layer in self.parts["layers"]:  # type: ignore[union-attr]
+        for layer in self.layers():
             queries = layer(queries, clip, real)
         seen = real.any(dim=1)[:, None, None].expand(-1, 1, self.num_queries)
         return kept(queries.unsqueeze(1), seen), seen, time_s[:, -1:]

@@ -19,8 +19,9 @@ class StaticDrop(TemporalMechanism):
     that changed everywhere is a key frame and stays whole too.
 
     Args:
-        patch: a token stays when it changed by this much (0.1 in the paper), the mean over its numbers of the
-            absolute difference, in standard deviations of the features.
+        patch: a token stays when it changed by this much, the mean over its numbers of the
+            absolute difference, in standard deviations of the features (0.1 in the paper, of
+            pixels).
         frame: a frame whose tokens changed by this much on average stays whole.
     """
 
