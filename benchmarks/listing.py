@@ -38,10 +38,9 @@ def _policies() -> list[tuple[str, ...]]:
         if name in SCRIPTED:
             continue
         config = load_config(PolicyConfig, "policy", name, [])
-        about = (
-            f"{config.backbone} + {config.fusion} + {config.head}, by default {config.condition}"
-        )
-        rows.append((name, "network", about))
+        mechanism = [] if config.temporal == "none" else [config.temporal]
+        parts = " + ".join([config.backbone, *mechanism, config.fusion, config.head])
+        rows.append((name, "network", f"{parts}, by default {config.condition}"))
     return rows
 
 

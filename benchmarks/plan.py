@@ -231,7 +231,8 @@ def make_plan(
     """Resolve the words of a command line.
 
     Args:
-        policies: names, paths of policy YAML, or ``module:function``.
+        policies: names, paths of policy YAML, or ``module:function``; empty for those of
+            ``suite``.
         conditions: empty for each policy's own.
         tasks: names; empty for those of ``suite``.
         suite: name of ``configs/suite/`` or None.
@@ -255,6 +256,7 @@ def make_plan(
             raise ConfigError(f"{key} must be at least {low} (got {value})")
     if not 0 < alpha < 1:
         raise ConfigError(f"--alpha must be between 0 and 1 (got {alpha})")
+    policies = policies or chosen.policies
     if not policies:
         raise ConfigError(f"--policy names no policy. Known: {', '.join(policy_names())}.")
     options, rest = split_overrides(overrides)

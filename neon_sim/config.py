@@ -13,7 +13,7 @@ from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
 from neon_sim.conditions import condition
 from neon_sim.config_loading import config_names, load_config, main_config, parse_overrides
 from neon_sim.errors import ConfigError, unknown_name
-from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS
+from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, TEMPORAL
 
 __all__ = [
     "ClipConfig",
@@ -72,6 +72,8 @@ class PolicyConfig:
         connector_args / fusion_args / head_args: keyword arguments of those.
         stack_connector / stack_connector_args: the connector under ``stack``, where every
             frame brings its own tokens.
+        temporal / temporal_args: the mechanism that joins the tokens of several frames
+            before the fusion, and its keyword arguments.
         max_tokens: most visual tokens the fusion may get under any condition.
         backbone_args: keyword arguments of both backbones (weights path and so on).
         condition: the condition it runs under unless the command line names others.
@@ -87,6 +89,8 @@ class PolicyConfig:
     connector_args: dict[str, float] = field(default_factory=dict)
     stack_connector: str = "avgpool"
     stack_connector_args: dict[str, float] = field(default_factory=dict)
+    temporal: str = "none"
+    temporal_args: dict[str, float] = field(default_factory=dict)
     max_tokens: int = 320
     fusion: str = "cross_attention"
     fusion_args: dict[str, float] = field(default_factory=dict)
@@ -108,6 +112,7 @@ class PolicyConfig:
             (BACKBONES, self.image_backbone),
             (CONNECTORS, self.connector),
             (CONNECTORS, self.stack_connector),
+            (TEMPORAL, self.temporal),
             (FUSIONS, self.fusion),
             (HEADS, self.head),
         ):

@@ -108,6 +108,27 @@ CONNECTORS = Registry(
         "attentional_pool": "neon_sim.policies.connectors.attentional_pool:AttentionalPool",
     },
 )
+TEMPORAL = Registry(
+    "temporal mechanism",
+    {
+        "none": "neon_sim.policies.temporal.controls:NoMechanism",
+        "single_frame": "neon_sim.policies.temporal.controls:SingleFrame",
+        "late_mean": "neon_sim.policies.temporal.controls:LateMean",
+        "static_drop": "neon_sim.policies.temporal.static_drop:StaticDrop",
+        "late_concat": "neon_sim.policies.temporal.stacking:LateConcat",
+        "early": "neon_sim.policies.temporal.stacking:Early",
+        "conv3d": "neon_sim.policies.temporal.conv3d:Conv3d",
+        "inflated": "neon_sim.policies.temporal.conv3d:Inflated",
+        "two_stream": "neon_sim.policies.temporal.two_stream:TwoStream",
+        "cnn_gru": "neon_sim.policies.temporal.recurrent:CnnGru",
+        "conv_gru": "neon_sim.policies.temporal.recurrent:ConvGru",
+        "temporal_shift": "neon_sim.policies.temporal.temporal_shift:TemporalShift",
+        "non_local": "neon_sim.policies.temporal.non_local:NonLocal",
+        "divided_attention": "neon_sim.policies.temporal.divided_attention:DividedAttention",
+        "q_former": "neon_sim.policies.temporal.q_former:QFormer",
+        "memory_tokens": "neon_sim.policies.temporal.memory_tokens:MemoryTokens",
+    },
+)
 FUSIONS = Registry(
     "fusion",
     {

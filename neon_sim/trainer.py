@@ -324,7 +324,11 @@ def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> Non
     A setting that did not exist when the file was made counts as its default.
     """
     wanted = json.loads(json.dumps(wanted))
-    found = {**found, "train": {**TrainConfig().decides(), **found.get("train", {})}}
+    found = {
+        **found,
+        "train": {**TrainConfig().decides(), **found.get("train", {})},
+        "policy": {**asdict(PolicyConfig()), **found.get("policy", {})},
+    }
     for key in wanted:
         if found.get(key) != wanted[key]:
             now, then = wanted[key], found.get(key)
