@@ -181,7 +181,7 @@ def test_every_input_changes_the_output(fusion):
         "proprioception": NetworkInput(batch.tokens, -batch.agent_pos, batch.text_ids),
         "text": NetworkInput(batch.tokens, batch.agent_pos, ids),
     }
-    if fusion == "cross_attention":
+    if fusion != "pooled":
         changed["ages"] = NetworkInput(later, batch.agent_pos, batch.text_ids)
     with torch.no_grad():
         base = network.sample(batch)
