@@ -19,14 +19,14 @@ from neon_sim.config import PolicyConfig
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch, apply_condition, condition_needs
 from neon_sim.registry import BACKBONES, CONNECTORS
+from neon_sim.vocabulary import MAX_WORDS
 
 from .backbones.base import fingerprint, known_shape, shape_of
 from .connectors.base import Connector
 from .connectors.identity import Identity
 from .fusion.base import PROPRIO_TOKENS
-from .instruction import MAX_WORDS
 
-ANY_WIDTH = 64  # of features, where a connector is made only to be counted
+ANY_WIDTH = 64  # of features; it plays no part in how many tokens a connector leaves
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any
     else:
         shape = known_shape(BACKBONES.resolve(name), frames, config.clip, arguments)
     if shape is not None:
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]):  # made only to be counted
             connector = make_connector(*tower_connector(config, condition), ANY_WIDTH, shape[1])
         hold_budget(config, condition, shape[0], connector.out_tokens)
 

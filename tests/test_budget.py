@@ -128,7 +128,7 @@ def extra_backbones(monkeypatch):
 
 def test_a_backbone_whose_tokens_depend_on_arguments_answers_itself(extra_backbones):
     settings = ["backbone=patched", "backbone_args.patch=8"]
-    with pytest.raises(ConfigError, match="593 .*: 4 x 144 "):
+    with pytest.raises(ConfigError, match=r"593 .*: 4 x 144 "):
         load_config(PolicyConfig, "policy", "neon_tiny", settings)
     load_config(PolicyConfig, "policy", "neon_tiny", [*settings, "clip.image_size=48"])
     load_config(PolicyConfig, "policy", "neon_tiny", ["backbone=patched"])
@@ -136,13 +136,13 @@ def test_a_backbone_whose_tokens_depend_on_arguments_answers_itself(extra_backbo
 
 def test_a_backbone_that_cannot_say_is_held_to_it_once_it_is_made(extra_backbones):
     config = load_config(PolicyConfig, "policy", "neon_tiny", ["backbone=silent"])
-    with pytest.raises(ConfigError, match="3217 .*: 8 x 400 "):
+    with pytest.raises(ConfigError, match=r"3217 .*: 8 x 400 "):
         make_tower(config, "video")
 
 
 def test_an_instance_is_counted_as_it_is():
     config = PolicyConfig(clip=ClipConfig(num_frames=3))
-    with pytest.raises(ConfigError, match="1217 .*: 3 x 400 "):
+    with pytest.raises(ConfigError, match=r"1217 .*: 3 x 400 "):
         make_tower(config, "video", Silent())
 
 

@@ -85,7 +85,9 @@ def test_padding_changes_no_bit(name, arguments):
         batch,
         hidden=torch.where(batch.mask.unsqueeze(3), batch.hidden, torch.tensor(1e4)),
         time_s=torch.where(absent, torch.tensor(-7.0), batch.time_s),
-        text_tokens=torch.where(batch.text_mask.unsqueeze(2), batch.text_tokens, torch.tensor(-1e4)),
+        text_tokens=torch.where(
+            batch.text_mask.unsqueeze(2), batch.text_tokens, torch.tensor(-1e4)
+        ),
     )
     assert not torch.equal(noisy.hidden, batch.hidden)
     with torch.no_grad():
@@ -198,7 +200,7 @@ def test_what_does_not_fit_is_an_error_and_not_cut_off(name):
         text_tokens=batch.text_tokens.repeat(1, 2, 1),
         text_mask=batch.text_mask.repeat(1, 2),
     )
-    with pytest.raises(ConfigError, match="and 32.; nothing is cut off"):
+    with pytest.raises(ConfigError, match=r"and 32\); nothing is cut off"):
         fusion(wordy)
 
 
@@ -206,6 +208,7 @@ def test_what_does_not_fit_is_an_error_and_not_cut_off(name):
     ("name", "arguments", "message"),
     [
         ("joint_decoder", {"heads": 5.0}, r"heads must divide width 96 \(got 5\)"),
+        ("joint_decoder", {"causal": 2.0}, r"causal must be 0 or 1 \(got 2.0"),
         ("mot", {"layers": 0.0}, r"layers must be a whole number of at least 1 \(got 0"),
         ("moma", {"capacity": 0.0}, r"capacity must be above 0 \(got 0"),
         ("moma", {"text_experts": 1.5}, r"text_experts must be a whole number .* \(got 1.5\)"),
@@ -241,7 +244,7 @@ def test_full_and_causal_masks_differ():
 
 def test_mot_weights_of_a_modality_touch_that_modality_alone():
     fusion, batch = make_fusion("mot"), make_batch()
-    x, real = fusion.embed(batch)
+    x = fusion.embed(batch)[0]
     layer = fusion.blocks[0].mlp
     vision, text = FRAMES * TOKENS, FRAMES * TOKENS + WORDS_MOST
     with torch.no_grad():
@@ -302,7 +305,7 @@ def test_the_shipped_policies_differ_in_their_fusion_alone(short):
     assert policy.fusion == {"joint": "joint_decoder"}.get(short, short)
     assert replace(policy, name=base.name, fusion=base.fusion) == base
     assert load_config(
-        PolicyConfig, "policy", "neon_tiny_joint", ["fusion_args.causal=true"]
+        PolicyConfig, "policy", "neon_tiny_joint", ["fusion_args.causal=1"]
     ).fusion_args == {"causal": 1.0}
 
 
@@ -315,9 +318,9 @@ POOLS = [
 ]
 
 
-def make_connector(name: str, tokens: int = 16, dim: int = 6, **arguments: float):
+def make_connector(name: str, count: int = 16, dim: int = 6, **arguments: float):
     torch.manual_seed(0)
-    return CONNECTORS.resolve(name)(dim, tokens, **arguments)
+    return CONNECTORS.resolve(name)(dim, count, **arguments)
 
 
 def frames(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -366,7 +369,7 @@ def test_connectors_read_every_token_and_train_every_weight(name, arguments):
 
 
 def test_pool_window_keeps_the_grid():
-    connector = make_connector("attentional_pool", tokens=144, dim=4, pool_window=2.0)
+    connector = make_connector("attentional_pool", count=144, dim=4, pool_window=2.0)
     assert connector.out_tokens == 36
     hidden, mask = torch.randn(1, 144, 4), torch.ones(1, 144, dtype=torch.bool)
     with torch.no_grad():
@@ -412,7 +415,7 @@ def test_impossible_pools_are_refused(arguments, message):
 
 def test_a_window_needs_a_grid():
     with pytest.raises(ConfigError, match="square grid"):
-        make_connector("attentional_pool", tokens=15, pool_window=2.0)
+        make_connector("attentional_pool", count=15, pool_window=2.0)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"pool_window": 2.0}])

@@ -228,7 +228,7 @@ def test_towers_make_the_shapes_they_promise(name):
 
 def test_stack_keeps_the_budget_and_too_many_tokens_are_refused():
     assert make_tower(config(), "stack").tokens_per_frame == 36
-    with pytest.raises(ConfigError, match="max_tokens must be at least 593 .* 4 x 144 visual"):
+    with pytest.raises(ConfigError, match=r"max_tokens must be at least 593 .* 4 x 144 visual"):
         make_tower(config(stack_connector="identity"), "stack")
     with pytest.raises(ConfigError, match="at least 161 "):
         make_tower(config(max_tokens=160), "video")

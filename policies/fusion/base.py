@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
-
-from ..instruction import MAX_WORDS
+from neon_sim.vocabulary import MAX_WORDS
 
 FLAT_LIMIT = 512  # numbers; few enough tokens are also read directly, in order
 PROPRIO_TOKENS = 1  # places that proprioception takes in a sequence

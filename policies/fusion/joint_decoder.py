@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from neon_sim.errors import ConfigError
+
 from .base import FusionLayout
 from .stream import Block, Sizes, StreamFusion
 
@@ -23,7 +25,8 @@ class JointDecoderFusion(StreamFusion):
         context: C. dropout: on the context.
 
     Raises:
-        ConfigError: a size that is no whole number from 1, or heads that do not divide width.
+        ConfigError: a size that is no whole number from 1, heads that do not divide width, or
+            a ``causal`` that is neither 0 nor 1.
     """
 
     def __init__(
@@ -37,6 +40,8 @@ class JointDecoderFusion(StreamFusion):
         context: float = 256,
         dropout: float = 0.1,
     ) -> None:
+        if causal not in (0, 1):
+            raise ConfigError(f"fusion_args.causal must be 0 or 1 (got {causal})")
         sizes = Sizes.checked(layout, width, heads, layers, queries)
         blocks = [Block(sizes, last=i + 1 == sizes.layers) for i in range(sizes.layers)]
         super().__init__(layout, sizes, blocks, context, dropout)
