@@ -287,6 +287,7 @@ def _make_spec(
         find_condition(word)
     if name in ORACLES:
         config = load_config(PolicyConfig, "policy", DEFAULT_POLICY, overrides)
+        config.check_budget(name)
         return PolicySpec(config.name, "network", (name,), train_seeds, config, options.checkpoint)
     if ":" in name:
         config = load_config(PolicyConfig, "policy", None, overrides)
@@ -296,6 +297,8 @@ def _make_spec(
         raise unknown_name("policy", name, policy_names())
     config = load_config(PolicyConfig, "policy", name, overrides)
     words = tuple(dict.fromkeys(conditions)) or (config.condition,)
+    for word in words:
+        config.check_budget(word)
     return PolicySpec(config.name, "network", words, train_seeds, config, options.checkpoint)
 
 

@@ -13,7 +13,7 @@ from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
 from neon_sim.conditions import condition
 from neon_sim.config_loading import config_names, load_config, main_config, parse_overrides
 from neon_sim.errors import ConfigError, unknown_name
-from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, TEMPORAL
+from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, POLICY_PARTS, TEMPORAL
 
 __all__ = [
     "ClipConfig",
@@ -74,7 +74,8 @@ class PolicyConfig:
             frame brings its own tokens.
         temporal / temporal_args: the mechanism that joins the tokens of several frames
             before the fusion, and its keyword arguments.
-        max_tokens: most visual tokens the fusion may get under any condition.
+        max_tokens: longest sequence the fusion may get under any condition: frames x tokens a
+            frame, 16 words and 1 of proprioception.
         backbone_args: keyword arguments of both backbones (weights path and so on).
         condition: the condition it runs under unless the command line names others.
         clip: what it sees.
@@ -101,7 +102,7 @@ class PolicyConfig:
     replan_steps: int = 4
 
     def validate(self) -> None:
-        """Hold the rules of the docstring.
+        """Hold the rules of the docstring, ``max_tokens`` for the policy's own condition.
 
         Raises:
             ConfigError: a value outside its rule.
@@ -118,8 +119,17 @@ class PolicyConfig:
         ):
             if name not in registry:
                 raise unknown_name(registry.kind, name, registry)
-        condition(self.condition)
         _hold("replan_steps", self.replan_steps, f"1 to {CHUNK_STEPS}", 1, CHUNK_STEPS)
+        self.check_budget(self.condition)
+
+    def check_budget(self, name: str) -> None:
+        """Hold ``max_tokens`` under a condition, before any weight is read.
+
+        Raises:
+            ConfigError: more tokens than that; names the sum and the mend.
+            UnknownNameError: no such condition.
+        """
+        POLICY_PARTS.resolve("check_token_budget")(self, condition(name))
 
 
 def _hold(key: str, value: float, rule: str, low: float, high: float) -> None:

@@ -134,6 +134,9 @@ FUSIONS = Registry(
     {
         "pooled": "neon_sim.policies.fusion.pooled:PooledFusion",
         "cross_attention": "neon_sim.policies.fusion.cross_attention:CrossAttentionFusion",
+        "joint_decoder": "neon_sim.policies.fusion.joint_decoder:JointDecoderFusion",
+        "mot": "neon_sim.policies.fusion.mot:MixtureOfTransformersFusion",
+        "moma": "neon_sim.policies.fusion.moma:MixtureOfExpertsFusion",
     },
 )
 HEADS = Registry(
@@ -154,6 +157,7 @@ POLICY_PARTS = Registry(
     {
         "load_policy": "neon_sim.policies.policy:load_policy",
         "make_tower": "neon_sim.policies.tower:make_tower",
+        "check_token_budget": "neon_sim.policies.tower:check_token_budget",
         "new_network": "neon_sim.policies.network:new_network",
         "network_input": "neon_sim.policies.network:network_input",
         "encode_texts": "neon_sim.policies.instruction:encode_texts",

@@ -61,7 +61,9 @@ def parse(argv: Sequence[str]) -> tuple[TrainConfig, PolicyConfig]:
     inner = [a.lstrip("+")[len("policy.") :] for a in argv if a.lstrip("+").startswith("policy.")]
     outer = [a for a in argv if not a.lstrip("+").startswith("policy.")]
     config = main_config(TrainConfig, outer, None, prog=COMMAND)
-    return config, load_config(PolicyConfig, "policy", config.policy, inner)
+    policy = load_config(PolicyConfig, "policy", config.policy, inner)
+    policy.check_budget(config.condition or policy.condition)
+    return config, policy
 
 
 def describe(curve: dict[str, Any]) -> str:

@@ -313,6 +313,9 @@ class Trainer:
             "training": self.evaluate(False),
             "timing": {"seconds": round(seconds, 1), "threads": torch.get_num_threads()},
         }
+        seen = _spread(np.flatnonzero(~self.windows.validation), EVAL_ROWS)
+        if report := self.network.report(self._batch(seen)[0]):
+            curve["fusion"] = report
         write_json(self.stem.with_name(f"{self.stem.name}.curve.json"), curve)
         self.stem.with_name(f"{self.stem.name}.state.pt").unlink(missing_ok=True)
         return path

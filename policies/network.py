@@ -174,6 +174,12 @@ class NeonPolicy(nn.Module):
         standard = self.head.sample(self.context(batch), seed)
         return (standard * self.action_std + self.action_mean).clamp(-1.0, 1.0)
 
+    def report(self, batch: NetworkInput) -> dict[str, float]:
+        """What the fusion says of itself on a batch (loads of its experts); mostly nothing."""
+        with torch.inference_mode(), self.fusion.recording() as seen:
+            self.context(batch)
+        return seen
+
     def num_parameters(self) -> int:
         """Trainable numbers."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)

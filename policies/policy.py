@@ -21,7 +21,7 @@ from neon_sim.registry import BACKBONES, task_entry
 from .checkpoint import load_network, train_command
 from .instruction import encode_texts
 from .network import NeonPolicy, NetworkInput, network_spec, resolve_spec
-from .tower import Tower, tower_backbone
+from .tower import Tower, check_token_budget, tower_backbone
 
 BLOCK_ROWS = 8  # every matrix product has this many rows, so that batches change no bit
 
@@ -131,6 +131,7 @@ def load_policy(
         UnknownNameError: no such condition or task. ConfigError: too many tokens.
     """
     row, name = find_condition(condition), task_entry(task).name
+    check_token_budget(config, row)
     path = Path(checkpoint) if checkpoint else shipped_head(config.name, row, train_seed)
     if not path.is_file():
         raise CheckpointError(
