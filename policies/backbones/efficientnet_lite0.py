@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from neon_sim.errors import CheckpointError, ConfigError, require_package
 
-from .frames import ImageEncoder, pixels
+from .frames import ImageEncoder, identity, pixels
 from .weights import freeze, load_strictly
 
 INSTALL = 'pip install -c constraints.txt "neon-sim[encoders]"'
@@ -176,7 +176,7 @@ def _renamed(name: str) -> str:
     return name.replace("_blocks.", "blocks.") if inside else name
 
 
-class EfficientNetLite0Backbone(ImageEncoder):
+class EfficientNetImage(ImageEncoder):
     """Places of one or more feature maps of EfficientNet-Lite0, every frame on its own.
 
     Args:
@@ -204,6 +204,7 @@ class EfficientNetLite0Backbone(ImageEncoder):
         self.feature_dim = sum(channels[stage - 1] for stage in self._stages)
         self.grid = -(-self.image_size // min(strides[stage - 1] for stage in self._stages))
         self.tokens_per_frame = self.grid * self.grid
+        self.identity = identity(self.image_size, self._stages)
         self.network = load_wheel_weights()
 
     def frame_tokens(self, frames: Tensor) -> Tensor:
@@ -225,7 +226,6 @@ def _stage(word: str) -> int:
     names = {**{str(i): i for i in range(1, 8)}, "head": 8}
     if word not in names:
         raise ConfigError(
-            f"backbone_args.layer must be {', '.join(names)}, or several joined by + "
-            f"(got {word!r})"
+            f"backbone_args.layer must be {', '.join(names)}, or several joined by + (got {word!r})"
         )
     return names[word]

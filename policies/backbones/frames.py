@@ -24,6 +24,11 @@ from .base import Tokens, masked_mean
 BLOCK_ROWS = 8  # inference always runs on this many rows: results never depend on the batch
 
 
+def identity(*settings: object) -> Tensor:
+    """Settings as a tensor: features made with others carry another fingerprint."""
+    return torch.tensor(list(repr(settings).encode()), dtype=torch.uint8)
+
+
 def clip_tensors(clip: ClipBatch, name: str) -> tuple[Tensor, Tensor]:
     """Video (B, T, H, W, 3) uint8 and mask (B, T) bool of a batch.
 
@@ -148,12 +153,15 @@ class VideoEncoder:
 
     Attributes:
         name: what errors call it. feature_dim: D. tokens_per_frame: S of a place in time.
+        network: the weights. identity: the settings, as ``identity`` makes it.
         max_frames: longest clip. block_rows: clips of one inference.
     """
 
     name: str
     feature_dim: int
     tokens_per_frame: int
+    network: Any
+    identity: Tensor
     max_frames: int = MAX_CLIP_FRAMES
     block_rows: int = BLOCK_ROWS
 
@@ -209,7 +217,8 @@ class StillTwin(ImageEncoder):
                 f"backbone_args.num_frames must be 1 to {encoder.max_frames} for "
                 f"{encoder.name} (got {num_frames})"
             )
-        self.network = encoder.network  # type: ignore[attr-defined]  # for the fingerprint
+        self.network = encoder.network  # both are fingerprinted
+        self.identity = torch.cat([encoder.identity, identity(self.num_frames)])
         self.name, self.feature_dim = f"{encoder.name}_image", encoder.feature_dim
         self.tokens_per_frame = encoder.tokens_per_frame
 

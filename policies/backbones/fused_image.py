@@ -40,6 +40,7 @@ class SiglipDinov2(ImageEncoder):
         second = HFImage("dinov2_reg_large", dinov2_id, first.grid, layer)
         self._encoders = (first, second)
         self.siglip, self.dinov2 = first.network, second.network
+        self.identity = torch.cat([first.identity, second.identity])
         self.feature_dim = first.feature_dim + second.feature_dim
         self.tokens_per_frame = first.tokens_per_frame
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from .frames import ImageEncoder, pixels
+from .frames import ImageEncoder, identity, pixels
 from .weights import WeightSource, freeze, hub_source, missing_weights, refuse_pickles
 
 
@@ -105,6 +105,7 @@ class HFImage(ImageEncoder):
         self.grid = int(grid) or config.image_size // config.patch_size
         self.image_size = self.grid * config.patch_size
         self.tokens_per_frame = self.grid * self.grid
+        self.identity = identity(self.architecture, self.grid, self.layer)
         self._skip = self.architecture.class_tokens + getattr(config, "num_register_tokens", 0)
         if not 1 <= self.grid <= 64:
             raise ConfigError(f"backbone_args.grid must be 1 to 64 tokens a side (got {grid})")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from .frames import StillTwin, VideoEncoder, merge_time, pixels, resample_time
+from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
 from .weights import (
     RANDOM,
     WeightSource,
@@ -99,6 +99,7 @@ class HFVideo(VideoEncoder):
         self.image_size = int(config.image_size)
         patch = getattr(config, "patch_size", None) or config.tubelet_size[1]
         self.tokens_per_frame = (self.image_size // patch) ** 2
+        self.identity = identity(name)
 
     def time_places(self, num_frames: int) -> int:
         """The network's own, at most one a frame."""

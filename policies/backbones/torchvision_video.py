@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError, require_package
 
-from .frames import StillTwin, VideoEncoder, merge_time, pixels, resample_time
+from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
 from .weights import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
 
 INSTALL = "pip install -c constraints.txt --no-deps torchvision"
@@ -48,12 +48,15 @@ class Network:
 _RESNET = {"layer2": (2, 128, 4), "layer3": (4, 256, 8), "layer4": (8, 512, 16)}
 _STILL = {"layer2": (1, 128, 4), "layer3": (1, 256, 8), "layer4": (1, 512, 16)}
 _S3D = {"mixed4": (4, 832, 16), "mixed5": (8, 1024, 32)}
+_MVIT = {"norm": (2, 768, 32)}
 NETWORKS = {
     "r3d_18": Network("r3d_18-b3b3357e.pth", "127 MB", 112, KINETICS, 0, _RESNET),
     "mc3_18": Network("mc3_18-a90a0ba3.pth", "45 MB", 112, KINETICS, 0, _STILL),
     "r2plus1d_18": Network("r2plus1d_18-91a641e6.pth", "120 MB", 112, KINETICS, 0, _RESNET),
     "s3d": Network("s3d-d76dad2f.pth", "32 MB", 224, KINETICS, 0, _S3D),
-    "mvit_v2_s": Network("mvit_v2_s-ae3be167.pth", "132 MB", 224, SLOWFAST, 16, {"norm": (2, 768, 32)}),
+    "mvit_v2_s": Network(
+        "mvit_v2_s-ae3be167.pth", "132 MB", 224, SLOWFAST, 16, {"norm": (2, 768, 32)}
+    ),
 }
 S3D_CUTS = {"mixed4": 13, "mixed5": 16}  # modules of ``features`` up to the end of that stage
 
@@ -134,14 +137,27 @@ class TorchvisionVideo(VideoEncoder):
             )
         state = None if weights == RANDOM else read_state(name, weights, weight_source(name))
         build = getattr(import_torchvision(), name)
-        self.network = freeze(seeded(lambda: build(weights=None)))
-        if state is not None:
+        self.network = seeded(lambda: build(weights=None))
+        if state is None:
+            seeded(self._calibrate)
+        else:
             load_strictly(self.network, state, weights)
+        freeze(self.network)
         self._step, self.feature_dim, stride = self._spec.layers[self.layer]
+        self.identity = identity(name, self.layer, self.image_size)
         self.tokens_per_frame = (-(-self.image_size // stride)) ** 2
 
     def _frames(self, num_frames: int) -> int:
         return self._spec.num_frames or num_frames
+
+    def _calibrate(self) -> None:
+        """Set the batch norms of random weights on noise, or signals would fade with depth."""
+        norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm3d)]
+        for norm in norms:
+            norm.momentum = 1.0
+        if norms:
+            self.network.train()
+            self._feature_map(torch.randint(0, 256, (2, 8, 64, 64, 3), dtype=torch.uint8))
 
     def time_places(self, num_frames: int) -> int:
         """One for every 1, 2, 4 or 8 frames, by network and layer."""

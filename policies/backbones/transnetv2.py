@@ -22,12 +22,10 @@ from torch.nn import functional
 
 from neon_sim.errors import ConfigError, require_package
 
-from .frames import StillTwin, VideoEncoder
+from .frames import StillTwin, VideoEncoder, identity
 from .weights import freeze
 
-INSTALL = (
-    'pip install -c constraints.txt "neon-sim[encoders]"'
-)
+INSTALL = 'pip install -c constraints.txt "neon-sim[encoders]"'
 INPUT = (27, 48)  # pixels, height and width
 # stage -> rows, columns and channels of its map after pooling
 MAPS = {1: (13, 24, 64), 2: (6, 12, 128), 3: (3, 6, 256)}
@@ -39,7 +37,7 @@ LAYERS = ("stage2", "stage3", "frame", "stage3+frame")
 def _globals_kept() -> Iterator[None]:
     """Undo what the wheel does to the process: seeds, deterministic mode, cuDNN, environment."""
     variable = "PYTORCH_ENABLE_MPS_FALLBACK"
-    environment, numpy_state = os.environ.get(variable), np.random.get_state()
+    environment, numpy_state = os.environ.get(variable), np.random.get_state()  # noqa: NPY002
     python_state, cudnn = random.getstate(), torch.backends.cudnn
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -51,7 +49,7 @@ def _globals_kept() -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         cudnn.deterministic, cudnn.benchmark = flags
         random.setstate(python_state)
-        np.random.set_state(numpy_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
         os.environ.pop(variable, None)
         if environment is not None:
             os.environ[variable] = environment
@@ -81,6 +79,7 @@ class TransNetV2Backbone(VideoEncoder):
     """
 
     name = "transnetv2"
+    block_rows = 1  # a clip fills a core
 
     def __init__(self, layer: str = "stage3") -> None:
         if layer not in LAYERS:
@@ -89,6 +88,7 @@ class TransNetV2Backbone(VideoEncoder):
                 f"(got {layer!r})"
             )
         self.layer, self.network = layer, load_wheel_network()
+        self.identity = identity(layer)
         rows, columns, channels = MAPS[2 if layer == "stage2" else 3]
         self.tokens_per_frame = 1 if layer == "frame" else rows * columns
         self.feature_dim = {"frame": FRAME_DIM, "stage3+frame": channels + FRAME_DIM}.get(
