@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import transformers
+
+from neon_sim.policies.backbones.published import import_transformers
+
+transformers = import_transformers()
 
 SIZE, PATCH = 32, 8  # pixels; a grid of 4 x 4 tokens
 WIDTHS = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

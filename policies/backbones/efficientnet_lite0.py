@@ -19,7 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from neon_sim.errors import CheckpointError, ConfigError, require_package
 
 from .frames import ImageEncoder, identity, pixels
-from .weights import freeze, load_strictly
+from .published import freeze, load_strictly
 
 INSTALL = 'pip install -c constraints.txt "neon-sim[encoders]"'
 BN_EPS = 1e-3

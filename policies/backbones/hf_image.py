@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from neon_sim.errors import CheckpointError, ConfigError
 
 from .frames import ImageEncoder, identity, pixels
-from .weights import WeightSource, freeze, hub_source, missing_weights, refuse_pickles
+from .published import (
+    WeightSource,
+    freeze,
+    hub_source,
+    import_transformers,
+    missing_weights,
+    refuse_pickles,
+)
 
 
 def _published(
@@ -132,8 +139,7 @@ def load_image_network(name: str, model_id: str) -> tuple[nn.Module, Architectur
     Raises:
         CheckpointError: no weights, or pickles only. ConfigError: another architecture.
     """
-    import transformers
-
+    transformers = import_transformers()
     refuse_pickles(name, Path(model_id))
     source = PUBLISHED[name]
     try:

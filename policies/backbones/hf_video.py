@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from neon_sim.errors import CheckpointError, ConfigError
 
 from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
-from .weights import (
+from .published import (
     RANDOM,
     WeightSource,
     freeze,
     hub_source,
+    import_transformers,
     missing_weights,
     refuse_pickles,
     seeded,
@@ -124,8 +125,7 @@ def load_video_network(name: str, weights: str) -> nn.Module:
     Raises:
         CheckpointError: no weights, or pickles only. ConfigError: another architecture.
     """
-    import transformers
-
+    transformers = import_transformers()
     spec = NETWORKS[name]
     loader: Any = getattr(transformers, spec.loader)
     if weights == RANDOM:

@@ -6,8 +6,6 @@ off before pooling and classifier, so that places stay places.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +16,15 @@ from torch import Tensor, nn
 from neon_sim.errors import ConfigError, require_package
 
 from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
-from .weights import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
+from .published import (
+    RANDOM,
+    WeightSource,
+    define_missing_operators,
+    freeze,
+    load_strictly,
+    read_state,
+    seeded,
+)
 
 INSTALL = "pip install -c constraints.txt --no-deps torchvision"
 KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
@@ -64,30 +70,13 @@ S3D_CUTS = {"mixed4": 13, "mixed5": 16}  # modules of ``features`` up to the end
 def import_torchvision() -> Any:
     """``torchvision.models.video``, also beside a torch without CUDA.
 
-    PyPI's torchvision is a CUDA build whose operators do not load beside the CPU torch, and
-    its import then fails because ``torchvision::nms`` was never defined. None of the networks
-    here uses an operator, so their schemas alone are enough.
-
     Raises:
         MissingPackageError: torchvision is not installed.
     """
-    found = importlib.util.find_spec("torchvision") is not None
-    if found and torch.version.cuda is None and not hasattr(torch.ops.torchvision, "nms"):
-        _define_missing_operators()
+    define_missing_operators()
     return require_package(
         "torchvision.models.video", why="A torchvision video network", install=INSTALL
     )
-
-
-def _define_missing_operators() -> None:
-    """Schemas of the operators that torchvision's import asks for; kept for the process."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _LIBRARIES.append(library)
-
-
-_LIBRARIES: list[torch.library.Library] = []  # an operator lives as long as its library
 
 
 def weight_source(name: str) -> WeightSource:

@@ -23,7 +23,7 @@ from torch.nn import functional
 from neon_sim.errors import ConfigError, require_package
 
 from .frames import StillTwin, VideoEncoder, identity
-from .weights import freeze
+from .published import freeze
 
 INSTALL = 'pip install -c constraints.txt "neon-sim[encoders]"'
 INPUT = (27, 48)  # pixels, height and width
