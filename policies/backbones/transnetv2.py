@@ -79,7 +79,6 @@ class TransNetV2Backbone(VideoEncoder):
     """
 
     name = "transnetv2"
-    block_rows = 1  # a clip fills a core
 
     def __init__(self, layer: str = "stage3") -> None:
         if layer not in LAYERS:
