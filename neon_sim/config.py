@@ -37,6 +37,9 @@ class ClipConfig:
         sampler: a name of ``neon_sim.clips.SAMPLERS``.
         camera: observation camera.
         image_size: pixels per side of the square image.
+        refresh_steps: control steps between two looks, 1 to 500. Between them the clip stays
+            that of the last look, as in two-system policies, whose slow system sees while the
+            fast one acts on what it saw and on fresh proprioception.
     """
 
     num_frames: int = 8
@@ -44,6 +47,7 @@ class ClipConfig:
     sampler: str = "uniform"
     camera: str = "front"
     image_size: int = 96
+    refresh_steps: int = 1
 
     def validate(self) -> None:
         """Hold the rules of the docstring.
@@ -56,6 +60,7 @@ class ClipConfig:
         _hold("clip.num_frames", self.num_frames, f"1 to {MAX_CLIP_FRAMES}", 1, MAX_CLIP_FRAMES)
         _hold("clip.fps", self.fps, f"in (0, {CAMERA_HZ}], the camera's rate", 1e-3, CAMERA_HZ)
         _hold("clip.image_size", self.image_size, "1 to 4096 pixels", 1, 4096)
+        _hold("clip.refresh_steps", self.refresh_steps, "1 to 500 control steps", 1, 500)
         if self.sampler not in SAMPLERS:
             raise unknown_name("clip sampler", self.sampler, SAMPLERS)
 

@@ -176,11 +176,13 @@ def _check_metadata(
             f"{path} was not trained on {task!r}, only on {', '.join(tasks) or 'nothing'}. Add "
             f"demonstrations of it to data= and train again: {again}"
         )
-    trained, asked = metadata.get("policy", {}).get("clip"), asdict(config.clip)
+    asked = asdict(config.clip)
+    # a head older than a setting was trained with its default
+    trained = {"refresh_steps": 1, **(metadata.get("policy", {}).get("clip") or {})}
     if trained != asked:
-        differs = [k for k in asked if (trained or {}).get(k) != asked[k]]
+        differs = [k for k in asked if trained.get(k) != asked[k]]
         raise CheckpointError(
-            f"{path} was trained with clip.{differs[0]}={(trained or {}).get(differs[0])!r}, not "
+            f"{path} was trained with clip.{differs[0]}={trained.get(differs[0])!r}, not "
             f"{asked[differs[0]]!r}. Ask for the same clip, or train again: {again}"
         )
 
