@@ -137,9 +137,7 @@ class ActionTokens(Head):
         del seed
         rows, place = len(context), self.place + self.context(context).unsqueeze(1)
         size = place.shape[2] // self.heads
-        caches = [
-            KVCache(rows, self.heads, self.places, size, context.device) for _ in self.blocks
-        ]
+        caches = [KVCache(rows, self.heads, self.places, size, context.device) for _ in self.blocks]
         x, chosen = place[:, :1], []
         for number in range(self.places):
             if number:

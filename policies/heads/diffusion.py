@@ -13,6 +13,7 @@ chunk, which an MLP over it would have to carry through its trunk.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -89,7 +90,7 @@ class DiffusionHead(DiTDenoiser):
         levels = [
             round(TRAIN_STEPS * (1 - i / self.ddim_steps)) for i in range(self.ddim_steps + 1)
         ]
-        for k, following in zip(levels[:-1], levels[1:], strict=True):
+        for k, following in pairwise(levels):
             times = torch.full((len(context),), k / TRAIN_STEPS, device=context.device)
             v = self.predict(x, times, context)
             chunk = self.alpha[k] * x - self.sigma[k] * v
