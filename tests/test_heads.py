@@ -79,8 +79,8 @@ def fit(network: NeonPolicy, batch: NetworkInput, actions, steps=250, until=0.0,
                     return
 
 
-# Every fusion with the default head; every head (tests/test_action_heads.py has more) with one.
-PAIRS = sorted({(f, "chunk_mlp") for f in FUSIONS} | {("pooled", h) for h in HEADS})
+# Every fusion with the default head; tests/test_action_heads.py fits every head.
+PAIRS = [*((fusion, "chunk_mlp") for fusion in FUSIONS), ("cross_attention", "flow")]
 
 
 @pytest.mark.parametrize(("fusion", "head"), PAIRS)
@@ -93,7 +93,7 @@ def test_overfits_a_small_batch_in_sampled_actions(fusion, head):
     assert error < OVERFIT < before
 
 
-@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("head", ["chunk_mlp", "flow"])
 def test_joint_limits_are_reached_by_samples(head):
     network, batch = make_network(head=head), make_batch()
     actions = torch.ones(8, 16, 8)
