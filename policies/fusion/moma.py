@@ -30,6 +30,15 @@ from .stream import Block, Sizes, StreamFusion, new_mlp, updated
 GROUPS = {"vision": ("vision",), "text": ("text",), "action": ("proprio", "action")}
 
 
+def sigmoid(logits: Tensor) -> Tensor:
+    """The logistic function as a softmax over (x, 0), which works row by row.
+
+    ``torch.sigmoid`` rounds the last numbers of a tensor otherwise than the first, so that a
+    gate would depend on where in the batch it stands.
+    """
+    return torch.stack([logits, torch.zeros_like(logits)], dim=-1).softmax(dim=-1)[..., 0]
+
+
 class ExpertChoice(nn.Module):
     """Experts of one group of modalities.
 
@@ -46,7 +55,7 @@ class ExpertChoice(nn.Module):
 
     def choose(self, x: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """Gates (B, E, k) in (0, 1), 0 on padding, and the tokens they belong to (B, E, k)."""
-        gates = torch.sigmoid(self.router(x)) * real.unsqueeze(2)
+        gates = sigmoid(self.router(x)) * real.unsqueeze(2)
         chosen = gates.transpose(1, 2).topk(self.taken, dim=2)
         return chosen.values, chosen.indices
 
