@@ -74,7 +74,7 @@ class ConvNorm(nn.Module):
 
     def fold(self) -> None:
         """Put the batch norm into the convolution; the function stays the same."""
-        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()  # type: ignore[type-var]
+        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()  # type: ignore[type-var,arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))."""

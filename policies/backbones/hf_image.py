@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neon_sim.errors import CheckpointError, ConfigError
 
@@ -107,7 +107,7 @@ class HFImage(ImageEncoder):
         self.name, self.layer = name, int(layer)
         self.model_id = model_id or PUBLISHED[name].model_id
         self.network, self.architecture = load_image_network(name, self.model_id)
-        config = self.network.config
+        config: Any = self.network.config
         self.feature_dim = int(config.hidden_size)
         self.grid = int(grid) or config.image_size // config.patch_size
         self.image_size = self.grid * config.patch_size
@@ -133,7 +133,7 @@ class HFImage(ImageEncoder):
         return hidden[:, self._skip :]
 
 
-def load_image_network(name: str, model_id: str) -> tuple[nn.Module, Architecture]:
+def load_image_network(name: str, model_id: str) -> tuple[Any, Architecture]:
     """The image tower of a hub repository or local folder, frozen, in float32.
 
     Raises:

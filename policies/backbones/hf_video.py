@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neon_sim.errors import CheckpointError, ConfigError
 
@@ -93,7 +93,7 @@ class HFVideo(VideoEncoder):
     def __init__(self, name: str, weights: str = "") -> None:
         self.name, self._spec = name, NETWORKS[name]
         self.network = load_video_network(name, weights)
-        config = self.network.config
+        config: Any = self.network.config
         self.feature_dim, self.num_frames = int(config.hidden_size), int(config.num_frames)
         tubelet = getattr(config, "tubelet_size", (1, 0, 0))[0]
         self._places = self.num_frames // tubelet
@@ -119,7 +119,7 @@ class HFVideo(VideoEncoder):
         return merge_time(tokens, self.time_places(video.shape[1]))
 
 
-def load_video_network(name: str, weights: str) -> nn.Module:
+def load_video_network(name: str, weights: str) -> Any:
     """A frozen network in float32.
 
     Raises:

@@ -144,6 +144,6 @@ def seeded(build: Callable[[], Any], seed: int = RANDOM_SEED) -> Any:
         return build()
 
 
-def freeze(network: nn.Module) -> nn.Module:
+def freeze(network: Any) -> Any:
     """Evaluation mode and no gradients."""
     return network.eval().requires_grad_(False)
