@@ -185,9 +185,10 @@ class MixtureOfExpertsFusion(StreamFusion):
             means.update({name: sum(shares) / len(shares) for name, shares in seen.items()})
 
     def _groups(self) -> Iterator[tuple[str, ExpertChoice]]:
-        for number, block in enumerate(self.blocks):
-            for group, experts in block.mlp.groups.items():
-                yield f"block{number}.{group}", experts
+        for name, module in self.blocks.named_modules():
+            if isinstance(module, ExpertChoice):
+                number, group = name.split(".")[0], name.split(".")[-1]
+                yield f"block{number}.{group}", module
 
 
 def _recorder(seen: dict[str, list[float]], name: str) -> Any:

@@ -153,8 +153,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor) 
     Returns:
         (B, Q, W).
     """
-    split = [t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (query, key, value)]
-    seen = functional.scaled_dot_product_attention(*split, attn_mask=mask)
+    q, k, v = (t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (query, key, value))
+    seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return seen.transpose(1, 2).flatten(2)
 
 
