@@ -4,7 +4,8 @@ A blob wanders over a 3 x 3 grid without edges, one cell a frame, to one of four
 it is says nothing about where it goes, so that one frame allows 1 in 4; every way is as
 likely as its reverse and both have the same mean, so that the mean over frames allows 1 in
 2 (the axis, not the sign). ``none`` and ``static_drop`` leave time to the fusion and are not
-asked here; ``divided_attention`` and ``q_former`` need more steps than a test has.
+asked here. ``divided_attention`` and ``q_former`` are not either: after 500 steps they stood at
+0.55 and 0.26 of four answers, and nobody knows yet what they lack.
 """
 
 from __future__ import annotations
