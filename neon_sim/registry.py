@@ -89,6 +89,12 @@ TASKS: dict[str, TaskEntry] = {
     )
 }
 
+# Foundation backbones, each as itself and as the image twin that looks at single frames.
+_FOUNDATION = (
+    *("qwen_vl_3b", "qwen_vl_7b", "qwen_omni_3b", "qwen_omni_7b"),
+    *("cosmos_reason2_2b", "cosmos_reason2_8b", "vjepa2", "videomae", "tribev2", "fvlm_135m"),
+)
+
 BACKBONES = Registry(
     "backbone",
     {
@@ -98,6 +104,11 @@ BACKBONES = Registry(
         "neon_tiny_image": "neon_sim.policies.backbones.neon_tiny:NeonTinyImage",
         "state": "neon_sim.policies.backbones.state:StateBackbone",
         "none": "neon_sim.policies.backbones.state:NoBackbone",
+        **{
+            f"{name}{twin}": f"neon_sim.policies.backbones.hub:{name}{twin}"
+            for name in _FOUNDATION
+            for twin in ("", "_image")
+        },
     },
 )
 CONNECTORS = Registry(
