@@ -6,6 +6,7 @@ tested is what loads a published model; only the numbers mean nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ SPECIAL = {
 }
 SPECIAL["qwen3_vl"] = SPECIAL["qwen_vl"]
 CHAT = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+CHAT_T = tuple(CHAT)
 OMNI_NAMES = {
     "image_token": "<|IMAGE|>",
     "audio_token": "<|AUDIO|>",
@@ -126,7 +128,9 @@ def make_qwen_vl(folder: Path) -> Path:
         video_token_id="<|video_pad|>",
     )
     config = t.Qwen2_5_VLConfig(
-        text_config=multimodal_text(), vision_config=vision_shape() | {"tokens_per_second": 2}, **ids
+        text_config=multimodal_text(),
+        vision_config=vision_shape() | {"tokens_per_second": 2},
+        **ids,
     )
     processor = t.Qwen2_5_VLProcessor(
         t.Qwen2VLImageProcessor(), words, t.Qwen2VLVideoProcessor(), chat_template="-"
@@ -193,9 +197,14 @@ def make_vjepa2(folder: Path) -> Path:
     """V-JEPA 2."""
     t = import_transformers()
     config = t.VJEPA2Config(
-        **{"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
-        **{"crop_size": 64, "frames_per_clip": 16},
-        **{"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1},
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        crop_size=64,
+        frames_per_clip=16,
+        pred_hidden_size=24,
+        pred_num_attention_heads=2,
+        pred_num_hidden_layers=1,
     )
     processor = t.VJEPA2VideoProcessor(crop_size=64)
     return _save(folder, _spread(t.VJEPA2Model(config)), processor)
@@ -205,11 +214,61 @@ def make_videomae(folder: Path) -> Path:
     """VideoMAE."""
     t = import_transformers()
     config = t.VideoMAEConfig(
-        **{"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
-        **{"intermediate_size": 128, "image_size": 48},
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        image_size=48,
     )
     processor = t.VideoMAEVideoProcessor(size={"shortest_edge": 48}, crop_size=48)
     return _save(folder, _spread(t.VideoMAEModel(config)), processor)
+
+
+def make_tribev2(folder: Path) -> Path:
+    """The three encoders of TRIBEv2, and a fusion of width 48."""
+    from neon_sim.policies.backbones.tribev2 import Fusion, FusionShape, save_fusion
+
+    t = import_transformers()
+    make_vjepa2(folder / "video")
+    audio = t.Wav2Vec2BertConfig(
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+    )
+    cutter = t.SeamlessM4TFeatureExtractor()
+    _save(folder / "audio", _spread(t.Wav2Vec2BertModel(audio)), cutter)
+    _save(folder / "text", _spread(t.LlamaModel(t.LlamaConfig(**text_shape()))), tokenizer(CHAT_T))
+    save_fusion(
+        _spread(Fusion(FusionShape(64, 64, 64, width=16, layers=2))), folder / "fusion.safetensors"
+    )
+    return folder
+
+
+def make_fvlm(folder: Path) -> Path:
+    """fVLM: the network of this project over a tiny DINOv2 and a tiny Llama."""
+    from safetensors.torch import save_file
+
+    from neon_sim.policies.backbones.fvlm import FoveatedVLM
+
+    t = import_transformers()
+    vision = t.Dinov2Config(
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=56,
+        patch_size=14,
+        layerscale_value=1.0,
+    )
+    text = t.LlamaConfig(**text_shape())
+    network = _spread(FoveatedVLM(t.Dinov2Model(vision), t.LlamaModel(text)))
+    folder.mkdir(exist_ok=True)
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "fvlm", "visual_scale": 0.14}))
+    _save(folder / "vision", vision)
+    _save(folder / "text", text, tokenizer(CHAT_T))
+    return folder
 
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
@@ -218,5 +277,15 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "qwen3_vl": make_qwen3_vl,
     "vjepa2": make_vjepa2,
     "videomae": make_videomae,
+    "tribev2": make_tribev2,
+    "fvlm": make_fvlm,
 }
-IMAGE_SIZES = {"qwen_vl": 56, "qwen_omni": 56, "qwen3_vl": 64, "vjepa2": 64, "videomae": 48}
+IMAGE_SIZES = {
+    "qwen_vl": 56,
+    "qwen_omni": 56,
+    "qwen3_vl": 64,
+    "vjepa2": 64,
+    "videomae": 48,
+    "tribev2": 64,
+    "fvlm": 56,
+}

@@ -91,7 +91,13 @@ VJEPA2_GIANT = {
 }
 LLAMA_3B = _qwen2_text(3072, 28, 24, 8, 8192, 128256) | {"head_dim": 128}
 SMOLLM2 = _qwen2_text(576, 30, 9, 3, 1536, 49152)
-DINOV2_SMALL = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6}
+DINOV2_SMALL = {
+    "hidden_size": 384,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 6,
+    "patch_size": 14,
+    "image_size": 518,
+}
 
 _ROWS = (
     HubModel(
@@ -154,9 +160,7 @@ _ROWS = (
             "vision_config": _qwen3_vision(27, 1152, 4304, 4096, [8, 16, 24]),
         },
     ),
-    HubModel(
-        "vjepa2", "facebook/vjepa2-vitl-fpc64-256", "vjepa2", "MIT", False, 256, VJEPA2_LARGE
-    ),
+    HubModel("vjepa2", "facebook/vjepa2-vitl-fpc64-256", "vjepa2", "MIT", False, 256, VJEPA2_LARGE),
     HubModel("videomae", "MCG-NJU/videomae-base", "videomae", "CC-BY-NC-4.0", False, 224),
     HubModel(
         "tribev2",
@@ -180,6 +184,11 @@ _ROWS = (
         False,
         224,
         {"text": SMOLLM2, "vision": DINOV2_SMALL},
+        {
+            "model": "sanps/fVLM-135M",
+            "vision": "facebook/dinov2-small",
+            "text": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        },
     ),
 )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -99,6 +100,7 @@ class Family:
     Attributes:
         feature_dim: D. frames_per_place: camera frames that share a place in time.
         hears / reads: whether sound and text reach the model.
+        reads_before_looking: whether the text changes visual tokens too.
         network: the loaded weights, None before ``load``.
 
     Raises:
@@ -112,6 +114,7 @@ class Family:
     has_language_model = True
     hears = False
     reads = True
+    reads_before_looking = True
     feature_dim: int
 
     def __init__(self, config: BackboneConfig, folder: Path) -> None:
@@ -140,6 +143,15 @@ class Family:
     def places(self, num_frames: int) -> int:
         """Places in time that a clip of ``num_frames`` frames gets."""
         return -(-num_frames // self.frames_per_place)
+
+    def aligned(self, row: Sight) -> Sight:
+        """The row with its oldest frame repeated, so that places are whole and end with now."""
+        spare = 0 if row.is_image else -len(row.frames) % self.frames_per_place
+        if not spare:
+            return row
+        frames = np.concatenate([np.repeat(row.frames[:1], spare, axis=0), row.frames])
+        time_s = np.concatenate([np.repeat(row.time_s[:1], spare), row.time_s])
+        return replace(row, frames=frames, time_s=time_s)
 
     def folders(self) -> list[Path]:
         """Every folder that the weights come from."""
@@ -170,7 +182,7 @@ class Family:
     def from_pretrained(self, loader: Any, folder: Path | None = None, **more: Any) -> Any:
         """Load a class of transformers from safetensors with this config's settings, frozen."""
         settings = self.config
-        device = _device(settings.device_map)
+        device = device_name(settings.device_map)
         quantised = quantisation(
             settings.load_in_4bit, settings.use_double_quant, self.KEPT_OUT_OF_4BIT
         )
@@ -194,7 +206,7 @@ class Family:
         return next(self.network.parameters()).device
 
 
-def _device(name: str) -> str:
+def device_name(name: str) -> str:
     """``auto`` as the accelerator there is.
 
     Raises:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import fields
-from functools import partial
+from dataclasses import astuple, fields
+from functools import lru_cache, partial
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -57,7 +57,7 @@ class HubBackbone:
                 "freeze_backbone must be true on the bench (got false): heads are trained on "
                 "features that are computed once. Tune the model first, with VideoBackbone"
             )
-        self.model = VideoBackbone(self.config)
+        self.model = _shared_model(astuple(self.config))
         self._opened = open_family(self.config, self.row.family)
         self.feature_dim = self._opened.feature_dim
         self.tokens_per_frame = self._opened.tokens_per_place
@@ -133,18 +133,14 @@ class HubBackbone:
         )
         ages = clip.time_s[number][real].astype(np.float64)
         text, audio = self._said(clip, number)
-        return Sight(self._aligned(frames), self._aligned(ages - ages[0]), text, audio)
+        return Sight(frames, ages - ages[0], text, audio)
 
     def _said(self, clip: ClipBatch, number: int) -> tuple[str, np.ndarray | None]:
         """Instruction and sound of a row, as far as the model reads and hears."""
         heard = clip.audio if self._opened.hears else None
         audio = None if heard is None else check_audio(heard[number])
-        return clip.text[number] if self._opened.reads else "", audio
-
-    def _aligned(self, values: np.ndarray) -> np.ndarray:
-        """The oldest value repeated in front, so that whole places end with the newest frame."""
-        spare = -len(values) % self._opened.frames_per_place
-        return np.concatenate([np.repeat(values[:1], spare, axis=0), values])
+        reads = self._opened.reads and self._opened.reads_before_looking
+        return clip.text[number] if reads else "", audio
 
 
 class HubImageBackbone(HubBackbone):
@@ -181,6 +177,12 @@ class HubImageBackbone(HubBackbone):
         image = check_frames(clip.video[row, frame : frame + 1], max_frames=1, image_size=size)
         text, audio = self._said(clip, row)
         return Sight(image, np.zeros(1), text, audio, is_image=True)
+
+
+@lru_cache(maxsize=2)
+def _shared_model(settings: tuple[Any, ...]) -> VideoBackbone:
+    """One copy of the weights a process, for a backbone and its image twin."""
+    return VideoBackbone(BackboneConfig(*settings))
 
 
 def backbone_config(name: str, settings: dict[str, Any]) -> BackboneConfig:

@@ -36,8 +36,9 @@ class Sight:
 
 def frame_interval_s(time_s: np.ndarray, fps: float) -> float:
     """Mean seconds between frames; ``1 / fps`` where the times do not tell."""
-    span = float(time_s[-1] - time_s[0]) if len(time_s) > 1 else 0.0
-    return span / (len(time_s) - 1) if span > 0 else 1.0 / fps
+    steps = np.diff(time_s)
+    steps = steps[steps > 0]  # a frame that is repeated to fill a place has no time of its own
+    return float(steps.mean()) if len(steps) else 1.0 / fps
 
 
 def frame_times_s(time_s: np.ndarray, fps: float) -> np.ndarray:

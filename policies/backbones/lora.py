@@ -63,7 +63,9 @@ def accumulated_step(
         part.backward()
         total += float(part.detach())
     if not any(p.grad is not None and bool(p.grad.any()) for p in parameters):
-        raise ConfigError("no gradient reached the parameters to be trained; set freeze_backbone=false")
+        raise ConfigError(
+            "no gradient reached the parameters to be trained; set freeze_backbone=false"
+        )
     torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
     optimiser.step()
     return total

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,8 +144,9 @@ class VideoBackbone:
         """Encode checked rows; see ``Family.encode_rows``."""
         self.load()
         assert self.family is not None
+        aligned = [self.family.aligned(row) for row in rows]
         with torch.set_grad_enabled(not self.config.freeze_backbone and torch.is_grad_enabled()):
-            return self.family.encode_rows(rows, block_rows)
+            return self.family.encode_rows(aligned, block_rows)
 
     def _result(self, row: EncodedRow) -> dict[str, Tensor]:
         hidden = row.hidden.float()
@@ -211,4 +213,6 @@ def open_family(config: BackboneConfig, family: str | None = None) -> Family:
 
 def _known_family(model_id: str) -> str | None:
     rows = [row for row in CATALOGUE.values() if model_id == row.model_id]
+    if not rows and (Path(model_id).expanduser() / "video" / "config.json").is_file():
+        return "tribev2"  # the only family of several checkpoints with an encoder of that name
     return rows[0].family if rows else None

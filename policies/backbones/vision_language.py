@@ -70,8 +70,7 @@ class VisionLanguage(Family):
         transformers = import_transformers()
         self.processor = transformers.AutoProcessor.from_pretrained(self.folder)
         self.network = self.from_pretrained(self.loader(transformers))
-        tokenizer = self.processor.tokenizer
-        self.special = [word for word in tokenizer.all_special_tokens if word.startswith("<|")]
+        self.special = sorted(self.processor.tokenizer.get_added_vocab())
         if not self.config.freeze_backbone:
             self.network = attach_lora(
                 self.network, self.LORA_TARGETS, self.config.lora_r, self.config.lora_alpha
@@ -111,7 +110,9 @@ class VisionLanguage(Family):
             seen = {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
         else:
             seen = {"videos": [frames], "videos_kwargs": self.video_settings(row)}
-        made = self.processor(text=[self.prompt(row)], return_tensors="pt", **seen, **self.heard(row))
+        made = self.processor(
+            text=[self.prompt(row)], return_tensors="pt", **seen, **self.heard(row)
+        )
         kept = {name: torch.as_tensor(value) for name, value in made.items()}
         return kept | self.timed(row)
 
@@ -157,9 +158,7 @@ class VisionLanguage(Family):
 
     def _forward(self, made: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
         assert self.network is not None
-        batch = {
-            name: torch.cat([row[name] for row in made]).to(self.device) for name in made[0]
-        }
+        batch = {name: torch.cat([row[name] for row in made]).to(self.device) for name in made[0]}
         output = self.network(**batch, use_cache=False)
         return output.last_hidden_state, batch["input_ids"]
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from torch import Tensor
 
 from .family import BackboneConfig
-from .inputs import Sight
 from .video_encoder import VideoEncoder
 from .weights import import_transformers
 
@@ -32,12 +29,6 @@ class VJEPA2(VideoEncoder):
     def load(self) -> None:
         """Read the weights."""
         self.network = self.from_pretrained(import_transformers().VJEPA2Model)
-
-    def clip(self, row: Sight) -> Tensor:
-        """Whole tubelets: the oldest frame is repeated in front where one is short."""
-        pixels = self.pixels(row)
-        spare = -len(pixels) % self.frames_per_place
-        return torch.cat([pixels[:1].expand(spare, -1, -1, -1), pixels])
 
     def run(self, clips: Tensor) -> Tensor:
         """The encoder's last layer."""

@@ -121,7 +121,9 @@ def check_attention(name: str) -> str:
         ConfigError: no such back end. MissingPackageError: its package is not installed.
     """
     if name not in ATTENTIONS:
-        raise ConfigError(f"attn_implementation must be one of {', '.join(ATTENTIONS)} (got {name!r})")
+        raise ConfigError(
+            f"attn_implementation must be one of {', '.join(ATTENTIONS)} (got {name!r})"
+        )
     if name in ATTENTION_PACKAGES:
         require_package(
             ATTENTION_PACKAGES[name],
@@ -181,11 +183,16 @@ def content_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja") and path.is_file():
-            real = path.resolve()
-            status = real.stat()
             digest.update(path.relative_to(folder).as_posix().encode())
-            digest.update(_file_hash(real, status.st_size, status.st_mtime_ns).encode())
+            digest.update(file_hash(path).encode())
     return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Hex SHA-256 of a file, remembered until it changes."""
+    real = path.resolve()
+    status = real.stat()
+    return _file_hash(real, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
