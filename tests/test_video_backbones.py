@@ -231,7 +231,7 @@ def test_deaf_and_wordless_models_say_so(door: Any) -> None:
 
 def test_pickles_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
-    with pytest.raises(CheckpointError, match="no \\*.safetensors"):
+    with pytest.raises(CheckpointError, match=r"no \*\.safetensors"):
         VideoBackbone(BackboneConfig(str(tmp_path))).load()
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="a pickle"):
@@ -526,7 +526,7 @@ def test_tribev2_needs_a_fusion_that_was_asked_for(tiny: Tiny, tmp_path: Path) -
     folder = tmp_path / "encoders"
     shutil.copytree(tiny("tribev2"), folder, ignore=shutil.ignore_patterns("fusion*"))
     values = {"model_id": str(folder), "image_size": "64", "torch_dtype": "float32"}
-    with pytest.raises(ConfigError, match="backbone.fusion="):
+    with pytest.raises(ConfigError, match=r"backbone\.fusion="):
         BACKBONES.resolve("tribev2")(**values)
     with pytest.raises(CheckpointError, match="no such"):
         BACKBONES.resolve("tribev2")(**values, fusion="/nowhere.safetensors")

@@ -1,4 +1,4 @@
-"""What the families of foundation backbones share: settings in, loaded network, encoded rows out."""
+"""What families of foundation backbones share: settings in, a loaded network, encoded rows out."""
 
 from __future__ import annotations
 
@@ -123,7 +123,8 @@ class Family:
         if not self.has_language_model and (config.load_in_4bit or not config.freeze_backbone):
             setting = "load_in_4bit=true" if config.load_in_4bit else "freeze_backbone=false"
             raise ConfigError(
-                f"{setting} is for a language model, and {type(self).__name__} has none; leave it out"
+                f"{setting} is for a language model, and {type(self).__name__} has none; "
+                "leave it out"
             )
 
     def read_config(self, folder: Path | None = None) -> Any:

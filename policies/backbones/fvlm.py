@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,9 +47,10 @@ class FoveatedVLM(nn.Module):
             a visual token enters the language model with.
     """
 
-    def __init__(
-        self, vision: nn.Module, language: nn.Module, visual_scale: float = VISUAL_SCALE
-    ) -> None:
+    vision: Any
+    language_model: Any
+
+    def __init__(self, vision: Any, language: Any, visual_scale: float = VISUAL_SCALE) -> None:
         super().__init__()
         self.vision, self.language_model, self.visual_scale = vision, language, visual_scale
         width, dim = vision.config.hidden_size, language.config.hidden_size
@@ -127,7 +129,7 @@ class FoveatedVLM(nn.Module):
         return self.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
 
     @staticmethod
-    def _heads(layer: nn.Module, name: str, x: Tensor) -> Tensor:
+    def _heads(layer: Any, name: str, x: Tensor) -> Tensor:
         """(N, S, W) -> (N, heads, S, head_dim) through one projection of a layer."""
         attention = layer.attention
         return getattr(attention, name)(x).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
@@ -157,7 +159,8 @@ class FVLM(Family):
         self.feature_dim = int(self.text.hidden_size)
         if config.image_size % self.vision.patch_size:
             raise ConfigError(
-                f"image_size must be a multiple of {self.vision.patch_size} (got {config.image_size})"
+                f"image_size must be a multiple of {self.vision.patch_size} (got "
+                f"{config.image_size})"
             )
 
     def folders(self) -> list[Path]:

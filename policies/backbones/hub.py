@@ -113,7 +113,7 @@ class HubBackbone:
     def _encode(self, rows: list[Sight]) -> list[Tensor]:
         """(F, P, D) float32 of every row; equal rows are encoded once."""
         keys = [_row_key(row) for row in rows]
-        first = {key: row for key, row in zip(reversed(keys), reversed(rows), strict=True)}
+        first = dict(zip(reversed(keys), reversed(rows), strict=True))
         order = sorted(first)
         with torch.inference_mode():
             encoded = self.model.encode_sights([first[key] for key in order], BLOCK_ROWS)

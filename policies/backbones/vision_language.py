@@ -103,7 +103,8 @@ class VisionLanguage(Family):
 
     def process(self, row: Sight) -> dict[str, Tensor]:
         """Tensors of one row as the network takes them, without a padded place."""
-        height, width = fitted_size(*row.frames.shape[1:3], self.config.image_size, self.factor)
+        _, high, wide, _ = row.frames.shape
+        height, width = fitted_size(high, wide, self.config.image_size, self.factor)
         frames = resize_frames(row.frames, height, width)
         seen: dict[str, Any] = {}
         if row.is_image:
