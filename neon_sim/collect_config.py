@@ -85,6 +85,7 @@ class CollectConfig:
         perturb: how strongly.
         policy: DAgger: name or checkpoint (.safetensors) of a policy that moves the arm.
         condition: DAgger: condition the policy runs under; its own by default.
+        backbone: DAgger: settings of the policy's backbone, backbone.model_id=/path.
         train_seed: DAgger: which training seed of a shipped policy.
         beta: DAgger: share of episodes still moved by the (perturbed) expert.
         replan_steps: DAgger: control steps of a chunk that are executed; 0 = the policy's own.
@@ -101,6 +102,7 @@ class CollectConfig:
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
     policy: str | None = None
     condition: str | None = None
+    backbone: dict[str, str] = field(default_factory=dict)
     train_seed: int = 0
     beta: float = 0.25
     replan_steps: int = 0

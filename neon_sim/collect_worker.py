@@ -137,9 +137,11 @@ def load_any_policy(config: CollectConfig, task: str) -> tuple[Any, str]:
     name = str(config.policy)
     if name.endswith(".safetensors"):
         settings, condition = checkpoint_settings(name)
+        settings.backbone_args.update(config.backbone)
         checkpoint: str | None = name
     elif name in config_names("policy") or name.endswith(".yaml"):
-        settings = load_config(PolicyConfig, "policy", name, [])
+        overrides = [f"backbone.{key}={value}" for key, value in config.backbone.items()]
+        settings = load_config(PolicyConfig, "policy", name, overrides)
         condition, checkpoint = settings.condition, None
     else:
         known = ", ".join(config_names("policy"))

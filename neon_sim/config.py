@@ -8,6 +8,7 @@ a config stand in its ``validate()``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
 from neon_sim.conditions import condition
@@ -85,7 +86,11 @@ class PolicyConfig:
         condition: the condition it runs under unless the command line names others.
         clip: what it sees.
         replan_steps: control steps of a chunk that are executed before the next call.
+
+    ``backbone.model_id=/path`` on a command line means ``backbone_args.model_id=/path``.
     """
+
+    KEY_ALIASES: ClassVar[dict[str, str]] = {"backbone.": "backbone_args."}
 
     name: str = "neon_tiny"
     backbone: str = "neon_tiny"

@@ -89,6 +89,12 @@ TASKS: dict[str, TaskEntry] = {
     )
 }
 
+# Foundation backbones, each as itself and as the image twin that looks at single frames.
+_FOUNDATION = (
+    *("qwen_vl_3b", "qwen_vl_7b", "qwen_omni_3b", "qwen_omni_7b"),
+    *("cosmos_reason2_2b", "cosmos_reason2_8b", "vjepa2", "videomae", "tribev2", "fvlm_135m"),
+)
+
 BACKBONES = Registry(
     "backbone",
     {
@@ -121,6 +127,11 @@ BACKBONES = Registry(
         "vivit_image": "neon_sim.policies.backbones.hf_video:vivit_image",
         "state": "neon_sim.policies.backbones.state:StateBackbone",
         "none": "neon_sim.policies.backbones.state:NoBackbone",
+        **{
+            f"{name}{twin}": f"neon_sim.policies.backbones.hub:{name}{twin}"
+            for name in _FOUNDATION
+            for twin in ("", "_image")
+        },
     },
 )
 CONNECTORS = Registry(
@@ -183,6 +194,7 @@ POLICY_PARTS = Registry(
         "check_token_budget": "neon_sim.policies.tower:check_token_budget",
         "new_network": "neon_sim.policies.network:new_network",
         "network_input": "neon_sim.policies.network:network_input",
+        "backbone_rows": "neon_sim.policies.backbones.table:backbone_rows",
         "encode_texts": "neon_sim.policies.instruction:encode_texts",
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",
         "load_network": "neon_sim.policies.checkpoint:load_network",

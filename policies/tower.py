@@ -144,14 +144,14 @@ class Tower:
 def frame_times(time_s: np.ndarray, frames: int) -> Tensor:
     """Ages (B, F) of a backbone's F time places, of the (B, T) ages of its frames.
 
-    A backbone that joins all time has one place, now; one that joins T / F frames gives
-    each place the age of its newest.
+    A backbone that joins all time has one place, now; one that joins T / F frames, the newest
+    place full, gives each place the age of its newest.
     """
     ages = torch.as_tensor(time_s, dtype=torch.float32)
     if ages.shape[1] == frames:
         return ages
-    step = ages.shape[1] // frames
-    return ages[:, step - 1 :: step][:, -frames:].clone()
+    step = -(-ages.shape[1] // frames)
+    return ages.flip(1)[:, ::step][:, :frames].flip(1).clone()
 
 
 def shown_frames(config: PolicyConfig, condition: Condition) -> int:
