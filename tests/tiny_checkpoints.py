@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from neon_sim.policies.backbones.weights import import_transformers
+from neon_sim.policies.backbones.imports import import_transformers
 
 SPECIAL = {
     "qwen_vl": ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"],

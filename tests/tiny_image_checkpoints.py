@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from neon_sim.policies.backbones.published import import_transformers
+from neon_sim.policies.backbones.imports import import_transformers
 
 transformers = import_transformers()
 

@@ -119,7 +119,7 @@ def _fvlm(row: HubModel) -> Built:
 
 
 def _transformers() -> Any:
-    from .weights import import_transformers
+    from .imports import import_transformers
 
     return import_transformers()
 

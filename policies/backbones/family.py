@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
 
+from .imports import import_transformers
 from .inputs import Sight
-from .weights import DTYPES, check_attention, import_transformers, quantisation
+from .weights import DTYPES, check_attention, quantisation
 
 
 @dataclass

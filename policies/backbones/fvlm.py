@@ -28,8 +28,9 @@ from neon_sim.errors import CheckpointError, ConfigError
 
 from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family, blocks, device_name
+from .imports import import_transformers
 from .inputs import Sight, resize_frames
-from .weights import DTYPES, find_weights, import_transformers
+from .weights import DTYPES, find_weights
 
 MODES = ("coarse_only", "coarse_fine", "autoregressive")
 STILL_FRAMES = 8  # a still image in training; the model card

@@ -17,14 +17,8 @@ from torch import Tensor
 from neon_sim.errors import CheckpointError, ConfigError
 
 from .frames import ImageEncoder, identity, pixels
-from .published import (
-    WeightSource,
-    freeze,
-    hub_source,
-    import_transformers,
-    missing_weights,
-    refuse_pickles,
-)
+from .imports import import_transformers
+from .published import WeightSource, freeze, hub_source, missing_weights, refuse_pickles
 
 
 def _published(

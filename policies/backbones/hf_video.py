@@ -17,12 +17,12 @@ from torch import Tensor
 from neon_sim.errors import CheckpointError, ConfigError
 
 from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
+from .imports import import_transformers
 from .published import (
     RANDOM,
     WeightSource,
     freeze,
     hub_source,
-    import_transformers,
     missing_weights,
     refuse_pickles,
     seeded,

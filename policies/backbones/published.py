@@ -6,9 +6,6 @@ is replaced by random numbers unless the word ``random`` is written.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,38 +17,10 @@ from torch import Tensor, nn
 
 from neon_sim.errors import CheckpointError
 
+from .weights import PICKLES
+
 RANDOM = "random"
 RANDOM_SEED = 0
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-
-
-_OPERATORS: list[torch.library.Library] = []  # an operator lives as long as its library
-
-
-def define_missing_operators() -> None:
-    """Let torchvision be imported beside a torch without CUDA, by transformers too.
-
-    PyPI's torchvision is a CUDA build whose operators do not load there, and its import fails
-    because ``torchvision::nms`` was never defined. No network here uses an operator, so their
-    schemas alone are enough; they are defined once a process and only where they lack.
-    """
-    found = importlib.util.find_spec("torchvision")
-    if found is None or found.origin is None or torch.version.cuda is not None:
-        return
-    for file in Path(found.origin).parent.glob("_C*.so"):  # a build for this torch loads
-        with contextlib.suppress(OSError):
-            torch.ops.load_library(str(file))
-    if not hasattr(torch.ops.torchvision, "nms"):
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _OPERATORS.append(library)
-
-
-def import_transformers() -> Any:
-    """transformers, after ``define_missing_operators``."""
-    define_missing_operators()
-    return importlib.import_module("transformers")
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,8 @@ from torch import Tensor, nn
 from neon_sim.errors import ConfigError, require_package
 
 from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
-from .published import (
-    RANDOM,
-    WeightSource,
-    define_missing_operators,
-    freeze,
-    load_strictly,
-    read_state,
-    seeded,
-)
+from .imports import mend_torchvision
+from .published import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
 
 INSTALL = "pip install -c constraints.txt --no-deps torchvision"
 KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
@@ -73,7 +66,7 @@ def import_torchvision() -> Any:
     Raises:
         MissingPackageError: torchvision is not installed.
     """
-    define_missing_operators()
+    mend_torchvision()
     return require_package(
         "torchvision.models.video", why="A torchvision video network", install=INSTALL
     )

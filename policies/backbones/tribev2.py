@@ -27,9 +27,10 @@ from neon_sim.errors import CheckpointError, ConfigError
 
 from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family
+from .imports import import_transformers
 from .inputs import AUDIO_HZ, Sight
 from .vjepa2 import VJEPA2
-from .weights import file_hash, find_weights, import_transformers
+from .weights import file_hash, find_weights
 
 PARTS = ("video", "audio", "text")
 UNTRAINED = "untrained"

@@ -15,9 +15,9 @@ from torch import Tensor
 from neon_sim.errors import ConfigError
 
 from .family import BackboneConfig
+from .imports import import_transformers
 from .inputs import Sight
 from .video_encoder import VideoEncoder
-from .weights import import_transformers
 
 
 class VideoMAE(VideoEncoder):

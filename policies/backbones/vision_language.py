@@ -17,9 +17,9 @@ from torch import Tensor
 from neon_sim.errors import ConfigError
 
 from .family import EncodedRow, Family, blocks
+from .imports import import_transformers
 from .inputs import Sight, fitted_size, frame_interval_s, resize_frames
 from .lora import attach_lora
-from .weights import import_transformers
 
 START, END = "<|im_start|>", "<|im_end|>"
 

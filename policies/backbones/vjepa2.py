@@ -11,8 +11,8 @@ from pathlib import Path
 from torch import Tensor
 
 from .family import BackboneConfig
+from .imports import import_transformers
 from .video_encoder import VideoEncoder
-from .weights import import_transformers
 
 
 class VJEPA2(VideoEncoder):

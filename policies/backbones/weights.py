@@ -6,7 +6,6 @@ Everything is resolved to a folder first and loaded from there, so that a folder
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 from functools import lru_cache
@@ -136,32 +135,6 @@ def check_attention(name: str) -> str:
     return name
 
 
-def mend_torchvision() -> None:
-    """Let PyPI's torchvision, a CUDA build, import beside a CPU build of torch.
-
-    Its library of compiled operators cannot be loaded there, and its import then fails on two
-    operators that have no schema. Declaring the two is enough for the image transforms that
-    processors use. Nothing happens where the operators are.
-    """
-    import importlib.util
-
-    found = importlib.util.find_spec("torchvision")
-    if found is None or found.origin is None or torch.version.cuda is not None or _KEPT:
-        return
-    for library in Path(found.origin).parent.glob("_C*.so"):
-        with contextlib.suppress(OSError):
-            torch.ops.load_library(str(library))
-    if hasattr(torch.ops.torchvision, "nms"):
-        return
-    declared = torch.library.Library("torchvision", "FRAGMENT")
-    declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(declared)
-
-
-_KEPT: list[Any] = []  # a library that is collected takes its operators along
-
-
 def quantisation(load_in_4bit: bool, double: bool, skip: tuple[str, ...]) -> Any:
     """NF4 for the language model alone, towers in bf16; None for no quantisation."""
     if not load_in_4bit:
@@ -208,13 +181,3 @@ def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of a folder."""
     return dict(json.loads((folder / "config.json").read_text()))
-
-
-def import_transformers() -> Any:
-    """The package ``transformers``, after torchvision has been made to import.
-
-    Raises:
-        MissingPackageError: it is not installed.
-    """
-    mend_torchvision()
-    return require_package("transformers", why="A foundation backbone", install=INSTALL_HUB)
