@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from neon_sim.benchmarks.cli import main
 from neon_sim.errors import NeonError
 
+from ..cli import main
 from .rows import Options, Row, row_of, wall_s
 
 EPISODES, WORKERS = 50, 2

@@ -2,9 +2,10 @@
 
 The numbers of ``shape`` are those of the published ``config.json`` files, written down here
 because parameters are counted, and memory is told, before anything is downloaded. Hidden
-sizes, depths, patch sizes and licences were checked for this project in September 2026; the
-remaining fields (heads, widths of MLPs, vocabularies) are the published ones from memory. A
-checkpoint on disk always brings its own ``config.json``, which wins.
+sizes, depths and patch sizes, and the licences of the Qwen, Cosmos, TRIBEv2 and fVLM models,
+were looked up; heads, widths of MLPs, vocabularies and the licences of V-JEPA 2 and VideoMAE
+are from memory: read a model's own card before you rely on them. A checkpoint on disk always
+brings its own ``config.json``, which wins.
 """
 
 from __future__ import annotations
