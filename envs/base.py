@@ -142,7 +142,7 @@ class ArmTask(Task):
         self.start.qpos[self._fingers : self._fingers + 2] = travel
         self._ramp.reset(np.append(joints, travel))
 
-    def _motor_points(self) -> np.ndarray:
+    def _start_drive(self) -> np.ndarray:
         return self._ramp.position
 
     def _drive(self, action: list[float]) -> None:

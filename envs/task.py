@@ -103,11 +103,11 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         raise NotImplementedError
 
     def _place_robot(self, noise: float) -> None:
-        """Write the start pose into ``self.start`` and reset what drives the motors."""
+        """Write the start pose into ``self.start``, before the task's latent."""
         raise NotImplementedError
 
-    def _motor_points(self) -> np.ndarray:
-        """(nu,) set points that hold the start pose."""
+    def _start_drive(self) -> np.ndarray:
+        """Ready what drives the motors from ``self.start``; (nu,) set points that hold it."""
         raise NotImplementedError
 
     def _drive(self, action: list[float]) -> None:
@@ -202,7 +202,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.world.reset(
             start.qpos,
             start.qvel,
-            ctrl=self._motor_points(),
+            ctrl=self._start_drive(),
             mocap_pos=start.mocap_pos,
             mocap_quat=start.mocap_quat,
         )
