@@ -20,6 +20,7 @@ from neon_sim.errors import unknown_name
 from neon_sim.gl import mujoco
 
 from .menagerie import copy_hull, menagerie_file
+from .scene import axes_to_quat
 
 NUM_JOINTS = 29
 _LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
@@ -35,6 +36,7 @@ JOINT_NAMES = (
 LEGS, WAIST, ARMS = slice(0, 12), slice(12, 15), slice(15, 29)
 ARM_OF = {"left": slice(15, 22), "right": slice(22, 29)}
 WAIST_YAW = 12
+READY = (-0.4, 0.2, 0.0, 0.3, 0.0, 0.0, 0.0)  # rad, of the left arm: where the IK starts
 LEFT_ANKLE_PITCH, RIGHT_ANKLE_PITCH = 4, 10
 LEFT_ANKLE_ROLL, RIGHT_ANKLE_ROLL = 5, 11
 # Largest joint velocity, rad/s (Unitree's g1_29dof_rev_1_0.urdf).
@@ -44,6 +46,7 @@ MAX_VELOCITY = np.array([*_LEG_VELOCITY * 2, 32.0, 30.0, 30.0, *_ARM_VELOCITY * 
 RAMP_ACCELERATION = 40.0  # rad/s^2 of commanded motion; keeps torques below their limits
 # Base command (vx, vy, yaw rate) at an action of 1: m/s, m/s, rad/s.
 COMMAND_LIMIT = np.array([1.5, 0.5, 1.0])
+HEAD_PITCH_RAD = 0.8307767239493009  # of the camera's mount (Unitree's g1_29dof_rev_1_0.urdf)
 ROBOTS = ("primitive", "menagerie")
 
 
@@ -251,18 +254,33 @@ def _published_humanoid(primitive: Any) -> Any:
         if site.name not in known:
             spec.body(site.parent.name).add_site(name=site.name, pos=site.pos, size=[0.005] * 3)
     eye = primitive.camera("head")
-    spec.body(eye.parent.name).add_camera(name="head", pos=eye.pos, alt=eye.alt, fovy=eye.fovy)
+    add_head_camera(spec, "head", eye, HEAD_PITCH_RAD)
     spec.option.integrator = primitive.option.integrator
     spec.option.iterations = primitive.option.iterations
     spec.option.ls_iterations = primitive.option.ls_iterations
     return spec
 
 
+def add_head_camera(spec: Any, name: str, eye: Any, pitch: float) -> None:
+    """Put a camera where ``eye``, the model's own, is: ``pitch`` rad below the horizon."""
+    axes = np.array([[0, -1, 0], [np.sin(pitch), 0, np.cos(pitch)]])  # x and y of the image
+    spec.body("torso_link").add_camera(
+        name=name, pos=eye.pos, fovy=eye.fovy, quat=axes_to_quat(axes)
+    )
+
+
+def _ready(side: str) -> np.ndarray:
+    """(29,) rad: standing, with the forearm of one side held before the body."""
+    joints = joint_table().stand.copy()
+    joints[ARM_OF[side]] = np.array(READY) * [1, 1 if side == "left" else -1, 1, 1, 1, 1, 1]
+    return joints
+
+
 class HumanoidKinematics:
     """Forward and inverse kinematics on a body of its own, away from the simulation.
 
-    The inverse is a function of the target alone: damped Gauss-Newton from the standing pose,
-    never from where the body happens to be.
+    The inverse is a function of the target alone: damped Gauss-Newton from a forearm held
+    before the body, never from where the body happens to be.
     """
 
     _MARGIN = 0.03  # rad kept from the joint limits
@@ -293,7 +311,8 @@ class HumanoidKinematics:
         Returns:
             (29,) float64 rad, inside the joint limits. Out of reach: as near as it gets.
         """
-        table, joints = joint_table(), joint_table().stand.copy()
+        table, joints = joint_table(), _ready(side)
+        rest = joints.copy()
         arm = np.arange(*ARM_OF[side].indices(NUM_JOINTS))
         free = np.append(arm, WAIST_YAW) if waist else arm
         low, high = table.low[free] + self._MARGIN, table.high[free] - self._MARGIN
@@ -303,7 +322,7 @@ class HumanoidKinematics:
             pull = self._POSTURE_WEIGHT**2 * 0.5**index
             normal = jacobian.T @ jacobian
             normal[np.diag_indices(len(free))] += pull + 1e-6
-            way = jacobian.T @ error + pull * (table.stand - joints)[free]
+            way = jacobian.T @ error + pull * (rest - joints)[free]
             step = np.clip(np.linalg.solve(normal, way), -0.5, 0.5)
             joints[free] = np.minimum(np.maximum(joints[free] + step, low), high)
             if index > 6 and np.abs(step).max() < 1e-4:

@@ -25,18 +25,20 @@ from neon_sim.gl import mujoco
 from .humanoid import (
     ARMS,
     COMMAND_LIMIT,
+    HEAD_PITCH_RAD,
     MAX_VELOCITY,
     NUM_JOINTS,
     HumanoidKinematics,
     JointRamp,
     action_mode,
+    add_head_camera,
     joint_table,
     joints_from_action,
     joints_to_action,
     load_humanoid,
 )
 from .lower_body import lower_body, up_in_body
-from .scene import View, add_camera, add_hall, axes_to_quat
+from .scene import View, add_camera, add_hall
 from .task import Task
 
 FALLEN_HEIGHT_M, FALLEN_UP = 0.55, 0.5  # of the pelvis; cosine of its tilt
@@ -59,7 +61,7 @@ class HumanoidTask(Task):
 
     MODE: ClassVar[str] = "arms"
     LOWER: ClassVar[str] = "harness"
-    HEAD_PITCH_RAD: ClassVar[float] = 0.8307767  # the mount of the robot's own camera
+    HEAD_PITCH_RAD: ClassVar[float] = HEAD_PITCH_RAD
     VIEWS: ClassVar[dict[str, View]] = {"view": VIEW}
 
     proprio_dim = NUM_JOINTS + 3
@@ -105,7 +107,8 @@ class HumanoidTask(Task):
         The direction is what the inertial sensor's filter gives; no velocity is in it.
         """
         qpos = self.data.qpos
-        values = np.concatenate([joints_to_action(qpos[7:36]), -up_in_body(qpos[3:7])])
+        down = [-value for value in up_in_body(qpos[3:7])]
+        values = np.concatenate([joints_to_action(qpos[7:36]), down])
         return np.clip(values, -1.0, 1.0).astype(np.float32)
 
     def hold_action(self) -> np.ndarray:
@@ -203,11 +206,7 @@ class HumanoidTask(Task):
         add_hall(spec)
         self._prepare(spec)
         self.build_scene(spec)
-        eye, pitch = spec.camera("head"), self.HEAD_PITCH_RAD
-        axes = np.array([[0, -1, 0], [np.sin(pitch), 0, np.cos(pitch)]])  # x and y of the image
-        spec.body("torso_link").add_camera(
-            name="front", pos=eye.pos, fovy=eye.fovy, quat=axes_to_quat(axes)
-        )
+        add_head_camera(spec, "front", spec.camera("head"), self.HEAD_PITCH_RAD)
         for name, view in self.VIEWS.items():
             add_camera(spec, name, view)
         return spec

@@ -6,10 +6,11 @@ Everything the task needs is in the current frame, as in ``arm_reach``: seeing t
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
+from .humanoid import HEAD_PITCH_RAD
 from .humanoid_base import HumanoidTask
 from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE
 
@@ -20,6 +21,7 @@ MIN_DISTANCE_M = 0.19  # between knobs, seen from above
 X_RANGE, Y_RANGE, Z_RANGE = (0.26, 0.38), (-0.27, 0.27), (0.84, 1.04)
 SHOULDER = np.array([0.004, 0.14, 1.07])  # the left one of a standing robot; the right mirrors it
 MAX_REACH_M = 0.41
+EYE, VIEW_SLOPE = (0.054, 0.0175, 1.264), 0.62  # the head camera; half its width at 1 m
 
 
 def nearer_hand(position: np.ndarray) -> str:
@@ -28,9 +30,11 @@ def nearer_hand(position: np.ndarray) -> str:
 
 
 def within_reach(place: list[float]) -> bool:
-    """Whether the arm of the nearer hand is long enough for a knob at (x, y, z)."""
-    offset = np.array([place[0], abs(place[1]), place[2]]) - SHOULDER
-    return bool(np.linalg.norm(offset) < MAX_REACH_M)
+    """Whether the nearer arm is long enough for a knob at (x, y, z), and the camera sees it."""
+    x, y, z = place
+    depth = (x - EYE[0]) * np.cos(HEAD_PITCH_RAD) + (EYE[2] - z) * np.sin(HEAD_PITCH_RAD)
+    seen = abs(y - EYE[1]) < VIEW_SLOPE * depth
+    return bool(seen and np.linalg.norm(np.array([x, abs(y), z]) - SHOULDER) < MAX_REACH_M)
 
 
 def _draw_places(rng: np.random.Generator) -> list[list[float]]:
@@ -52,7 +56,6 @@ class HumanoidReach(HumanoidTask):
 
     NAME = "humanoid_reach"
     EPISODE_STEPS = 125
-    SIDES: ClassVar[tuple[str, str]] = ("left", "right")
 
     def build_scene(self, spec: Any) -> None:
         """Posts are parts of the world without contact: a touch is a distance."""
@@ -79,6 +82,7 @@ class HumanoidReach(HumanoidTask):
     def apply_latent(self, latent: dict[str, Any]) -> None:
         """Move and paint the posts."""
         self._touched_wrong = False
+        self._distances_tick, self._distances_now = -1, np.zeros(NUM_POSTS)
         self._knobs = np.array(latent["places"])
         for index, colour in enumerate(latent["colours"]):
             self.model.body(f"post{index}").pos[:] = latent["places"][index]
@@ -90,10 +94,13 @@ class HumanoidReach(HumanoidTask):
         return f"touch the {self.latent['colours'][0]} post"
 
     def _distances(self) -> np.ndarray:
-        """(3,) m from the nearer of the two hands to each knob; the named one first."""
-        hands = np.stack([self.hand_position(side) for side in self.SIDES])
-        offsets = self._knobs[None] - hands[:, None]
-        return np.sqrt((offsets * offsets).sum(axis=2)).min(axis=0)
+        """(3,) m from each knob, the named one first, to the nearer of the hands; once a tick."""
+        if self._distances_tick != self.tick or self.tick == 0:
+            hands = self.data.site_xpos[list(self._hands.values())]
+            offsets = self._knobs[None] - hands[:, None]
+            self._distances_now = np.sqrt((offsets * offsets).sum(axis=2).min(axis=0))
+            self._distances_tick = self.tick
+        return self._distances_now
 
     def after_step(self) -> None:
         """Remember a touch of a wrong post."""

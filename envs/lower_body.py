@@ -9,6 +9,7 @@ no push moves it, it cannot fall, and the legs' steps are for the eye.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,14 +40,14 @@ HIP_SWING, KNEE_LIFT = 0.35, 0.7  # rad at full speed
 
 def yaw_of(quat: np.ndarray) -> float:
     """Heading in rad of a quaternion (4,), w first."""
-    w, x, y, z = quat
-    return float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+    w, x, y, z = quat.tolist()
+    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 
-def up_in_body(quat: np.ndarray) -> np.ndarray:
-    """(3,) the world's up direction in the frame of a body at quaternion (4,), w first."""
-    w, x, y, z = quat
-    return np.array([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)])
+def up_in_body(quat: np.ndarray) -> list[float]:
+    """The world's up direction, three numbers, in the frame of a body at quaternion (4,)."""
+    w, x, y, z = quat.tolist()
+    return [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]
 
 
 class Standing:
@@ -89,13 +90,14 @@ class Standing:
         """Turn of the ankles, rad: toes down, outward edge down."""
         model, data = self.world.model, self.world.data
         mujoco.mj_subtreeVel(model, data)
-        feet = data.site_xpos[self._feet]
-        error = data.subtree_com[self._pelvis] - (feet[0] + feet[1]) / 2
-        rate = data.subtree_linvel[self._pelvis]
+        feet = data.site_xpos[self._feet].tolist()
+        com = data.subtree_com[self._pelvis].tolist()
+        vx, vy, _ = data.subtree_linvel[self._pelvis].tolist()
+        ex, ey = (com[i] - (feet[0][i] + feet[1][i]) / 2 for i in (0, 1))
         yaw = yaw_of(data.qpos[3:7])
-        c, s = np.cos(yaw), np.sin(yaw)
-        ahead, left = c * error[0] + s * error[1] - COM_OFFSET_M, c * error[1] - s * error[0]
-        ahead_rate, left_rate = c * rate[0] + s * rate[1], c * rate[1] - s * rate[0]
+        c, s = math.cos(yaw), math.sin(yaw)
+        ahead, left = c * ex + s * ey - COM_OFFSET_M, c * ey - s * ex
+        ahead_rate, left_rate = c * vx + s * vy, c * vy - s * vx
         return (
             COM_GAIN * ahead + COM_RATE_GAIN * ahead_rate,
             COM_GAIN * left + COM_RATE_GAIN * left_rate,
@@ -141,6 +143,7 @@ class Base(Standing):
             name1="carrier",
             name2="pelvis",
             solref=[0.01, 1.0],
+            solimp=[0.99, 0.999, 0.001, 0.5, 2.0],
         )
         for geom in spec.geoms:
             if "_sole" in geom.name:
