@@ -74,6 +74,7 @@ class ArmTask(Task):
 
     action_dim = ACTION_DIM
     proprio_dim = ACTION_DIM
+    num_joints = NUM_JOINTS
 
     def __init__(
         self,
@@ -146,7 +147,7 @@ class ArmTask(Task):
         return self._ramp.position
 
     def _drive(self, action: list[float]) -> None:
-        self.world.step(self._ramp.step(scale_from_action(action)))
+        self._step_physics(self._ramp.step(scale_from_action(action)))
 
     def _start_joints(self, noise: float) -> np.ndarray:
         """``START``, perturbed: redrawn until the tool point is clear of the table."""

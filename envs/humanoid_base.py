@@ -78,11 +78,11 @@ class HumanoidTask(Task):
         lower: str | None = None,
     ) -> None:
         self.mode = action_mode(mode or self.MODE)
-        self.action_dim = self.mode.dim
+        self.action_dim, self.num_joints = self.mode.dim, self.mode.num_joints
         keeper = lower_body(lower or self.LOWER)
         self._prepare = keeper.prepare
         super().__init__(cameras, image_size, robot, render_mode, seed, start_noise)
-        self.lower = keeper(self.world)
+        self.lower = keeper(self.world, self._step_physics)
         self.kinematics = HumanoidKinematics()
         self._ramp = JointRamp(keeper.SPEED)
         self._hands = {side: self.model.site(f"{side}_hand").id for side in ("left", "right")}
@@ -186,7 +186,7 @@ class HumanoidTask(Task):
         return self._ramp.position
 
     def _drive(self, action: list[float]) -> None:
-        values, count = np.array(action), self.mode.num_joints
+        values, count = np.array(action), self.num_joints
         target = joint_table().stand.copy()
         target[self.mode.joints] = joints_from_action(values[:count], self.mode.joints)
         command = values[count:] * COMMAND_LIMIT if self.mode.command else np.zeros(3)

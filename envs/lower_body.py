@@ -10,6 +10,7 @@ no push moves it, it cannot fall, and the legs' steps are for the eye.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -54,13 +55,13 @@ class Standing:
     """Feet on the floor; the centre of mass is held above the soles' middle by the ankles.
 
     Args:
-        world: of the task.
+        world: of the task. step: lets it go on by (n, 29) motor set points.
     """
 
     SPEED: ClassVar[float] = 4.0  # rad/s that commanded motion may reach; faster ones fell
 
-    def __init__(self, world: World) -> None:
-        self.world, model = world, world.model
+    def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
+        self.world, self.step, model = world, step, world.model
         self._pelvis = model.body("pelvis").id
         self._feet = [model.site(name).id for name in ("left_foot", "right_foot")]
 
@@ -84,7 +85,7 @@ class Standing:
         pitch, roll = self._feedback()
         points[:, PITCH] += pitch
         points[:, ROLL] -= roll
-        self.world.step(points)
+        self.step(points)
 
     def _feedback(self) -> tuple[float, float]:
         """Turn of the ankles, rad: toes down, outward edge down."""
@@ -126,8 +127,8 @@ class Base(Standing):
 
     SPEED = 8.0
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
+        super().__init__(world, step)
         self._carrier = int(world.model.body("carrier").mocapid[0])
         self.velocity, self._phase = np.zeros(3), 0.0
 
@@ -171,7 +172,7 @@ class Base(Standing):
             c, s = np.cos(self._pose[2]), np.sin(self._pose[2])
             self._pose += np.array([c * vx - s * vy, s * vx + c * vy, turn]) * PHYSICS_DT_S
             data.mocap_pos[self._carrier], data.mocap_quat[self._carrier] = self._place()
-            self.world.step(row[None])
+            self.step(row[None])
 
     def _draw_steps(self, points: np.ndarray) -> None:
         """Swing the legs in turn, in the measure of the speed; ankles keep the soles level."""

@@ -47,6 +47,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         start: where ``apply_latent`` writes. latent: the latent of the running episode.
         control_step: control steps since reset.
         action_dim, proprio_dim: A and P, lengths of an action and of ``agent_pos``.
+        num_joints: J; the first J numbers of an action are joints.
     """
 
     NAME: ClassVar[str]
@@ -56,6 +57,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     action_dim: int
     proprio_dim: int
+    num_joints: int
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
 
     def __init__(
@@ -111,8 +113,12 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         raise NotImplementedError
 
     def _drive(self, action: list[float]) -> None:
-        """One control step of physics towards an action."""
+        """One control step towards an action, through ``_step_physics``."""
         raise NotImplementedError
+
+    def _step_physics(self, points: np.ndarray) -> None:
+        """``n`` physics ticks with motor set points (n, nu)."""
+        self.world.step(points)
 
     # ---- what a task writes -------------------------------------------------------------
 

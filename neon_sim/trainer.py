@@ -150,8 +150,9 @@ class Trainer:
     def _new_network(self) -> Any:
         """A fresh network with the statistics of the training windows."""
         make = POLICY_PARTS.resolve("new_network")
-        network = make(self.policy, self.tower, WORDS, self.config.seed)
         windows, train = self.windows, ~self.windows.validation
+        widths = windows.agent_pos.shape[-1], windows.actions.shape[-1]
+        network = make(self.policy, self.tower, WORDS, self.config.seed, *widths)
         actions = windows.actions[train][windows.weight[train] > 0]
         for name, values in (("action", actions), ("proprio", windows.agent_pos[train])):
             mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
