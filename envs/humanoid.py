@@ -18,21 +18,13 @@ import numpy as np
 from neon_sim.clock import CONTROL_DT_S, PHYSICS_DT_S, TICKS_PER_CONTROL
 from neon_sim.errors import unknown_name
 from neon_sim.gl import mujoco
+from neon_sim.robots import ROBOTS
 
 from .menagerie import copy_hull, menagerie_file
 from .scene import axes_to_quat
 
 NUM_JOINTS = 29
-_LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
-_ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow")
-_ARM += ("wrist_roll", "wrist_pitch", "wrist_yaw")
-JOINT_NAMES = (
-    *(f"left_{name}_joint" for name in _LEG),
-    *(f"right_{name}_joint" for name in _LEG),
-    *(f"waist_{name}_joint" for name in ("yaw", "roll", "pitch")),
-    *(f"left_{name}_joint" for name in _ARM),
-    *(f"right_{name}_joint" for name in _ARM),
-)
+JOINT_NAMES = tuple(f"{name}_joint" for name in ROBOTS["humanoid"].joints)
 LEGS, WAIST, ARMS = slice(0, 12), slice(12, 15), slice(15, 29)
 ARM_OF = {"left": slice(15, 22), "right": slice(22, 29)}
 WAIST_YAW = 12
@@ -47,7 +39,7 @@ RAMP_ACCELERATION = 40.0  # rad/s^2 of commanded motion; keeps torques below the
 # Base command (vx, vy, yaw rate) at an action of 1: m/s, m/s, rad/s.
 COMMAND_LIMIT = np.array([1.5, 0.5, 1.0])
 HEAD_PITCH_RAD = 0.8307767239493009  # of the camera's mount (Unitree's g1_29dof_rev_1_0.urdf)
-ROBOTS = ("primitive", "menagerie")
+BODIES = ("primitive", "menagerie")
 
 
 @dataclass(frozen=True)
@@ -234,8 +226,8 @@ def load_humanoid(robot: str = "primitive") -> Any:
     Raises:
         UnknownNameError: no such robot. ConfigError: the meshes are not there.
     """
-    if robot not in ROBOTS:
-        raise unknown_name("robot", robot, ROBOTS)
+    if robot not in BODIES:
+        raise unknown_name("robot", robot, BODIES)
     text = resources.files("neon_sim.assets").joinpath("humanoid.xml").read_text()
     primitive = mujoco.MjSpec.from_string(text)
     return primitive if robot == "primitive" else _published_humanoid(primitive)
