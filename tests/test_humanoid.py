@@ -32,6 +32,7 @@ from neon_sim.envs.humanoid import (
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.gl import mujoco
 from neon_sim.registry import EMBODIMENTS, TASKS
+from neon_sim.robots import ROBOTS
 
 UNIT = st.lists(st.floats(-1.0, 1.0), min_size=NUM_JOINTS, max_size=NUM_JOINTS)
 needs_menagerie = pytest.mark.skipif(
@@ -94,6 +95,19 @@ def test_an_action_sets_the_joints_of_its_mode_and_the_base(name):
     np.testing.assert_allclose(high[: mode.num_joints], joint_table().high[mode.joints])
     np.testing.assert_allclose(high[mode.num_joints :], COMMAND_LIMIT[: 3 * mode.command])
     assert scale(np.zeros((5, mode.dim))).shape == (5, mode.dim)
+
+
+def test_datasets_know_the_robot_s_numbers():
+    robot, env = ROBOTS["humanoid"], make()
+    assert len(robot.state) == env.proprio_dim
+    assert set(robot.action_dims) == {mode.dim for mode in MODES.values()}
+    for mode in MODES.values():
+        assert len(robot.action(mode.dim)) == mode.dim
+        assert robot.num_joints(mode.dim) == mode.num_joints
+    assert robot.action(17)[0] == "left_shoulder_pitch"
+    assert robot.action(17)[-1] == "yaw_rate"
+    with pytest.raises(ConfigError, match="17, 20, 29, 32"):
+        robot.action(8)
 
 
 def test_actions_of_no_mode_are_refused():
