@@ -117,6 +117,8 @@ class CollectConfig:
         names = [task_entry(name).name for name in self.task]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"task must name each task once, at least one (got {self.task})")
+        if len({task_entry(name).robot for name in names}) > 1:
+            raise ConfigError(f"a dataset holds one robot; collect {self.task} into two folders")
         for key, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("image_size", 16)):
             if getattr(self, key) < low:
                 raise ConfigError(f"{key} must be >= {low} (got {getattr(self, key)})")

@@ -62,7 +62,7 @@ class PolicyMover:
         self.policy: Any = policy
         self.source = f"dagger:{name}"
         self.replan_steps = config.replan_steps or policy.replan_steps
-        self._chunk = np.zeros((0, 8), dtype=np.float32)
+        self._chunk = np.zeros((0, 0), dtype=np.float32)
         self._next = 0
 
     def act(self, env: Any, label: np.ndarray) -> np.ndarray:

@@ -64,6 +64,7 @@ class TaskEntry:
         entry_point: ``"module:Class"``.
         kind: ``"static"`` (no gain from history is expected) or ``"temporal"``.
         version: the number after ``-v``.
+        robot: whose task it is, a name of ``EMBODIMENTS``.
     """
 
     name: str
@@ -71,10 +72,17 @@ class TaskEntry:
     entry_point: str
     kind: str
     version: int = 0
+    robot: str = "arm"
 
 
 def _arm(name: str, camel: str, kind: str) -> TaskEntry:
     return TaskEntry(name, f"neon_sim/{camel}-v0", f"neon_sim.envs.{name}:{camel}", kind)
+
+
+def _humanoid(name: str, camel: str, kind: str) -> TaskEntry:
+    return TaskEntry(
+        name, f"neon_sim/{camel}-v0", f"neon_sim.envs.{name}:{camel}", kind, robot="humanoid"
+    )
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -86,6 +94,7 @@ TASKS: dict[str, TaskEntry] = {
         _arm("arm_catch", "ArmCatch", "temporal"),
         _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal"),
         _arm("arm_occluded", "ArmOccluded", "temporal"),
+        _humanoid("humanoid_reach", "HumanoidReach", "static"),
     )
 }
 
@@ -183,8 +192,15 @@ HEADS = Registry(
         "action_tokens": "neon_sim.policies.heads.action_tokens:ActionTokens",
     },
 )
-# From an action in [-1, 1] to joint angles in rad and finger travel in m.
-EMBODIMENTS = Registry("embodiment", {"arm": "neon_sim.envs.arm:from_action"})
+# From an action in [-1, 1] to joint angles in rad and what else it sets: finger travel in m,
+# base velocity in m/s and rad/s.
+EMBODIMENTS = Registry(
+    "embodiment",
+    {
+        "arm": "neon_sim.envs.arm:from_action",
+        "humanoid": "neon_sim.envs.humanoid:from_action",
+    },
+)
 
 POLICY_PARTS = Registry(
     "policy part",

@@ -216,8 +216,14 @@ def _arguments(registry: Registry, name: str, given: dict[str, float]) -> dict[s
     return {**defaults, **given}
 
 
-def network_spec(config: PolicyConfig, tower: Tower, words: Sequence[str]) -> NetworkSpec:
-    """The spec of a policy's network behind a tower."""
+def network_spec(
+    config: PolicyConfig,
+    tower: Tower,
+    words: Sequence[str],
+    proprio_dim: int = PROPRIO_DIM,
+    action_dim: int = ACTION_DIM,
+) -> NetworkSpec:
+    """The spec of a policy's network behind a tower, for a robot of these widths (the arm's)."""
     connector, connector_args = tower.trained_connector
     spec = NetworkSpec(
         feature_dim=tower.feature_dim,
@@ -232,12 +238,21 @@ def network_spec(config: PolicyConfig, tower: Tower, words: Sequence[str]) -> Ne
         fusion_args=dict(config.fusion_args),
         head=config.head,
         head_args=dict(config.head_args),
+        proprio_dim=proprio_dim,
+        action_dim=action_dim,
     )
     return resolve_spec(spec)
 
 
-def new_network(config: PolicyConfig, tower: Tower, words: Sequence[str], seed: int) -> NeonPolicy:
+def new_network(
+    config: PolicyConfig,
+    tower: Tower,
+    words: Sequence[str],
+    seed: int,
+    proprio_dim: int = PROPRIO_DIM,
+    action_dim: int = ACTION_DIM,
+) -> NeonPolicy:
     """A fresh network; the same seed gives the same weights, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NeonPolicy(network_spec(config, tower, words))
+        return NeonPolicy(network_spec(config, tower, words, proprio_dim, action_dim))

@@ -204,7 +204,8 @@ def _check_backbone(path: Path, metadata: dict[str, Any], tower: Tower) -> None:
 
 def _check_spec(path: Path, network: NeonPolicy, config: PolicyConfig, tower: Tower) -> None:
     trained = resolve_spec(network.spec).to_json()
-    asked = network_spec(config, tower, network.spec.words).to_json()
+    spec = network.spec
+    asked = network_spec(config, tower, spec.words, spec.proprio_dim, spec.action_dim).to_json()
     for key, value in asked.items():
         if trained[key] != value:
             raise CheckpointError(
