@@ -25,6 +25,8 @@ How a task is written (one file in ``envs/``, one line in ``neon_sim.registry.TA
    positions of what a perfect single frame of that configuration shows; no velocity.
 8. ``task_description``: built from the words in ``neon_sim.vocabulary``.
 9. ``twins(seed, index)`` where the task is temporal.
+10. A task with sound names its ``MATERIALS`` and emits its cues in ``begin_sound()``, through
+    ``self.sound`` (``neon_sim.audio``; None unless the environment has microphones).
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from neon_sim.audio.soundscape import RING_SAMPLES, SoundScape
 from neon_sim.clips import ClipPlan, plan_clip
 from neon_sim.clock import CONTROL_HZ, latest_camera_tick
 from neon_sim.config import ClipConfig
@@ -61,6 +64,7 @@ from .arm import (
 )
 from .episode import Start, Twins, check_action
 from .scene import FRONT, VIEW, View, add_camera, add_room
+from .sound import make_sound
 
 STATE_DIM = 16
 HOLD_STEPS = 10  # control steps that success must last before the episode ends
@@ -77,9 +81,12 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: ``None`` or ``"rgb_array"``.
         seed: run seed used until ``reset(seed=...)`` names another.
         start_noise: radius in rad of the perturbation of the start pose.
+        microphones: arrays in the observation (``mono``, ``linear4``, ``head_stereo``,
+            ``wrist_contact``); empty for none (then nothing is heard, and nothing is paid).
+        room: whose reflections they hear: ``anechoic``, ``dry`` or ``live``.
 
     Attributes:
-        world: physics and cameras. kinematics: IK of this task's tool point.
+        world: physics and cameras. sound: what is heard, or None. kinematics: IK of this task's tool point.
         start: where ``apply_latent`` writes. latent: the latent of the running episode.
         control_step: control steps since reset.
     """
@@ -92,6 +99,7 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
     MIN_START_HEIGHT_M: ClassVar[float] = 0.12  # of the tool point after start noise
     TOOL_POINT: ClassVar[tuple[float, float, float]] = GRIP_POINT
     VIEWS: ClassVar[dict[str, View]] = {"front": FRONT, "view": VIEW}
+    MATERIALS: ClassVar[dict[str, str]] = {}  # geom or body -> name of neon_sim.audio.materials
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
 
@@ -103,6 +111,8 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: str | None = None,
         seed: int = 0,
         start_noise: float = 0.0,
+        microphones: Sequence[str] = (),
+        room: str = "anechoic",
     ) -> None:
         self.cameras = tuple(cameras)
         self.image_size = image_size
@@ -112,6 +122,9 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.world = World(self._make_spec(robot))
         for camera in self.cameras:
             self.world.camera_id(camera)  # an unknown one is an error now
+        self.sound: SoundScape | None = None
+        if microphones:
+            self.sound = make_sound(self.world, microphones, room, self.MATERIALS)
         self.kinematics = ArmKinematics(self.TOOL_POINT)
         self._ramp = Ramp()
         self._seed, self._episode = seed, -1
@@ -171,6 +184,9 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
     def after_step(self) -> None:
         """Called after each control step, to remember what the state alone does not tell."""
 
+    def begin_sound(self, sound: SoundScape) -> None:
+        """Called as an episode begins, to emit its cues; only where there are microphones."""
+
     def twins(self, seed: int, index: int) -> Twins | None:
         """A pair of episodes equal in last frame and proprioception; None for static tasks."""
         del seed, index
@@ -221,6 +237,9 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
             mocap_pos=start.mocap_pos,
             mocap_quat=start.mocap_quat,
         )
+        if self.sound is not None:
+            self.sound.reset((self.NAME, self.VERSION, self._seed, self._episode))
+            self.begin_sound(self.sound)
         self.control_step, self._held = 0, 0
         self._last_progress = self.progress()
 
@@ -253,7 +272,8 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         Raises:
             ValueError: an action of another shape or with a value that is not finite.
         """
-        self.world.step(self._ramp.step(scale_from_action(check_action(action))))
+        stepped = self.sound or self.world
+        stepped.step(self._ramp.step(scale_from_action(check_action(action))))
         self.control_step += 1
         self.after_step()
         success, failed = self.is_success(), self.failed()
@@ -265,11 +285,14 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         return reward, terminated, truncated, self._info(success, progress)
 
     def observe(self) -> dict[str, Any]:
-        """The observation now: ``agent_pos`` (8,) and the newest frame of each camera."""
+        """The observation now: ``agent_pos`` (8,), the newest frame of each camera, the last second
+        of each microphone as ``audio`` (C, 16000)."""
         observation: dict[str, Any] = {"agent_pos": self.agent_pos()}
         if self.cameras:
             tick = latest_camera_tick(self.world.tick)
             observation["pixels"] = {name: self.frame(name, tick) for name in self.cameras}
+        if self.sound is not None:
+            observation["audio"] = self.sound.observation()
         return observation
 
     def render(self) -> np.ndarray:
@@ -420,6 +443,9 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         if self.cameras:
             image = spaces.Box(0, 255, shape, np.uint8)
             parts["pixels"] = spaces.Dict(dict.fromkeys(self.cameras, image))
+        if self.sound is not None:
+            channels = (len(self.sound.channel_names), RING_SAMPLES)
+            parts["audio"] = spaces.Box(-1.0, 1.0, channels, np.float32)
         return spaces.Dict(parts)
 
     def _blank_start(self) -> Start:
