@@ -86,7 +86,8 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         room: whose reflections they hear: ``anechoic``, ``dry`` or ``live``.
 
     Attributes:
-        world: physics and cameras. sound: what is heard, or None. kinematics: IK of this task's tool point.
+        world: physics and cameras. sound: what is heard, or None.
+        kinematics: IK of this task's tool point.
         start: where ``apply_latent`` writes. latent: the latent of the running episode.
         control_step: control steps since reset.
     """

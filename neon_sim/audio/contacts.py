@@ -60,19 +60,46 @@ class Rub:
 
 
 class _Tick(NamedTuple):
-    """What was seen after one ``mj_step``: the state at its start, as MuJoCo leaves it."""
+    """What was seen after one ``mj_step``: the state at its start, as MuJoCo leaves it.
+
+    Copies of what MuJoCo calls so; sorting them out is left to the end of the control step.
+    """
 
     tick: int
     geom: np.ndarray
     pos: np.ndarray
-    normal: np.ndarray
+    frame: np.ndarray
     dist: np.ndarray
-    force: np.ndarray
-    twist: np.ndarray  # (n, 2, 6) of the two bodies
-    origin: np.ndarray  # (n, 2, 3) the points they are about
-    centre: np.ndarray  # (n, 2, 3) the bodies' centres of mass
+    address: np.ndarray
+    dim: np.ndarray
+    efc_force: np.ndarray
+    cvel: np.ndarray
+    subtree_com: np.ndarray
+    xipos: np.ndarray
     qpos: np.ndarray
-    mocap: tuple[np.ndarray, np.ndarray]
+    mocap: tuple[np.ndarray, np.ndarray] | None
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("...i,...i->...", a, b))
+
+
+def _length(a: np.ndarray) -> np.ndarray:
+    return np.sqrt(_dot(a, a))
+
+
+def _normal_force(
+    ticks: list[_Tick], index: np.ndarray, address: np.ndarray, dim: np.ndarray, pyramidal: bool
+) -> np.ndarray:
+    """(n,) N; a pyramid's edges sum to the force along its axis."""
+    starts = np.concatenate([[0], np.cumsum([len(t.efc_force) for t in ticks])])
+    force = np.concatenate([t.efc_force for t in ticks])
+    first = address + starts[index]
+    if not pyramidal:
+        return np.asarray(force[first])
+    edges = np.where(dim == 1, 1, 2 * (dim - 1))
+    total = np.concatenate([[0.0], np.cumsum(force)])
+    return np.asarray(total[first + edges] - total[first])
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -103,6 +130,8 @@ class ContactListener:
         model = self._model
         self._body = np.array(model.geom_bodyid)
         self._root = np.array(model.body_rootid)
+        self._pyramidal = int(model.opt.cone) == _PYRAMIDAL
+        self._num_mocap = int(model.nmocap)
         self._scratch: Any = None
 
     def reset(self) -> None:
@@ -114,34 +143,24 @@ class ContactListener:
         """Note the contacts after ``mj_step``; ``tick`` is the one the step started from."""
         if data.ncon == 0:
             return
-        contact = data.contact
-        address = contact.efc_address
-        live = (address >= 0) & (contact.geom[:, 0] >= 0) & (contact.geom[:, 1] >= 0)
-        if not live.any():
-            return
-        geom = contact.geom[live]
-        bodies = self._body[geom]
+        seen = data.contact
         self._ticks.append(
             _Tick(
                 tick,
-                geom,
-                contact.pos[live],
-                contact.frame[live, :3],
-                contact.dist[live],
-                self._normal_force(data, address[live], contact.dim[live]),
-                data.cvel[bodies],
-                data.subtree_com[self._root[bodies]],
-                data.xipos[bodies],
+                seen.geom.copy(),
+                seen.pos.copy(),
+                seen.frame[:, :3].copy(),
+                seen.dist.copy(),
+                seen.efc_address.copy(),
+                seen.dim.copy(),
+                data.efc_force.copy(),
+                data.cvel.copy(),
+                data.subtree_com.copy(),
+                data.xipos.copy(),
                 data.qpos.copy(),
-                (data.mocap_pos.copy(), data.mocap_quat.copy()),
+                (data.mocap_pos.copy(), data.mocap_quat.copy()) if self._num_mocap else None,
             )
         )
-
-    def _normal_force(self, data: Any, address: np.ndarray, dim: np.ndarray) -> np.ndarray:
-        if self._model.opt.cone != _PYRAMIDAL:
-            return np.asarray(data.efc_force[address])
-        total = np.concatenate([[0.0], np.cumsum(data.efc_force)])
-        return np.asarray(total[address + np.where(dim == 1, 1, 2 * (dim - 1))] - total[address])
 
     def collect(self, start_tick: int, num_ticks: int) -> tuple[list[Blow], list[Rub]]:
         """Blows and rubbing since the last call.
@@ -152,7 +171,9 @@ class ContactListener:
         ticks, self._ticks = self._ticks, []
         if not ticks:
             return [], []
-        rows = _Rows(ticks)
+        rows = _Rows(ticks, self._body, self._root, self._pyramidal)
+        if not rows.pairs:
+            return [], []
         return self._blows(ticks, rows, start_tick), rows.rubs(num_ticks)
 
     def _blows(self, ticks: list[_Tick], rows: _Rows, start_tick: int) -> list[Blow]:
@@ -189,7 +210,7 @@ class ContactListener:
             self._scratch = mujoco.MjData(model)
         data = self._scratch
         data.qpos[:] = tick.qpos
-        if model.nmocap:
+        if tick.mocap is not None:
             data.mocap_pos[:], data.mocap_quat[:] = tick.mocap
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
@@ -214,34 +235,46 @@ class ContactListener:
 
 
 class _Rows:
-    """All contacts of all ticks of a block, one a row: speeds at the point of contact."""
+    """All contacts of all ticks of a block, one a row: forces, and speeds at the contact.
 
-    def __init__(self, ticks: list[_Tick]) -> None:
-        self.index = np.repeat(np.arange(len(ticks)), [len(t.dist) for t in ticks]).tolist()
+    Args:
+        ticks: as recorded. body: (ngeom,) of geoms. root: (nbody,) of bodies.
+        pyramidal: how the friction cones are stored.
+    """
+
+    def __init__(
+        self, ticks: list[_Tick], body: np.ndarray, root: np.ndarray, pyramidal: bool
+    ) -> None:
         geom = np.concatenate([t.geom for t in ticks])
-        self.pairs: list[Pair] = [(min(a, b), max(a, b)) for a, b in geom.tolist()]
-        flipped = np.where(geom[:, 0] <= geom[:, 1], 1.0, -1.0)
-        self.pos = np.concatenate([t.pos for t in ticks])
-        normal = np.concatenate([t.normal for t in ticks])
-        self.normal = normal * flipped[:, None]  # from the pair's first geom to its second
-        self.dist = np.concatenate([t.dist for t in ticks])
-        self.force = np.concatenate([t.force for t in ticks])
-        twist = np.concatenate([t.twist for t in ticks])
-        origin = np.concatenate([t.origin for t in ticks])
-        velocity = twist[..., 3:] + _cross(twist[..., :3], self.pos[:, None] - origin)
-        relative = velocity[:, 0] - velocity[:, 1]
-        along = np.einsum("ij,ij->i", relative, normal)
-        self.closing = along
-        self.slip = np.linalg.norm(relative - along[:, None] * normal, axis=1)
-        self._turning(twist, normal, np.concatenate([t.centre for t in ticks]))
+        address = np.concatenate([t.address for t in ticks])
+        live = np.flatnonzero((address >= 0) & (geom.min(axis=1) >= 0))
+        index = np.repeat(np.arange(len(ticks)), [len(t.dist) for t in ticks])[live]
+        geom = geom[live]
+        self.index = index.tolist()
+        self.pairs: list[Pair] = [(a, b) if a < b else (b, a) for a, b in geom.tolist()]
+        self.pos = np.concatenate([t.pos for t in ticks])[live]
+        self.normal = np.concatenate([t.frame for t in ticks])[live]
+        self.normal[geom[:, 0] > geom[:, 1]] *= -1.0  # from the pair's first geom to its second
+        self.dist = np.concatenate([t.dist for t in ticks])[live]
+        dim = np.concatenate([t.dim for t in ticks])[live]
+        self.force = _normal_force(ticks, index, address[live], dim, pyramidal)
+        bodies = body[np.sort(geom, axis=1)]
+        self._speeds(ticks, index[:, None], bodies, root)
 
-    def _turning(self, twist: np.ndarray, normal: np.ndarray, centre: np.ndarray) -> None:
-        """Turning in the surface, and its speed at the contact of the body that turns."""
-        spin = twist[..., :3]
-        flat = spin - np.einsum("ikj,ij->ik", spin, normal)[..., None] * normal[:, None]
-        rates = np.linalg.norm(flat, axis=2)
-        arms = np.linalg.norm(self.pos[:, None] - centre, axis=2)
-        self.turn = np.linalg.norm(flat[:, 0] - flat[:, 1], axis=1)
+    def _speeds(
+        self, ticks: list[_Tick], index: np.ndarray, bodies: np.ndarray, root: np.ndarray
+    ) -> None:
+        twist = np.stack([t.cvel for t in ticks])[index, bodies]
+        origin = np.stack([t.subtree_com for t in ticks])[index, root[bodies]]
+        centre = np.stack([t.xipos for t in ticks])[index, bodies]
+        pos, normal, spin = self.pos[:, None], self.normal, twist[..., :3]
+        velocity = twist[..., 3:] + _cross(spin, pos - origin)
+        relative = velocity[:, 0] - velocity[:, 1]
+        self.closing = _dot(relative, normal)
+        self.slip = _length(relative - self.closing[:, None] * normal)
+        flat = spin - _dot(spin, normal[:, None])[..., None] * normal[:, None]
+        self.turn = _length(flat[:, 0] - flat[:, 1])
+        rates, arms = _length(flat), _length(pos - centre)
         self.roll = self.turn * np.where(rates[:, 0] > rates[:, 1], arms[:, 0], arms[:, 1])
 
     def rubs(self, num_ticks: int) -> list[Rub]:
@@ -261,4 +294,3 @@ class _Rows:
             )
             rubs.append(Rub(pair, total / num_ticks, slip, turn, roll, share @ self.pos[rows]))
         return rubs
-

@@ -80,4 +80,3 @@ class Friction:
             return speed, 0.0, False
         gain = ROUGHNESS * float(np.sqrt(rub.force)) * speed
         return (speed * ROLL_PITCH, gain * ROLL_GAIN, True) if rolls else (speed, gain, False)
-

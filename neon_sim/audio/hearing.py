@@ -88,31 +88,34 @@ class AirField:
         Args:
             emissions: of this step. pose: of the array as it ends.
         """
-        capsules = pose.places(self.array)
         parts = [part for emission in emissions for part in emission.parts()]
-        for block, place in parts:
-            self._direct(block, place, capsules, pose)
-        if self._room is not None and parts:
-            self._reflected(parts, pose, self._room)
+        if parts:
+            self._direct(parts, pose)
+            if self._room is not None:
+                self._reflected(parts, pose, self._room)
         heard = self._mix[:, PAST : PAST + BLOCK].copy()
         self._mix[:, :-BLOCK] = self._mix[:, BLOCK:]
         self._mix[:, -BLOCK:] = 0.0
         return heard
 
-    def _direct(
-        self, block: np.ndarray, place: np.ndarray, capsules: np.ndarray, pose: Pose
-    ) -> None:
-        away = place - capsules
-        distance = np.sqrt(np.einsum("ij,ij->i", away, away))
-        if distance.min() > FARTHEST_M:
-            return
-        offset, taps = paths(distance)
+    def _direct(self, parts: Sequence[tuple[np.ndarray, np.ndarray]], pose: Pose) -> None:
+        places = np.stack([place for _, place in parts])
+        away = places[:, None] - pose.places(self.array)
+        distance = np.sqrt(np.einsum("pci,pci->pc", away, away))
+        offset, taps = paths(np.minimum(distance.ravel(), FARTHEST_M))
         if self.array.shadow:
-            ears = np.sign(np.array(self.array.offsets_m)[:, 1])
-            side = (place - pose.position) @ pose.rotation[:, 1]
-            sine = side / max(float(np.linalg.norm(place - pose.position)), 1e-6)
-            taps = shadowed(taps, np.clip(-ears * sine, 0.0, 1.0))
-        lay(self._mix, block, offset, taps)
+            taps = shadowed(taps, self._shadow(places - pose.position, pose).ravel())
+        channels = len(self._mix)
+        for row, (block, _) in enumerate(parts):
+            if distance[row].min() <= FARTHEST_M:
+                own = slice(row * channels, (row + 1) * channels)
+                lay(self._mix, block, offset[own], taps[own])
+
+    def _shadow(self, away: np.ndarray, pose: Pose) -> np.ndarray:
+        """(P, C) in [0, 1]: how far each ear looks away from places (P, 3) about the head."""
+        ears = np.sign(np.array(self.array.offsets_m)[:, 1])
+        distance = np.maximum(np.sqrt(np.einsum("pi,pi->p", away, away)), 1e-6)
+        return np.clip(-ears * (away @ pose.rotation[:, 1] / distance)[:, None], 0.0, 1.0)
 
     def _reflected(
         self, parts: Sequence[tuple[np.ndarray, np.ndarray]], pose: Pose, room: Room

@@ -6,6 +6,8 @@ sample, 1/r, and a three-tap low-pass for the air. Nothing is heard before r/c.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from neon_sim.audio.modal import BLOCK
@@ -22,8 +24,23 @@ SHADOW_HZ = 1500.0  # one-pole low-pass of the ear that looks away
 _SHADOW_TAPS = 24
 _SHADOW_POLE = float(np.exp(-2.0 * np.pi * SHADOW_HZ / AUDIO_HZ))
 _SHADOW = (1.0 - _SHADOW_POLE) * _SHADOW_POLE ** np.arange(_SHADOW_TAPS)
-_STEPS = np.arange(-HALF_TAPS, HALF_TAPS + 1)
+_PHASES = 2048  # fractions of a sample that the table knows: 30 ns apart
 MIX = PAST + BLOCK + 2048 + 2 * HALF_TAPS + _SHADOW_TAPS  # samples ahead that a path may reach
+
+
+def _sinc(half: int) -> np.ndarray:
+    """(2049, 33) windowed sincs of ``half`` taps a side, delayed by -1/2 to 1/2 a sample."""
+    steps = np.arange(-HALF_TAPS, HALF_TAPS + 1)
+    place = steps - np.linspace(-0.5, 0.5, _PHASES + 1)[:, None]
+    window = 0.5 + 0.5 * np.cos(np.pi * np.clip(np.abs(place) / (half + 1.0), 0.0, 1.0))
+    taps = np.where(np.abs(steps) <= half, np.sinc(place) * window, 0.0)
+    return np.asarray(taps / taps.sum(axis=1, keepdims=True))
+
+
+@lru_cache(maxsize=1)
+def _sincs() -> np.ndarray:
+    """(17, 2049, 33): one table for every width, because near sources leave room for few taps."""
+    return np.stack([_sinc(half) for half in range(HALF_TAPS + 1)])
 
 
 def paths(distance_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -38,28 +55,24 @@ def paths(distance_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     delay = distance_m * (AUDIO_HZ / SPEED_OF_SOUND)
     offset = np.rint(delay).astype(int)
-    half = np.clip(offset - 1, 0, HALF_TAPS)[:, None]
-    place = _STEPS - (delay - offset)[:, None]
-    inside = np.abs(_STEPS) <= half
-    window = 0.5 + 0.5 * np.cos(np.pi * np.clip(np.abs(place) / (half + 1.0), 0.0, 1.0))
-    taps = np.where(inside, np.sinc(place) * window, 0.0)
-    taps /= taps.sum(axis=1, keepdims=True) * np.maximum(distance_m, NEAREST_M)[:, None]
-    return offset, _through_air(taps, distance_m, offset)
-
-
-def _through_air(taps: np.ndarray, distance_m: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """(N, 33) -> (N, 35): taps ``(a, 1 - 2a, a)``, whose loss in dB grows as f squared."""
-    a = (1.0 - 10.0 ** (-AIR_DB_M_4KHZ * distance_m / 20.0)) / 2.0
-    a = np.where(offset > 0, a, 0.0)[:, None]
-    out = np.pad((1.0 - 2.0 * a) * taps, ((0, 0), (1, 1)))
-    out[:, :-2] += a * taps
-    out[:, 2:] += a * taps
-    return out
+    phase = np.rint((delay - offset + 0.5) * _PHASES).astype(int)
+    half = np.minimum(np.maximum(offset - 1, 0), HALF_TAPS)
+    taps = _sincs()[half, phase] / np.maximum(distance_m, NEAREST_M)[:, None]
+    # Through air: (a, 1 - 2a, a), whose loss in dB grows as f squared.
+    a = (0.5 - 0.5 * 10.0 ** (-AIR_DB_M_4KHZ / 20.0 * distance_m))[:, None]
+    a[offset == 0] = 0.0
+    out = np.zeros((len(taps), taps.shape[1] + 2))
+    out[:, 1:-1] = (1.0 - 2.0 * a) * taps
+    taps *= a
+    out[:, :-2] += taps
+    out[:, 2:] += taps
+    return offset, out
 
 
 def shadowed(taps: np.ndarray, share: np.ndarray) -> np.ndarray:
     """(N, 35) -> (N, 58): each path with ``share`` (N,) in [0, 1] of it low-passed by the head."""
-    out = np.pad(taps * (1.0 - share)[:, None], ((0, 0), (0, _SHADOW_TAPS - 1)))
+    out = np.zeros((len(taps), taps.shape[1] + _SHADOW_TAPS - 1))
+    out[:, : taps.shape[1]] = taps * (1.0 - share)[:, None]
     for row, (path, part) in enumerate(zip(taps, share.tolist(), strict=True)):
         if part:
             out[row] += part * np.convolve(path, _SHADOW)

@@ -21,6 +21,7 @@ from neon_sim.clock import AUDIO_HZ
 
 SPEED_OF_SOUND = 343.0  # m/s, dry air at 20 C
 FADE_S = 0.005
+FLICKER = ([np.sqrt(1.0 - 0.99**2)], [1.0, -0.99])  # one pole, some 25 Hz wide, of power 1
 
 
 class Voice(Protocol):
@@ -304,7 +305,8 @@ class _PourVoice:
         phase = self.phase + np.cumsum(hz) * (2.0 * np.pi / AUDIO_HZ)
         self.phase = float(phase[-1] % (2.0 * np.pi))
         noise = self.rng.standard_normal((2, count))
-        pole = 0.99  # a flicker some 25 Hz wide
-        flicker, self.memory = lfilter([np.sqrt(1.0 - pole**2)], [1.0, -pole], noise[0], zi=self.memory)
+        flicker, self.memory = lfilter(
+            [np.sqrt(1.0 - pole**2)], [1.0, -pole], noise[0], zi=self.memory
+        )
         scale = 10.0 ** (source.level_db / 20.0)
         return np.asarray(scale * (np.sin(phase) * (1.0 + 0.5 * flicker) + 0.1 * noise[1]))
