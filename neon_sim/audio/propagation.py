@@ -24,12 +24,12 @@ SHADOW_HZ = 1500.0  # one-pole low-pass of the ear that looks away
 _SHADOW_TAPS = 24
 _SHADOW_POLE = float(np.exp(-2.0 * np.pi * SHADOW_HZ / AUDIO_HZ))
 _SHADOW = (1.0 - _SHADOW_POLE) * _SHADOW_POLE ** np.arange(_SHADOW_TAPS)
-_PHASES = 2048  # fractions of a sample that the table knows: 30 ns apart
+_PHASES = 512  # fractions of a sample that the table knows: 0.12 us apart
 MIX = PAST + BLOCK + 2048 + 2 * HALF_TAPS + _SHADOW_TAPS  # samples ahead that a path may reach
 
 
 def _sinc(half: int) -> np.ndarray:
-    """(2049, 33) windowed sincs of ``half`` taps a side, delayed by -1/2 to 1/2 a sample."""
+    """(513, 33) windowed sincs of ``half`` taps a side, delayed by -1/2 to 1/2 a sample."""
     steps = np.arange(-HALF_TAPS, HALF_TAPS + 1)
     place = steps - np.linspace(-0.5, 0.5, _PHASES + 1)[:, None]
     window = 0.5 + 0.5 * np.cos(np.pi * np.clip(np.abs(place) / (half + 1.0), 0.0, 1.0))
@@ -39,7 +39,7 @@ def _sinc(half: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _sincs() -> np.ndarray:
-    """(17, 2049, 33): one table for every width, because near sources leave room for few taps."""
+    """(17, 513, 33): one table for every width, because near sources leave room for few taps."""
     return np.stack([_sinc(half) for half in range(HALF_TAPS + 1)])
 
 

@@ -305,8 +305,6 @@ class _PourVoice:
         phase = self.phase + np.cumsum(hz) * (2.0 * np.pi / AUDIO_HZ)
         self.phase = float(phase[-1] % (2.0 * np.pi))
         noise = self.rng.standard_normal((2, count))
-        flicker, self.memory = lfilter(
-            [np.sqrt(1.0 - pole**2)], [1.0, -pole], noise[0], zi=self.memory
-        )
+        flicker, self.memory = lfilter(*FLICKER, noise[0], zi=self.memory)
         scale = 10.0 ** (source.level_db / 20.0)
         return np.asarray(scale * (np.sin(phase) * (1.0 + 0.5 * flicker) + 0.1 * noise[1]))
