@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from neon_sim.audio.microphones import MicrophoneArray, Mount
 from neon_sim.audio.soundscape import SoundScape
-from neon_sim.audio.sources import Playback
+from neon_sim.audio.sources import (
+    Alarm,
+    Click,
+    Noise,
+    Playback,
+    Pour,
+    Rattle,
+    RingTone,
+)
 from neon_sim.clock import TICKS_PER_CONTROL
 from neon_sim.world import World
 
@@ -21,7 +30,6 @@ ROBOT = """<body name="base" pos="0 0.5 0.5">
   <body name="link"><joint name="joint" axis="0 0 1" damping="0.1"/>
     <geom name="link" type="capsule" fromto="0 0 0 0.2 0 0" size="0.02" mass="1"/></body></body>"""
 MOTOR = '<actuator><velocity joint="joint" kv="20" forcerange="-40 40"/></actuator>'
-WOODEN = {"table": "wood", "ball": "wood", "box": "wood"}
 NOISELESS = float("-inf")
 
 
@@ -80,9 +88,35 @@ class Samples:
         return Playback(np.array(self.values))
 
 
-IMPULSE = Samples((1.0,))
+IMPULSE = Samples((0.05,))  # no louder than full scale at 5 cm
 
 
 def burst(count: int = 1600, seed: int = 0) -> Samples:
     """White noise."""
     return Samples(tuple((0.1 * np.random.default_rng(seed).standard_normal(count)).tolist()))
+
+
+EVERYTHING = scene(TABLE, BALL, BOX.replace("0 0 0.0199", "0.3 0 0.0199"), ROBOT, actuator=MOTOR)
+MOUNT = Mount(position=(0.4, 0.3, 0.3), contact_body="link")
+SLIDE = {6: 0.6, 7: 0.3}
+
+
+def everything(room=None, microphones=("mono", "head_stereo", "wrist_contact")) -> SoundScape:
+    """A ball that falls, a box that slides, an arm that turns, cues of every kind."""
+    scape = SoundScape(
+        World(EVERYTHING), microphones, mount=MOUNT, room=room, default_material="metal"
+    )
+    start(scape, velocity=SLIDE)
+    emit_cues(scape)
+    return scape
+
+
+def emit_cues(scape: SoundScape) -> None:
+    """One cue of every kind."""
+    for k, source in enumerate((Click(), Noise(), Rattle(), RingTone(), Alarm(), Pour())):
+        scape.emit(source, "box" if k == 2 else (0.5, 0.1 * k, 0.2), start_tick=7 * k)
+
+
+def digest(scape: SoundScape, steps: int = 40) -> str:
+    """Hash of what is heard."""
+    return hashlib.sha256(listen(scape, steps, ctrl=1.5).tobytes()).hexdigest()

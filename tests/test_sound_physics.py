@@ -13,7 +13,6 @@ from sound_scene import (
     NOISELESS,
     ROBOT,
     TABLE,
-    WOODEN,
     burst,
     level_db,
     listen,
@@ -36,10 +35,13 @@ from neon_sim.world import World
 C = 343.0
 
 
-def peak_place(signal):
-    """Where a band-limited pulse peaks, to a fraction of a sample (parabola of an upsampled)."""
-    fine = np.fft.irfft(np.fft.rfft(signal), 16 * len(signal))
-    return np.abs(fine).argmax() / 16
+def arrival(signal):
+    """Sample at which a pulse arrives, with its fraction: the slope of its phase below 6 kHz."""
+    near = int(np.abs(signal).argmax())
+    omega = 2 * np.pi * np.fft.rfftfreq(len(signal))
+    phase = np.unwrap(np.angle(np.fft.rfft(signal) * np.exp(1j * omega * near)))
+    band = (omega > 0.1) & (omega < 2.3)
+    return near - np.polyfit(omega[band], phase[band], 1)[0]
 
 
 # ---- propagation ------------------------------------------------------------------------
@@ -51,7 +53,7 @@ def test_sound_arrives_after_r_over_c(metres):
     scape.emit(IMPULSE, (metres, 0, 0), start_tick=4)
     heard = listen(scape, 20)[0].astype(float)
     expected = 4 * AUDIO_HZ / PHYSICS_HZ + metres / C * AUDIO_HZ
-    assert abs(peak_place(heard) - expected) < (0.1 if metres > 0.1 else 0.6)
+    assert abs(arrival(heard) - expected) < (0.01 if metres > 0.1 else 0.3)
     assert not heard[: int(expected) - 17].any()
     assert not heard[: 4 * 32].any()  # never before it was made
 
@@ -135,13 +137,13 @@ def test_first_reflections_arrive_where_the_mirror_images_are():
             image = place.copy()
             image[axis] = 2 * wall - place[axis]
             lengths.append(np.linalg.norm(image))
-    peaks, _ = find_peaks(np.abs(heard), height=0.04)
+    peaks, _ = find_peaks(np.abs(heard), height=0.002)
     for index, metres in enumerate(lengths):
         expected = metres / C * AUDIO_HZ
         assert np.abs(peaks - expected).min() <= 1
         found = np.abs(heard[round(expected) - 1 : round(expected) + 2]).max()
         gain = 1.0 if index == 0 else np.sqrt(1 - room.absorption)
-        assert found == pytest.approx(gain / metres, rel=0.45)
+        assert found == pytest.approx(0.05 * gain / metres, rel=0.45)
 
 
 def test_a_live_room_sounds_longer_than_a_dry_one_and_both_fade():
@@ -222,13 +224,14 @@ def test_a_resonator_only_loses_energy():
     for material in MATERIALS:
         body = Resonator(modes_of(material, 0.03))
         body.drive(half_sine(1.0, 5.5, 1e-3)[1], 5)
-        levels = []
+        energies, bound = [float(np.square(np.abs(body.state)).sum())], body.level
         while (block := body.ring()) is not None:
-            levels.append(np.abs(block).max())
-            assert np.abs(block).max() <= body.level / np.abs(body.modes.poles() ** 320).min()
-        assert len(levels) > 1
-        rough = np.maximum.reduceat(levels, np.arange(0, len(levels), 4))
-        assert (np.diff(rough) < 0).all()
+            assert np.abs(block).max() <= bound
+            energies.append(float(np.square(np.abs(body.state)).sum()))
+            assert body.level <= bound
+            bound = body.level
+        assert len(energies) > 1
+        assert (np.diff(energies) < 0).all()
 
 
 def test_a_blow_is_a_half_sine_that_holds_its_impulse_anywhere_between_samples():
@@ -237,7 +240,7 @@ def test_a_blow_is_a_half_sine_that_holds_its_impulse_anywhere_between_samples()
             first, force = half_sine(0.7, onset, duration)
             assert force.sum() == pytest.approx(0.7, rel=1e-12)
             middle = first + 0.5 + (np.arange(len(force)) @ force) / force.sum()
-            assert middle == pytest.approx(onset + duration * AUDIO_HZ / 2, abs=1e-9)
+            assert middle == pytest.approx(onset + duration * AUDIO_HZ / 2, abs=0.01)
 
 
 def test_a_ringing_block_is_the_response_written_out():
@@ -303,7 +306,7 @@ def test_a_corner_strikes_with_less_mass_than_a_face():
 
 
 def test_lying_still_is_silent():
-    scape = SoundScape(World(scene(TABLE, BOX)), materials=WOODEN, noise_db=NOISELESS)
+    scape = SoundScape(World(scene(TABLE, BOX)), default_material="wood", noise_db=NOISELESS)
     listen(scape, 20)
     blows = []
     for _ in range(100):
@@ -319,7 +322,7 @@ def sliding(speed, room=None):
     scape = SoundScape(
         World(scene(table, frictionless)),
         mount=Mount(position=(0.0, 0.0, 1.0)),
-        materials=WOODEN,
+        default_material="wood",
         noise_db=NOISELESS,
         room=room,
     )
@@ -341,7 +344,7 @@ def test_scraping_is_louder_and_brighter_the_faster_it_is():
 
 
 def test_a_box_that_comes_to_rest_falls_silent():
-    scape = SoundScape(World(scene(TABLE, BOX)), materials=WOODEN, noise_db=NOISELESS)
+    scape = SoundScape(World(scene(TABLE, BOX)), default_material="wood", noise_db=NOISELESS)
     start(scape, velocity={0: 0.5})
     heard = listen(scape, 50)[0]
     assert level_db(heard[: 320 * 5]) > -60
@@ -353,7 +356,7 @@ def test_rolling_is_quieter_than_sliding():
     scape = SoundScape(
         World(scene(TABLE, roller)),
         mount=Mount(position=(0.0, 0.0, 1.0)),
-        materials=WOODEN,
+        default_material="wood",
         noise_db=NOISELESS,
     )
     start(scape, velocity={0: 0.5, 4: 0.5 / 0.03})
