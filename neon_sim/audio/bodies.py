@@ -1,12 +1,13 @@
 """Every geom that was ever struck or rubbed, as a ringing body at a place.
 
-A resonator is made when its geom first makes a sound. A blow sounds from where it fell, and the
-place moves with the body from then on.
+A geom sounds from where it is touched, and that place moves with its body. A blow elsewhere,
+while the last one still rings, is a voice of its own: moving what rings would be heard as a click,
+and a sum of voices is exact because the bodies are linear.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ from neon_sim.seeding import keyed_rng
 
 # Full scale a Ns: a ball of 0.2 kg that falls 0.5 m (0.6 Ns) peaks near -17 dB at 1 m.
 LOUDNESS = 0.16
+NEAR_M = 0.02  # blows within it share a voice: 1 sample of delay
+MAX_VOICES = 4  # of one geom; then the quietest is added to the next
 JITTER_DB = 2.0  # of each mode from blow to blow: no two hit the same spot
 Key = tuple[int | str, ...]
 
@@ -37,14 +40,33 @@ class _Push:
 
 
 @dataclass
-class _Body:
-    """A ringing geom; ``place`` is in the frame of its body."""
+class _Voice:
+    """A geom that rings: ``place`` in the frame of its body, ``heard_at`` in the world's."""
 
     resonator: Resonator
     place: np.ndarray
     heard_at: np.ndarray
+    coupled: float | None = None  # not heard yet
     pushes: list[_Push] = field(default_factory=list)
-    coupled: float = 0.0
+
+    @property
+    def silent(self) -> bool:
+        """Whether it neither rings nor is about to."""
+        return not self.pushes and not self.resonator.state.any()
+
+    def answer(self, rubbing: np.ndarray | None) -> np.ndarray | None:
+        """Answer to this block's pushes and rubbing; what is left over waits."""
+        pushes, self.pushes = self.pushes, []
+        answer = None if rubbing is None else self.resonator.drive(rubbing)
+        for push in pushes:
+            inside = max(0, min(len(push.force), BLOCK - push.first))
+            if inside:
+                part = self.resonator.drive(push.force[:inside], push.first, push.weights)
+                answer = part if answer is None else answer + part
+            if inside < len(push.force):
+                late = max(push.first - BLOCK, 0)
+                self.pushes.append(_Push(late, push.force[inside:], push.weights))
+        return answer
 
 
 class Bodies:
@@ -90,7 +112,7 @@ class Bodies:
     def reset(self, key: Key) -> None:
         """Nothing rings. ``key`` names the episode, for noise and jitter."""
         self._key = key
-        self._ringing: dict[int, _Body] = {}
+        self._voices: dict[int, list[_Voice]] = {}
         self._friction: dict[Pair, Friction] = {}
         self._jitter = keyed_rng(*key, "blows")
 
@@ -102,40 +124,30 @@ class Bodies:
         Args:
             blows, rubs: of the step. coupled: body id -> how far the robot carries it now.
         """
-        rung = {geom: body.resonator.ring() for geom, body in self._ringing.items()}
-        old = {geom: self._world_place(data, geom) for geom in rung}
-        struck = self._forces(data, blows, rubs)
+        rung = {id(voice): voice.resonator.ring() for voice in self._all_voices()}
+        rubbing = self._forces(data, blows, rubs)
         emissions = []
-        for geom, body in self._ringing.items():
-            here = self._world_place(data, geom)
+        for geom, voices in self._voices.items():
             now = float(coupled(int(self._model.geom_bodyid[geom])))
-            ring = rung.get(geom)
-            if ring is not None:
-                emissions.append(Emission(ring, body.heard_at, old[geom], (body.coupled, now)))
-            answer = self._answer(body, struck.get(geom))
-            if answer is not None:
-                emissions.append(Emission(answer, here, here, (now, now)))
-            body.heard_at, body.coupled = here, now
+            for voice in voices:
+                force = rubbing.get(geom) if voice is voices[-1] else None
+                answer, ring = voice.answer(force), rung.get(id(voice))
+                here, before = self._in_world(data, geom, voice.place), voice.heard_at
+                heard = answer if ring is None else ring if answer is None else ring + answer
+                if heard is not None:
+                    was = now if voice.coupled is None else voice.coupled
+                    emissions.append(Emission(heard, before, here, (was, now)))
+                voice.heard_at, voice.coupled = here, now
         return emissions
 
-    def _answer(self, body: _Body, rubbing: np.ndarray | None) -> np.ndarray | None:
-        """A body's answer to this block's pushes and rubbing; what is left over waits."""
-        pushes, body.pushes = body.pushes, []
-        answer = None if rubbing is None else body.resonator.drive(rubbing)
-        for push in pushes:
-            inside = max(0, min(len(push.force), BLOCK - push.first))
-            if inside:
-                part = body.resonator.drive(push.force[:inside], push.first, push.weights)
-                answer = part if answer is None else answer + part
-            if inside < len(push.force):
-                late = max(push.first - BLOCK, 0)
-                body.pushes.append(_Push(late, push.force[inside:], push.weights))
-        return answer
+    def _all_voices(self) -> Iterator[_Voice]:
+        for voices in self._voices.values():
+            yield from voices
 
     def _forces(
         self, data: Any, blows: Sequence[Blow], rubs: Sequence[Rub]
     ) -> dict[int, np.ndarray]:
-        """Queue the blows; returns geom -> (320,) of rubbing."""
+        """Queue the blows; returns geom -> (320,) of rubbing, for the geom's last voice."""
         for blow in blows:
             self._strike(data, blow)
         rubbing: dict[int, np.ndarray] = {}
@@ -145,8 +157,7 @@ class Bodies:
             if force is None:
                 continue
             for geom in pair:
-                place = now[pair].position if pair in now else None
-                self._body(data, geom, place)
+                self._touch(data, geom, now.get(pair))
                 rubbing[geom] = rubbing[geom] + force if geom in rubbing else force
         return rubbing
 
@@ -163,27 +174,50 @@ class Bodies:
         lighter = min(mass for mass in masses if mass > 0.0) if any(masses) else 0.0
         first, force = half_sine(LOUDNESS * blow.impulse, blow.onset, blow_s(lighter))
         for geom in blow.pair:
-            body = self._body(data, geom, blow.position)
-            jitter = self._jitter.normal(0.0, JITTER_DB, len(body.resonator.state))
-            body.pushes.append(_Push(first, force, 10.0 ** (jitter / 20.0)))
+            voice = self._voice_at(data, geom, blow.position)
+            jitter = self._jitter.normal(0.0, JITTER_DB, len(voice.resonator.state))
+            voice.pushes.append(_Push(first, force, 10.0 ** (jitter / 20.0)))
 
-    def _body(self, data: Any, geom: int, position: np.ndarray | None) -> _Body:
-        """The ringing body of a geom, made when it is needed, moved to ``position`` if given."""
-        if geom not in self._ringing:
+    def _voice_at(self, data: Any, geom: int, position: np.ndarray) -> _Voice:
+        """The voice of a geom that sounds from about (3,) ``position``, now the geom's last."""
+        voices = self._voices.setdefault(geom, [])
+        voices[:] = [voice for voice in voices if not voice.silent]
+        for voice in voices:
+            if np.linalg.norm(self._in_world(data, geom, voice.place) - position) <= NEAR_M:
+                voices.remove(voice)
+                break
+        else:
             modes = modes_of(self.materials[geom], float(self._size[geom]), self._name[geom])
-            start = data.geom_xpos[geom].copy() if position is None else position
-            self._ringing[geom] = _Body(Resonator(modes), np.zeros(3), start)
-        body = self._ringing[geom]
-        if position is not None:
-            owner = self._model.geom_bodyid[geom]
-            turn = data.xmat[owner].reshape(3, 3)
-            body.place = (position - data.xpos[owner]) @ turn
-        return body
+            place = self._in_body(data, geom, position)
+            voice = _Voice(Resonator(modes), place, position)
+        if len(voices) >= MAX_VOICES:
+            voices.sort(key=lambda other: other.resonator.level)
+            quiet = voices.pop(0)
+            voices[0].resonator.state = voices[0].resonator.state + quiet.resonator.state
+            voices[0].pushes += quiet.pushes
+        voices.append(voice)
+        return voice
 
-    def _world_place(self, data: Any, geom: int) -> np.ndarray:
+    def _touch(self, data: Any, geom: int, rub: Rub | None) -> None:
+        """Let the last voice of a geom sound from where it is rubbed; it glides there."""
+        voices = self._voices.get(geom, [])
+        if rub is None and voices:
+            return
+        position = data.geom_xpos[geom].copy() if rub is None else rub.position
+        if not voices or voices[-1].silent:
+            self._voice_at(data, geom, position)
+        else:
+            voices[-1].place = self._in_body(data, geom, position)
+
+    def _in_body(self, data: Any, geom: int, position: np.ndarray) -> np.ndarray:
         owner = self._model.geom_bodyid[geom]
         turn = data.xmat[owner].reshape(3, 3)
-        return np.asarray(data.xpos[owner] + turn @ self._ringing[geom].place)
+        return np.asarray((position - data.xpos[owner]) @ turn)
+
+    def _in_world(self, data: Any, geom: int, place: np.ndarray) -> np.ndarray:
+        owner = self._model.geom_bodyid[geom]
+        turn = data.xmat[owner].reshape(3, 3)
+        return np.asarray(data.xpos[owner] + turn @ place)
 
 
 def _size_m(model: Any, geom: int) -> float:

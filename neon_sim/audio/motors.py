@@ -11,11 +11,14 @@ from neon_sim.clock import AUDIO_HZ
 from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
 
-GEAR_TONES = (20.0, 60.0)  # gear meshes a turn of the joint, drawn once a joint by its name
+# Tones a turn of the joint, drawn once a joint by its name: a reduction of 50 to 100 behind a
+# motor of a dozen pole pairs whines at some hundred Hz at 1 rad/s. Defaults, not measured.
+GEAR_TONES = (600.0, 1800.0)
+MAX_HZ = 1200.0  # its sixth harmonic stays below the Nyquist frequency
 HARMONICS = {1: 1.0, 2: 0.5, 3: 0.35, 6: 0.2}
 MAX_SPEED = 2.5  # rad/s at which a joint is at its loudest
 STILL_SPEED = 0.05  # rad/s around which the whine fades in: holding a pose is silent
-LEVEL = 0.003  # amplitude at 1 m of one joint at full speed and torque (-50 dB)
+LEVEL = 0.0015  # amplitude at 1 m of one joint at full speed and torque (-56 dB)
 SPEED_SHARE, TORQUE_SHARE = 0.3, 0.7
 _HINGE = int(mujoco.mjtJoint.mjJNT_HINGE)
 _JOINT = int(mujoco.mjtTrn.mjTRN_JOINT)
@@ -63,7 +66,8 @@ class Motors:
         torque = np.minimum(np.abs(data.actuator_force[self._actuators]) / self._limit, 1.0)
         loud = SPEED_SHARE * np.minimum(speed / MAX_SPEED, 1.0) + TORQUE_SHARE * torque
         gain = LEVEL * loud * speed / (speed + STILL_SPEED)
-        before_hz, before, self._hz = self._hz, self._gain, self._gear * speed / (2.0 * np.pi)
+        before_hz, before = self._hz, self._gain
+        self._hz = np.minimum(self._gear * speed / (2.0 * np.pi), MAX_HZ)
         self._gain = np.where(gain > 1e-7, gain, 0.0)
         if not (self._gain.any() or before.any()):
             return None
