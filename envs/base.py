@@ -25,6 +25,8 @@ How a task is written (one file in ``envs/``, one line in ``neon_sim.registry.TA
    positions of what a perfect single frame of that configuration shows; no velocity.
 8. ``task_description``: built from the words in ``neon_sim.vocabulary``.
 9. ``twins(seed, index)`` where the task is temporal.
+10. A task with sound names its ``MATERIALS`` and emits its cues in ``begin_sound()``, through
+    ``self.sound`` (``neon_sim.audio``; None unless the environment has microphones).
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from neon_sim.audio.soundscape import SoundScape
 from neon_sim.gl import mujoco
 
 from .arm import (
@@ -53,6 +56,7 @@ from .arm import (
 )
 from .episode import Start, Twins
 from .scene import FRONT, VIEW, View, add_camera, add_room
+from .sound import make_sound
 from .task import Task
 
 
@@ -60,7 +64,8 @@ class ArmTask(Task):
     """An arm at a table with a job to do.
 
     Args:
-        cameras, image_size, robot, render_mode, seed, start_noise: as of ``Task``.
+        cameras, image_size, robot, render_mode, seed, start_noise, microphones, room: as of
+            ``Task``.
 
     Attributes:
         kinematics: IK of this task's tool point.
@@ -71,6 +76,7 @@ class ArmTask(Task):
     MIN_START_HEIGHT_M: ClassVar[float] = 0.12  # of the tool point after start noise
     TOOL_POINT: ClassVar[tuple[float, float, float]] = GRIP_POINT
     VIEWS: ClassVar[dict[str, View]] = {"front": FRONT, "view": VIEW}
+    MATERIALS: ClassVar[dict[str, str]] = {}  # geom or body -> name of neon_sim.audio.materials
 
     action_dim = ACTION_DIM
     proprio_dim = ACTION_DIM
@@ -84,8 +90,12 @@ class ArmTask(Task):
         render_mode: str | None = None,
         seed: int = 0,
         start_noise: float = 0.0,
+        microphones: Sequence[str] = (),
+        room: str = "anechoic",
     ) -> None:
-        super().__init__(cameras, image_size, robot, render_mode, seed, start_noise)
+        super().__init__(
+            cameras, image_size, robot, render_mode, seed, start_noise, microphones, room
+        )
         self.kinematics = ArmKinematics(self.TOOL_POINT)
         self._ramp = Ramp()
         self._hand = self.model.body("hand").id
@@ -111,6 +121,9 @@ class ArmTask(Task):
     def hold_action(self) -> np.ndarray:
         """(8,) float32: where the arm is is where it shall stay."""
         return self.agent_pos()
+
+    def _make_sound(self, microphones: Sequence[str], room: str) -> SoundScape:
+        return make_sound(self.world, microphones, room, self.MATERIALS)
 
     # ---- helpers for tasks ------------------------------------------------------------------
 

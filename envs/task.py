@@ -17,9 +17,11 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from neon_sim.audio.soundscape import RING_SAMPLES, SoundScape
 from neon_sim.clips import ClipPlan, plan_clip
 from neon_sim.clock import CONTROL_HZ, latest_camera_tick
 from neon_sim.config import ClipConfig
+from neon_sim.errors import ConfigError
 from neon_sim.seeding import episode_rng
 from neon_sim.world import World
 
@@ -41,9 +43,12 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: ``None`` or ``"rgb_array"``.
         seed: run seed used until ``reset(seed=...)`` names another.
         start_noise: radius in rad of the perturbation of the start pose.
+        microphones: arrays in the observation (``mono``, ``linear4``, ``head_stereo``,
+            ``wrist_contact``); empty for none (then nothing is heard, and nothing is paid).
+        room: whose reflections they hear: ``anechoic``, ``dry`` or ``live``.
 
     Attributes:
-        world: physics and cameras.
+        world: physics and cameras. sound: what is heard, or None.
         start: where ``apply_latent`` writes. latent: the latent of the running episode.
         control_step: control steps since reset.
         action_dim, proprio_dim: A and P, lengths of an action and of ``agent_pos``.
@@ -68,6 +73,8 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: str | None = None,
         seed: int = 0,
         start_noise: float = 0.0,
+        microphones: Sequence[str] = (),
+        room: str = "anechoic",
     ) -> None:
         self.cameras = tuple(cameras)
         self.image_size = image_size
@@ -78,6 +85,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.world = World(self._make_spec(robot))
         for camera in self.cameras:
             self.world.camera_id(camera)  # an unknown one is an error now
+        self.sound = self._make_sound(microphones, room) if microphones else None
         self._seed, self._episode = seed, -1
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_dim,), np.float32)
         self.observation_space = self._make_observation_space()
@@ -116,9 +124,17 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         """One control step towards an action, through ``_step_physics``."""
         raise NotImplementedError
 
+    def _make_sound(self, microphones: Sequence[str], room: str) -> SoundScape:
+        """The robot's microphones in its surroundings.
+
+        Raises:
+            ConfigError: this robot has none yet.
+        """
+        raise ConfigError(f"{self.NAME} hears nothing yet (got microphones={list(microphones)})")
+
     def _step_physics(self, points: np.ndarray) -> None:
         """``n`` physics ticks with motor set points (n, nu)."""
-        self.world.step(points)
+        (self.world if self.sound is None else self.sound).step(points)
 
     # ---- what a task writes -------------------------------------------------------------
 
@@ -166,6 +182,9 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
     def after_step(self) -> None:
         """Called after each control step, to remember what the state alone does not tell."""
 
+    def begin_sound(self, sound: SoundScape) -> None:
+        """Called as an episode begins, to emit its cues; only where there are microphones."""
+
     def twins(self, seed: int, index: int) -> Twins | None:
         """A pair of episodes equal in last frame and proprioception; None for static tasks."""
         del seed, index
@@ -212,6 +231,9 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
             mocap_pos=start.mocap_pos,
             mocap_quat=start.mocap_quat,
         )
+        if self.sound is not None:
+            self.sound.reset((self.NAME, self.VERSION, self._seed, self._episode))
+            self.begin_sound(self.sound)
         self.control_step, self._held = 0, 0
         self._last_progress = self.progress()
 
@@ -244,11 +266,14 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         return reward, terminated, truncated, self._info(success, progress)
 
     def observe(self) -> dict[str, Any]:
-        """The observation now: ``agent_pos`` (P,) and the newest frame of each camera."""
+        """The observation now: ``agent_pos`` (P,), the newest frame of each camera in ``pixels``,
+        the last second of each microphone as ``audio`` (C, 16000)."""
         observation: dict[str, Any] = {"agent_pos": self.agent_pos()}
         if self.cameras:
             tick = latest_camera_tick(self.world.tick)
             observation["pixels"] = {name: self.frame(name, tick) for name in self.cameras}
+        if self.sound is not None:
+            observation["audio"] = self.sound.observation()
         return observation
 
     def render(self) -> np.ndarray:
@@ -362,6 +387,9 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         if self.cameras:
             image = spaces.Box(0, 255, shape, np.uint8)
             parts["pixels"] = spaces.Dict(dict.fromkeys(self.cameras, image))
+        if self.sound is not None:
+            channels = (len(self.sound.channel_names), RING_SAMPLES)
+            parts["audio"] = spaces.Box(-1.0, 1.0, channels, np.float32)
         return spaces.Dict(parts)
 
     def _blank_start(self) -> Start:
