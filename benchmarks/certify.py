@@ -275,7 +275,7 @@ def _after_holding(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Last front frame, proprioception and the expert's action after holding the start pose."""
     env.reset(seed=seed, options={"episode": 0, "latent": latent})
-    hold = core.agent_pos()
+    hold = core.hold_action()
     for _ in range(steps):
         core.advance(hold)
     frame = core.frame("front", latest_camera_tick(core.tick))

@@ -59,7 +59,7 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(commands: Any) -> None:
     run = commands.add_parser("run", help="run policies on tasks, paired", epilog=RUN_EPILOG)
-    run.add_argument("--policy", type=words, required=True, help="names, by comma")
+    run.add_argument("--policy", type=words, default=[], help="names, by comma (the suite's)")
     run.add_argument("--condition", type=words, default=[], help="names, by comma")
     run.add_argument("--suite", help="tasks of configs/suite/ (arm)")
     run.add_argument("--task", type=words, default=[], help="single tasks, by comma")

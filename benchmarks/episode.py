@@ -20,8 +20,6 @@ from .executor import ChunkExecutor
 from .plan import Cell, PolicySpec, RunOptions
 from .results import Row
 
-NUM_JOINTS = 7
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -82,7 +80,7 @@ class Episode:
         try:
             self.env.reset(seed=self.job.settings.seed, options={"episode": self.index})
             self.initial_hash = self.core.initial_hash()
-            self.executor.reset(np.asarray(self.core.agent_pos(), dtype=np.float32))
+            self.executor.reset(self.core.hold_action())
         except Exception as error:
             self.fail(error)
         self.wall_s += time.perf_counter() - began
@@ -123,7 +121,7 @@ class Episode:
     def row(self) -> Row:
         """The finished episode as a row of ``episodes.jsonl``."""
         cell, failed = self.job.cell, self.error is not None
-        jerk, jump = smoothness(self.targets, self.boundaries, half_ranges(self.core))
+        jerk, jump = smoothness(self.targets, self.boundaries, self.core.joint_scale)
         looks = max(self.looks, 1)
         return {
             **cell._asdict(),
@@ -160,7 +158,7 @@ def smoothness(
     """Mean jerk of the commanded joint path, and mean jump where chunks join.
 
     With q_t the commanded joint angles in rad at control step t and dt = 20 ms:
-    ``mean_jerk`` is the mean over t and the seven joints of
+    ``mean_jerk`` is the mean over t and the joints of
     ``|q_{t+3} - 3 q_{t+2} + 3 q_{t+1} - q_t| / dt^3`` (rad/s^3; 0 for fewer than 4 steps);
     ``boundary_jump`` is the mean over the steps t at which a new chunk takes over, and the
     joints, of ``|q_t - q_{t-1}|`` (rad; 0 without any).
@@ -168,18 +166,12 @@ def smoothness(
     Args:
         targets: actions (A,) in [-1, 1], one a control step.
         boundaries: steps at which a later chunk took over, >= 1.
-        scale: (7,) rad a unit of action.
+        scale: (J,) rad a unit of action, of its first J numbers, the joints.
     """
     if len(targets) < 2:
         return 0.0, 0.0
-    path = np.asarray(targets, dtype=np.float64)[:, :NUM_JOINTS] * scale
+    path = np.asarray(targets, dtype=np.float64)[:, : len(scale)] * scale
     jerk = np.abs(np.diff(path, n=3, axis=0)).mean() / CONTROL_DT_S**3 if len(path) > 3 else 0.0
     moves = np.abs(np.diff(path, axis=0)).mean(axis=1)
     jump = moves[np.asarray(boundaries) - 1].mean() if boundaries else 0.0
     return float(jerk), float(jump)
-
-
-def half_ranges(core: Any) -> np.ndarray:
-    """(7,) rad for which an action changes by 1: half the range of each arm joint."""
-    limits = [core.model.joint(f"joint{i}").range for i in range(1, NUM_JOINTS + 1)]
-    return np.array([(high - low) / 2 for low, high in limits])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from neon_sim.conditions import CONDITIONS
 from neon_sim.config import PolicyConfig, config_names, load_config
-from neon_sim.registry import BACKBONES, TASKS
+from neon_sim.registry import POLICY_PARTS, TASKS
 
 from .scripted import SCRIPTED
 from .suites import load_suite, suite_names
@@ -38,10 +38,9 @@ def _policies() -> list[tuple[str, ...]]:
         if name in SCRIPTED:
             continue
         config = load_config(PolicyConfig, "policy", name, [])
-        about = (
-            f"{config.backbone} + {config.fusion} + {config.head}, by default {config.condition}"
-        )
-        rows.append((name, "network", about))
+        mechanism = [] if config.temporal == "none" else [config.temporal]
+        parts = " + ".join([config.backbone, *mechanism, config.fusion, config.head])
+        rows.append((name, "network", f"{parts}, by default {config.condition}"))
     return rows
 
 
@@ -50,7 +49,7 @@ def _conditions() -> list[tuple[str, ...]]:
 
 
 def _backbones() -> list[tuple[str, ...]]:
-    return [(name,) for name in BACKBONES.names()]
+    return list(POLICY_PARTS.resolve("backbone_rows")())
 
 
 def _suites() -> list[tuple[str, ...]]:

@@ -231,7 +231,8 @@ def make_plan(
     """Resolve the words of a command line.
 
     Args:
-        policies: names, paths of policy YAML, or ``module:function``.
+        policies: names, paths of policy YAML, or ``module:function``; empty for those of
+            ``suite``.
         conditions: empty for each policy's own.
         tasks: names; empty for those of ``suite``.
         suite: name of ``configs/suite/`` or None.
@@ -255,6 +256,7 @@ def make_plan(
             raise ConfigError(f"{key} must be at least {low} (got {value})")
     if not 0 < alpha < 1:
         raise ConfigError(f"--alpha must be between 0 and 1 (got {alpha})")
+    policies = policies or chosen.policies
     if not policies:
         raise ConfigError(f"--policy names no policy. Known: {', '.join(policy_names())}.")
     options, rest = split_overrides(overrides)
@@ -285,6 +287,7 @@ def _make_spec(
         find_condition(word)
     if name in ORACLES:
         config = load_config(PolicyConfig, "policy", DEFAULT_POLICY, overrides)
+        config.check_budget(name)
         return PolicySpec(config.name, "network", (name,), train_seeds, config, options.checkpoint)
     if ":" in name:
         config = load_config(PolicyConfig, "policy", None, overrides)
@@ -294,6 +297,8 @@ def _make_spec(
         raise unknown_name("policy", name, policy_names())
     config = load_config(PolicyConfig, "policy", name, overrides)
     words = tuple(dict.fromkeys(conditions)) or (config.condition,)
+    for word in words:
+        config.check_budget(word)
     return PolicySpec(config.name, "network", words, train_seeds, config, options.checkpoint)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from neon_sim.config import PolicyConfig
 from neon_sim.errors import ConfigError
 from neon_sim.stats import mean_e_value
 
@@ -247,6 +248,8 @@ def check_same_run(before: dict[str, Any], now_: dict[str, Any], folder: RunFold
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What changed in a policy, other than what may grow."""
+    """What changed in a policy, other than what may grow; a new setting had its default."""
+    if "config" in old:
+        old = {**old, "config": {**asdict(PolicyConfig()), **old["config"]}}
     keys = set(new) - {"conditions", "train_seeds"}
     return [f"{new['name']}.{key}" for key in sorted(keys) if old.get(key) != new[key]]

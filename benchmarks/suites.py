@@ -18,10 +18,12 @@ class SuiteConfig:
     Attributes:
         tasks: registry names, in the order of tables.
         episodes: of every cell, unless the command line says otherwise.
+        policies: who plays when the command line names nobody.
     """
 
     tasks: list[str] = field(default_factory=list)
     episodes: int = 200
+    policies: list[str] = field(default_factory=list)
 
     def validate(self) -> None:
         """Hold the rules of the docstring.

@@ -8,17 +8,17 @@ arm's velocity and acceleration limits whatever the policy says (``Ramp``).
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S, PHYSICS_DT_S, TICKS_PER_CONTROL
-from neon_sim.errors import ConfigError, unknown_name
+from neon_sim.errors import unknown_name
 from neon_sim.gl import mujoco
+
+from .menagerie import copy_hull, menagerie_file
 
 NUM_JOINTS = 7
 ACTION_DIM = 8
@@ -156,60 +156,15 @@ class Ramp:
         return pace
 
 
-def menagerie_file() -> Path:
-    """Where the published Panda is.
-
-    Raises:
-        ConfigError: ``MENAGERIE_ROOT`` is unset, or holds no Panda.
-    """
-    mend = (
-        "Set MENAGERIE_ROOT to a checkout of github.com/google-deepmind/mujoco_menagerie, "
-        "or use robot=primitive."
-    )
-    root = os.environ.get("MENAGERIE_ROOT")
-    if not root:
-        raise ConfigError(f"robot=menagerie needs the published meshes. {mend}")
-    file = Path(root) / "franka_emika_panda" / "panda.xml"
-    if not file.is_file():
-        raise ConfigError(f"robot=menagerie: {file} does not exist. {mend}")
-    return file
-
-
-def _copy_hull(source: Any, target: Any) -> None:
-    """Give ``target``'s bodies the colliding geoms and the site of ``source``; pads are seen."""
-    for geom in source.geoms:
-        if not geom.conaffinity:
-            continue
-        pad = geom.name.endswith("_pad")  # ours alone, so it must be seen
-        copy = target.body(geom.parent.name).add_geom(
-            name=geom.name,
-            type=geom.type,
-            size=geom.size,
-            pos=geom.pos,
-            quat=geom.quat,
-            contype=geom.contype,
-            conaffinity=geom.conaffinity,
-            condim=geom.condim,
-            friction=geom.friction,
-            solref=geom.solref,
-            solimp=geom.solimp,
-            density=0.0,
-            rgba=geom.rgba if pad else [0, 0, 0, 0],
-            group=2 if pad else 3,
-        )
-        if not np.isnan(geom.fromto[0]):
-            copy.fromto = geom.fromto
-    target.body("hand").add_site(name="grip", pos=GRIP_POINT, size=[0.005] * 3, group=4)
-
-
 def _published_arm(primitive: Any) -> Any:
     """The menagerie's Panda with our gripper servo, contact geoms and options."""
-    spec = mujoco.MjSpec.from_file(str(menagerie_file()))
+    spec = mujoco.MjSpec.from_file(str(menagerie_file("franka_emika_panda", "panda.xml")))
     for geom in [g for g in spec.geoms if g.contype or g.group == 3]:
         spec.delete(geom)
     for unwanted in [*spec.keys, *spec.lights]:
         spec.delete(unwanted)
-    _copy_hull(primitive, spec)
+    copy_hull(primitive, spec)
+    spec.body("hand").add_site(name="grip", pos=GRIP_POINT, size=[0.005] * 3, group=4)
     servo, ours = spec.actuator("actuator8"), primitive.actuator("actuator8")
     servo.gainprm, servo.biasprm = ours.gainprm, ours.biasprm
     servo.ctrlrange = ours.ctrlrange

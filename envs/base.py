@@ -1,4 +1,4 @@
-"""The Gymnasium environment that every arm task derives from.
+"""The Gymnasium environment that every arm task derives from: ``Task`` with the arm.
 
 How a task is written (one file in ``envs/``, one line in ``neon_sim.registry.TASKS``):
 
@@ -25,25 +25,19 @@ How a task is written (one file in ``envs/``, one line in ``neon_sim.registry.TA
    positions of what a perfect single frame of that configuration shows; no velocity.
 8. ``task_description``: built from the words in ``neon_sim.vocabulary``.
 9. ``twins(seed, index)`` where the task is temporal.
+10. A task with sound names its ``MATERIALS`` and emits its cues in ``begin_sound()``, through
+    ``self.sound`` (``neon_sim.audio``; None unless the environment has microphones).
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import gymnasium
 import numpy as np
-from gymnasium import spaces
 
-from neon_sim.clips import ClipPlan, plan_clip
-from neon_sim.clock import CONTROL_HZ, latest_camera_tick
-from neon_sim.config import ClipConfig
+from neon_sim.audio.soundscape import SoundScape
 from neon_sim.gl import mujoco
-from neon_sim.seeding import episode_rng
-from neon_sim.world import World
 
 from .arm import (
     ACTION_DIM,
@@ -52,6 +46,7 @@ from .arm import (
     HOME,
     JOINT_HIGH,
     JOINT_LOW,
+    JOINT_NAMES,
     NUM_JOINTS,
     ArmKinematics,
     Ramp,
@@ -59,41 +54,33 @@ from .arm import (
     scale_from_action,
     scale_to_action,
 )
-from .episode import Start, Twins, check_action
+from .episode import Start, Twins
 from .scene import FRONT, VIEW, View, add_camera, add_room
-
-STATE_DIM = 16
-HOLD_STEPS = 10  # control steps that success must last before the episode ends
-VIEW_HEIGHT, VIEW_WIDTH = 480, 640
+from .sound import make_sound
+from .task import Task
 
 
-class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
+class ArmTask(Task):
     """An arm at a table with a job to do.
 
     Args:
-        cameras: cameras in the observation; empty for none (then no image is drawn).
-        image_size: pixels per side of the square images.
-        robot: ``"primitive"`` or ``"menagerie"`` (published meshes, ``MENAGERIE_ROOT``).
-        render_mode: ``None`` or ``"rgb_array"``.
-        seed: run seed used until ``reset(seed=...)`` names another.
-        start_noise: radius in rad of the perturbation of the start pose.
+        cameras, image_size, robot, render_mode, seed, start_noise, microphones, room: as of
+            ``Task``.
 
     Attributes:
-        world: physics and cameras. kinematics: IK of this task's tool point.
-        start: where ``apply_latent`` writes. latent: the latent of the running episode.
-        control_step: control steps since reset.
+        kinematics: IK of this task's tool point.
     """
 
-    NAME: ClassVar[str]
-    VERSION: ClassVar[int] = 0
-    EPISODE_STEPS: ClassVar[int]
     START: ClassVar[np.ndarray] = HOME
     START_GRIPPER: ClassVar[float] = 1.0
     MIN_START_HEIGHT_M: ClassVar[float] = 0.12  # of the tool point after start noise
     TOOL_POINT: ClassVar[tuple[float, float, float]] = GRIP_POINT
     VIEWS: ClassVar[dict[str, View]] = {"front": FRONT, "view": VIEW}
+    MATERIALS: ClassVar[dict[str, str]] = {}  # geom or body -> name of neon_sim.audio.materials
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
+    action_dim = ACTION_DIM
+    proprio_dim = ACTION_DIM
+    num_joints = NUM_JOINTS
 
     def __init__(
         self,
@@ -103,233 +90,26 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: str | None = None,
         seed: int = 0,
         start_noise: float = 0.0,
+        microphones: Sequence[str] = (),
+        room: str = "anechoic",
     ) -> None:
-        self.cameras = tuple(cameras)
-        self.image_size = image_size
-        self.robot = robot
-        self.render_mode = render_mode
-        self.start_noise = start_noise
-        self.world = World(self._make_spec(robot))
-        for camera in self.cameras:
-            self.world.camera_id(camera)  # an unknown one is an error now
+        super().__init__(
+            cameras, image_size, robot, render_mode, seed, start_noise, microphones, room
+        )
         self.kinematics = ArmKinematics(self.TOOL_POINT)
         self._ramp = Ramp()
-        self._seed, self._episode = seed, -1
         self._hand = self.model.body("hand").id
         self._joints = self.model.joint("joint1").qposadr[0]
         self._fingers = self.model.joint("finger_joint1").qposadr[0]
         self._tool = self.model.site("tool").id
-        self.action_space = spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        self.observation_space = self._make_observation_space()
-        self.latent: dict[str, Any] = {}
-        self.start = self._blank_start()
-        self.control_step = 0
 
-    # ---- what a task writes -------------------------------------------------------------
-
-    def build_scene(self, spec: Any) -> None:
-        """Add the task's bodies and geoms to the ``mujoco.MjSpec``."""
-        raise NotImplementedError
-
-    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Draw what varies between episodes, as JSON values."""
-        raise NotImplementedError
-
-    def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Write ``latent`` into ``self.start`` and the model's colours."""
-        raise NotImplementedError
-
-    def expert_action(self) -> np.ndarray:
-        """The scripted expert's action (8,) float32 for the current state."""
-        raise NotImplementedError
-
-    def is_success(self) -> bool:
-        """Whether the job is done in the current state."""
-        raise NotImplementedError
-
-    def closeness(self) -> float:
-        """How far the job is, 0 to 1, while it is neither done nor lost."""
-        raise NotImplementedError
-
-    def visible_state(self, qpos: np.ndarray) -> list[float]:
-        """At most 16 numbers that a perfect single frame shows of a configuration.
-
-        Args:
-            qpos: (nq,) of this episode, now or in its past.
-        """
-        raise NotImplementedError
+    # ---- what the bench reads -------------------------------------------------------------
 
     @property
-    def task_description(self) -> str:
-        """The instruction of this episode, in words of ``neon_sim.vocabulary``."""
-        raise NotImplementedError
-
-    def failed(self) -> bool:
-        """Whether success is out of reach for good; ends the episode."""
-        return False
-
-    def after_step(self) -> None:
-        """Called after each control step, to remember what the state alone does not tell."""
-
-    def twins(self, seed: int, index: int) -> Twins | None:
-        """A pair of episodes equal in last frame and proprioception; None for static tasks."""
-        del seed, index
-        return None
-
-    # ---- Gymnasium ----------------------------------------------------------------------
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start an episode; ``(task, version, seed, episode)`` alone decides how it starts.
-
-        Args:
-            seed: run seed; the episode index starts at 0 again.
-            options: ``episode`` (index, default the next one), ``latent`` (instead of drawing
-                one), ``start_noise`` (rad, for this episode).
-
-        Returns:
-            observation and info: ``is_success``, ``progress``, ``seed``, ``episode`` (as at
-            every step) and ``latent``.
-        """
-        super().reset(seed=seed)
-        options = options or {}
-        if seed is not None:
-            self._seed, self._episode = int(seed), -1
-        episode = options.get("episode")
-        self._episode = self._episode + 1 if episode is None else int(episode)
-        latent = options.get("latent")
-        self.latent = self.sample_latent(self.rng("latent")) if latent is None else dict(latent)
-        noise = options.get("start_noise")
-        self._begin(self.start_noise if noise is None else float(noise))
-        info = self._info(self.is_success(), self._last_progress)
-        return self.observe(), info | {"latent": copy.deepcopy(self.latent)}
-
-    def _begin(self, start_noise: float) -> None:
-        self.start = self._blank_start()
-        joints = self._start_joints(start_noise)
-        travel = (self.START_GRIPPER + 1.0) / 2.0 * FINGER_TRAVEL
-        self.start.qpos[self._joints : self._joints + NUM_JOINTS] = joints
-        self.start.qpos[self._fingers : self._fingers + 2] = travel
-        self.apply_latent(self.latent)
-        self._ramp.reset(np.append(joints, travel))
-        start = self.start
-        self.world.reset(
-            start.qpos,
-            start.qvel,
-            ctrl=self._ramp.position,
-            mocap_pos=start.mocap_pos,
-            mocap_quat=start.mocap_quat,
-        )
-        self.control_step, self._held = 0, 0
-        self._last_progress = self.progress()
-
-    def _start_joints(self, noise: float) -> np.ndarray:
-        """``START``, perturbed: redrawn until the tool point is clear of the table."""
-        if noise == 0.0:
-            return self.START.copy()
-        rng = self.rng("start")
-        for _ in range(64):
-            joints = self.START + noise * rng.standard_normal(NUM_JOINTS)
-            joints = np.clip(joints, JOINT_LOW + 0.02, JOINT_HIGH - 0.02)
-            if self.kinematics.forward(joints)[0][2] > self.MIN_START_HEIGHT_M:
-                return joints
-        return self.START.copy()
-
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """One control step (20 ms): ``advance`` then ``observe``."""
-        reward, terminated, truncated, info = self.advance(action)
-        return self.observe(), reward, terminated, truncated, info
-
-    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
-        """Ten physics ticks without drawing anything.
-
-        Args:
-            action: (8,) in [-1, 1]; values beyond are clipped.
-
-        Returns:
-            reward (change of progress), terminated, truncated, info.
-
-        Raises:
-            ValueError: an action of another shape or with a value that is not finite.
-        """
-        self.world.step(self._ramp.step(scale_from_action(check_action(action))))
-        self.control_step += 1
-        self.after_step()
-        success, failed = self.is_success(), self.failed()
-        progress = self._progress(success, failed)
-        self._held = self._held + 1 if success else 0
-        terminated = self._held >= HOLD_STEPS or failed
-        reward, self._last_progress = progress - self._last_progress, progress
-        truncated = self.control_step >= self.EPISODE_STEPS
-        return reward, terminated, truncated, self._info(success, progress)
-
-    def observe(self) -> dict[str, Any]:
-        """The observation now: ``agent_pos`` (8,) and the newest frame of each camera."""
-        observation: dict[str, Any] = {"agent_pos": self.agent_pos()}
-        if self.cameras:
-            tick = latest_camera_tick(self.world.tick)
-            observation["pixels"] = {name: self.frame(name, tick) for name in self.cameras}
-        return observation
-
-    def render(self) -> np.ndarray:
-        """(480, 640, 3) uint8 of the current state, for people."""
-        return self.world.render_now("view", VIEW_HEIGHT, VIEW_WIDTH, "view")
-
-    def render_frame(
-        self, tick: int, height: int = VIEW_HEIGHT, width: int = VIEW_WIDTH, camera: str = "view"
-    ) -> np.ndarray:
-        """(height, width, 3) uint8 of a past camera tick, for people."""
-        return self.world.frame(camera, tick, height, width, "view")
-
-    def close(self) -> None:
-        """Free the cameras."""
-        self.world.close()
-
-    # ---- what policies, recorders and judges read -----------------------------------------
-
-    @property
-    def model(self) -> Any:
-        """The compiled ``mujoco.MjModel``."""
-        return self.world.model
-
-    @property
-    def data(self) -> Any:
-        """The live ``mujoco.MjData``."""
-        return self.world.data
-
-    @property
-    def tick(self) -> int:
-        """Physics ticks since reset."""
-        return self.world.tick
-
-    def frame(self, camera: str, tick: int, image_size: int | None = None) -> np.ndarray:
-        """(H, W, 3) uint8 as the camera saw it at a past camera tick; drawn when asked."""
-        size = image_size or self.image_size
-        return self.world.frame(camera, tick, size, size)
-
-    def clip(self, config: ClipConfig) -> tuple[np.ndarray, ClipPlan]:
-        """The clip (T, H, W, 3) uint8 that a policy with ``config`` sees now, and its plan."""
-        plan = plan_clip(config, self.world.tick)
-        frames = [self.frame(config.camera, int(t), config.image_size) for t in plan.ticks]
-        return np.stack(frames), plan
-
-    def state_history(self, config: ClipConfig) -> np.ndarray:
-        """(T, 16) float32 ``environment_state`` at the ticks of the clip of ``config``."""
-        plan = plan_clip(config, self.world.tick)
-        return np.stack([self.environment_state(int(tick)) for tick in plan.ticks])
-
-    def environment_state(self, tick: int | None = None) -> np.ndarray:
-        """(16,) float32: what a perfect frame shows now or at a past camera tick, zero padded."""
-        qpos = self.world.data.qpos if tick is None else self.world.snapshot(tick).qpos
-        state = np.zeros(STATE_DIM, dtype=np.float32)
-        visible = self.visible_state(qpos)
-        state[: len(visible)] = visible
-        return state
-
-    def progress(self) -> float:
-        """How far the job is: 1 when it is done, 0 when it is lost, else ``closeness``."""
-        return self._progress(self.is_success(), self.failed())
+    def joint_scale(self) -> np.ndarray:
+        """(7,) rad for which an action changes by 1: half the range of each arm joint."""
+        limits = [self.model.joint(name).range for name in JOINT_NAMES]
+        return np.array([(high - low) / 2 for low, high in limits])
 
     def agent_pos(self) -> np.ndarray:
         """(8,) float32 in [-1, 1]: joint positions and gripper opening, scaled; no velocity."""
@@ -338,47 +118,14 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
         joints.append((values[self._fingers] + values[self._fingers + 1]) / 2)
         return np.array(scale_to_action(joints), dtype=np.float32)
 
-    def initial_hash(self) -> str:
-        """Hex SHA-256 of the start's qpos and qvel and of the first front frame at 96 pixels."""
-        digest = hashlib.sha256(self.start.qpos.tobytes())
-        digest.update(self.start.qvel.tobytes())
-        digest.update(self.world.frame("front", 0, 96, 96).tobytes())
-        return digest.hexdigest()
+    def hold_action(self) -> np.ndarray:
+        """(8,) float32: where the arm is is where it shall stay."""
+        return self.agent_pos()
+
+    def _make_sound(self, microphones: Sequence[str], room: str) -> SoundScape:
+        return make_sound(self.world, microphones, room, self.MATERIALS)
 
     # ---- helpers for tasks ------------------------------------------------------------------
-
-    def rng(self, stream: str) -> np.random.Generator:
-        """Generator of one named stream of this episode."""
-        return episode_rng(self.NAME, self.VERSION, self._seed, self._episode, stream)
-
-    def place_body(
-        self,
-        name: str,
-        position: Sequence[float],
-        velocity: Sequence[float] = (0.0, 0.0, 0.0),
-        yaw: float = 0.0,
-    ) -> None:
-        """Let the episode start with a free body here: m, m/s, rad about z."""
-        joint = self.model.joint(self.model.body(name).jntadr[0])
-        q, v = joint.qposadr[0], joint.dofadr[0]
-        self.start.qpos[q : q + 7] = [*position, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
-        self.start.qvel[v : v + 3] = velocity
-
-    def body_position(self, name: str, qpos: np.ndarray | None = None) -> np.ndarray:
-        """(3,) m of a free body, now or in a past configuration."""
-        q = self._address(name)[0]
-        return (self.world.data.qpos if qpos is None else qpos)[q : q + 3].copy()
-
-    def body_velocity(self, name: str) -> np.ndarray:
-        """(3,) m/s of a free body now (for experts and judges; no policy sees it)."""
-        v = self._address(name)[1]
-        return self.world.data.qvel[v : v + 3].copy()
-
-    def _address(self, name: str) -> tuple[int, int]:
-        if name not in self._addresses:
-            joint = self.model.joint(self.model.body(name).jntadr[0])
-            self._addresses[name] = (int(joint.qposadr[0]), int(joint.dofadr[0]))
-        return self._addresses[name]
 
     def tool_position(self) -> np.ndarray:
         """(3,) m of the tool point (one tick old while the arm moves)."""
@@ -402,8 +149,32 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     # ---- inside ---------------------------------------------------------------------------
 
+    def _place_robot(self, noise: float) -> None:
+        joints = self._start_joints(noise)
+        travel = (self.START_GRIPPER + 1.0) / 2.0 * FINGER_TRAVEL
+        self.start.qpos[self._joints : self._joints + NUM_JOINTS] = joints
+        self.start.qpos[self._fingers : self._fingers + 2] = travel
+        self._ramp.reset(np.append(joints, travel))
+
+    def _start_drive(self) -> np.ndarray:
+        return self._ramp.position
+
+    def _drive(self, action: list[float]) -> None:
+        self._step_physics(self._ramp.step(scale_from_action(action)))
+
+    def _start_joints(self, noise: float) -> np.ndarray:
+        """``START``, perturbed: redrawn until the tool point is clear of the table."""
+        if noise == 0.0:
+            return self.START.copy()
+        rng = self.rng("start")
+        for _ in range(64):
+            joints = self.START + noise * rng.standard_normal(NUM_JOINTS)
+            joints = np.clip(joints, JOINT_LOW + 0.02, JOINT_HIGH - 0.02)
+            if self.kinematics.forward(joints)[0][2] > self.MIN_START_HEIGHT_M:
+                return joints
+        return self.START.copy()
+
     def _make_spec(self, robot: str) -> Any:
-        self._addresses: dict[str, tuple[int, int]] = {}
         spec = load_arm(robot)
         add_room(spec)
         self.build_scene(spec)
@@ -412,37 +183,5 @@ class ArmTask(gymnasium.Env[dict[str, Any], np.ndarray]):
             add_camera(spec, name, view)
         return spec
 
-    def _make_observation_space(self) -> spaces.Dict:
-        shape = (self.image_size, self.image_size, 3)
-        parts: dict[str, spaces.Space[Any]] = {
-            "agent_pos": spaces.Box(-1.0, 1.0, (ACTION_DIM,), np.float32)
-        }
-        if self.cameras:
-            image = spaces.Box(0, 255, shape, np.uint8)
-            parts["pixels"] = spaces.Dict(dict.fromkeys(self.cameras, image))
-        return spaces.Dict(parts)
 
-    def _blank_start(self) -> Start:
-        model = self.model
-        return Start(
-            qpos=model.qpos0.copy(),
-            qvel=np.zeros(model.nv),
-            mocap_pos=np.zeros((model.nmocap, 3)),
-            mocap_quat=np.tile([1.0, 0.0, 0.0, 0.0], (model.nmocap, 1)),
-        )
-
-    def _progress(self, success: bool, failed: bool) -> float:
-        if success:
-            return 1.0
-        return 0.0 if failed else self.closeness()
-
-    def _info(self, success: bool, progress: float) -> dict[str, Any]:
-        return {
-            "is_success": success,
-            "progress": progress,
-            "seed": self._seed,
-            "episode": self._episode,
-        }
-
-
-__all__ = ["HOLD_STEPS", "STATE_DIM", "ArmTask", "Start", "Twins", "check_action"]
+__all__ = ["ArmTask", "Start", "Twins"]

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from .arm import ACTION_DIM
-
 
 @dataclass
 class Start:
@@ -40,15 +38,15 @@ class Twins:
     steps: int
 
 
-def check_action(action: Any) -> list[float]:
-    """Turn an action into eight numbers.
+def check_action(action: Any, size: int) -> list[float]:
+    """Turn an action into ``size`` numbers.
 
     Raises:
         ValueError: wrong shape, or a value that is not finite; names index, value and rule.
     """
     array = np.asarray(action, dtype=np.float64)
-    if array.shape != (ACTION_DIM,):
-        raise ValueError(f"action must have shape ({ACTION_DIM},) (got {array.shape})")
+    if array.shape != (size,):
+        raise ValueError(f"action must have shape ({size},) (got {array.shape})")
     values: list[float] = array.tolist()
     for index, value in enumerate(values):
         if not math.isfinite(value):

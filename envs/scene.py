@@ -1,4 +1,4 @@
-"""What every arm scene has around the arm: table, floor, sky, light, colours, cameras."""
+"""What a scene has around the robot: table or hall, floor, sky, light, colours, cameras."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ COLOURS: dict[str, tuple[float, float, float, float]] = {
 OBJECT_BITS = {"contype": 2, "conaffinity": 2}
 STATIC_BITS = {"contype": 0, "conaffinity": 6}
 GHOST_BITS = {"contype": 0, "conaffinity": 0}
+SOLE_BIT = 8  # a humanoid's soles, which a floor must meet
 
 BOX = mujoco.mjtGeom.mjGEOM_BOX
 SPHERE = mujoco.mjtGeom.mjGEOM_SPHERE
@@ -52,25 +53,22 @@ def look_at(view: View) -> np.ndarray:
 
 def add_camera(spec: Any, name: str, view: View) -> None:
     """Put a fixed camera into the scene."""
-    axes = look_at(view)
-    rotation = np.column_stack([axes[:3], axes[3:], np.cross(axes[:3], axes[3:])])
+    quat = axes_to_quat(look_at(view).reshape(2, 3))
+    spec.worldbody.add_camera(name=name, pos=view.position, quat=quat, fovy=view.fovy)
+
+
+def axes_to_quat(axes: np.ndarray) -> np.ndarray:
+    """(4,) quaternion, w first, of a frame whose x and y axes are the rows of (2, 3) ``axes``."""
+    rotation = np.column_stack([*axes, np.cross(*axes)])
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, rotation.ravel())
-    spec.worldbody.add_camera(name=name, pos=view.position, quat=quat, fovy=view.fovy)
+    return quat
 
 
 def add_room(spec: Any) -> None:
     """Floor, table, sky and light around an arm that stands on the table at z = 0."""
     world = spec.worldbody
-    spec.add_texture(
-        name="sky",
-        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=[0.98, 0.92, 0.84],
-        rgb2=[0.55, 0.68, 0.82],
-        width=64,
-        height=64,
-    )
+    _add_sky(spec)
     world.add_geom(
         name="floor",
         type=BOX,  # drawn a third of a frame faster than a plane (measured, llvmpipe)
@@ -87,18 +85,61 @@ def add_room(spec: Any) -> None:
         rgba=[0.80, 0.70, 0.57, 1],
         **STATIC_BITS,
     )
+    _add_light(spec, (0.8, -0.8, 2.0))
+    spec.stat.extent, spec.stat.center = 1.2, [0.4, 0.0, 0.2]  # sharp shadows, known clip planes
+    spec.visual.map.znear = 0.02
+    spec.visual.map.zfar = 12.0
+
+
+def add_hall(spec: Any) -> None:
+    """Floor, sky and light around a humanoid that stands on the floor at z = 0."""
+    world = spec.worldbody
+    _add_sky(spec)
+    world.add_geom(
+        name="floor",
+        type=BOX,
+        size=[6, 6, 0.05],
+        pos=[0, 0, -0.05],
+        rgba=[0.62, 0.58, 0.54, 1],
+        contype=0,
+        conaffinity=STATIC_BITS["conaffinity"] | SOLE_BIT,
+    )
+    for name, radius, height, grey in (("rug", 1.1, 0.001, 0.55), ("rug_middle", 0.6, 0.002, 0.63)):
+        world.add_geom(
+            name=name,
+            type=CYLINDER,
+            size=[radius, height, 0],
+            rgba=[0.93 * grey, grey, 1.07 * grey, 1],
+            **GHOST_BITS,
+        )
+    _add_light(spec, (1.0, -1.2, 3.0))
+    spec.stat.extent, spec.stat.center = 1.6, [0.2, 0.0, 0.7]
+    spec.visual.map.znear = 0.015
+    spec.visual.map.zfar = 12.0
+
+
+def _add_sky(spec: Any) -> None:
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=[0.98, 0.92, 0.84],
+        rgb2=[0.55, 0.68, 0.82],
+        width=64,
+        height=64,
+    )
+
+
+def _add_light(spec: Any, position: tuple[float, float, float]) -> None:
     spec.visual.headlight.ambient = [0.40, 0.40, 0.41]
     spec.visual.headlight.diffuse = [0.22, 0.22, 0.23]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]
-    world.add_light(
+    spec.worldbody.add_light(
         name="sun",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        pos=[0.8, -0.8, 2.0],
+        pos=position,
         dir=[-0.25, 0.35, -0.9],
         diffuse=[0.50, 0.465, 0.41],
         specular=[0.1, 0.1, 0.1],
         castshadow=True,
     )
-    spec.stat.extent, spec.stat.center = 1.2, [0.4, 0.0, 0.2]  # sharp shadows, known clip planes
-    spec.visual.map.znear = 0.02
-    spec.visual.map.zfar = 12.0

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neon_sim.clock import TICKS_PER_CAMERA, latest_camera_tick, s_to_ticks, ticks_to_s
+from neon_sim.clock import (
+    TICKS_PER_CAMERA,
+    TICKS_PER_CONTROL,
+    latest_camera_tick,
+    s_to_ticks,
+    ticks_to_s,
+)
 from neon_sim.config import ClipConfig
 from neon_sim.errors import unknown_name
 
@@ -27,7 +33,7 @@ class ClipPlan:
         ticks: (T,) int64 physics ticks of camera frames, ascending, each a multiple of
             ``TICKS_PER_CAMERA``; padding repeats the episode's first frame.
         mask: (T,) bool, False where the place is padding.
-        time_s: (T,) float32 ages in seconds, <= 0, last 0.
+        time_s: (T,) float32 ages in seconds at the look, <= 0, last 0.
     """
 
     ticks: np.ndarray
@@ -70,7 +76,7 @@ def plan_clip(config: ClipConfig, tick: int) -> ClipPlan:
     """Choose the frames of the clip that a policy sees at physics tick ``tick``.
 
     Args:
-        config: number of frames, target rate, sampler.
+        config: number of frames, target rate, sampler, steps between looks.
         tick: physics ticks since the episode's start, >= 0.
 
     Raises:
@@ -81,7 +87,7 @@ def plan_clip(config: ClipConfig, tick: int) -> ClipPlan:
         raise unknown_name("clip sampler", config.sampler, SAMPLERS)
     if tick < 0:
         raise ValueError(f"tick must be >= 0 (got {tick})")
-    newest = latest_camera_tick(tick)
+    newest = latest_camera_tick(tick - tick % (config.refresh_steps * TICKS_PER_CONTROL))
     wanted = newest - SAMPLERS[config.sampler](config)
     ticks = np.maximum(wanted, 0)
     time_s = np.array([ticks_to_s(int(t) - newest) for t in ticks], dtype=np.float32)

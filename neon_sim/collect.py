@@ -154,6 +154,8 @@ def content_config(config: CollectConfig) -> dict[str, Any]:
     """The settings that decide the content, with a digest of a checkpoint they name."""
     content = {k: v for k, v in asdict(config).items() if k not in NOT_CONTENT}
     content["task"] = config.task_names
+    if not config.backbone:
+        del content["backbone"]  # as in datasets from before there was such a setting
     if config.policy and Path(config.policy).is_file():
         content["policy_sha256"] = sha256(Path(config.policy).read_bytes()).hexdigest()
     return content

@@ -85,6 +85,7 @@ class CollectConfig:
         perturb: how strongly.
         policy: DAgger: name or checkpoint (.safetensors) of a policy that moves the arm.
         condition: DAgger: condition the policy runs under; its own by default.
+        backbone: DAgger: settings of the policy's backbone, backbone.model_id=/path.
         train_seed: DAgger: which training seed of a shipped policy.
         beta: DAgger: share of episodes still moved by the (perturbed) expert.
         replan_steps: DAgger: control steps of a chunk that are executed; 0 = the policy's own.
@@ -101,6 +102,7 @@ class CollectConfig:
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
     policy: str | None = None
     condition: str | None = None
+    backbone: dict[str, str] = field(default_factory=dict)
     train_seed: int = 0
     beta: float = 0.25
     replan_steps: int = 0
@@ -115,6 +117,8 @@ class CollectConfig:
         names = [task_entry(name).name for name in self.task]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"task must name each task once, at least one (got {self.task})")
+        if len({task_entry(name).robot for name in names}) > 1:
+            raise ConfigError(f"a dataset holds one robot; collect {self.task} into two folders")
         for key, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("image_size", 16)):
             if getattr(self, key) < low:
                 raise ConfigError(f"{key} must be >= {low} (got {getattr(self, key)})")

@@ -62,7 +62,7 @@ class PolicyMover:
         self.policy: Any = policy
         self.source = f"dagger:{name}"
         self.replan_steps = config.replan_steps or policy.replan_steps
-        self._chunk = np.zeros((0, 8), dtype=np.float32)
+        self._chunk = np.zeros((0, 0), dtype=np.float32)
         self._next = 0
 
     def act(self, env: Any, label: np.ndarray) -> np.ndarray:
@@ -137,9 +137,11 @@ def load_any_policy(config: CollectConfig, task: str) -> tuple[Any, str]:
     name = str(config.policy)
     if name.endswith(".safetensors"):
         settings, condition = checkpoint_settings(name)
+        settings.backbone_args.update(config.backbone)
         checkpoint: str | None = name
     elif name in config_names("policy") or name.endswith(".yaml"):
-        settings = load_config(PolicyConfig, "policy", name, [])
+        overrides = [f"backbone.{key}={value}" for key, value in config.backbone.items()]
+        settings = load_config(PolicyConfig, "policy", name, overrides)
         condition, checkpoint = settings.condition, None
     else:
         known = ", ".join(config_names("policy"))

@@ -8,12 +8,13 @@ a config stand in its ``validate()``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
 from neon_sim.conditions import condition
 from neon_sim.config_loading import config_names, load_config, main_config, parse_overrides
 from neon_sim.errors import ConfigError, unknown_name
-from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS
+from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, POLICY_PARTS, TEMPORAL
 
 __all__ = [
     "ClipConfig",
@@ -37,6 +38,9 @@ class ClipConfig:
         sampler: a name of ``neon_sim.clips.SAMPLERS``.
         camera: observation camera.
         image_size: pixels per side of the square image.
+        refresh_steps: control steps between two looks, 1 to 500. Between them the clip stays
+            that of the last look, as in two-system policies, whose slow system sees while the
+            fast one acts on what it saw and on fresh proprioception.
     """
 
     num_frames: int = 8
@@ -44,6 +48,7 @@ class ClipConfig:
     sampler: str = "uniform"
     camera: str = "front"
     image_size: int = 96
+    refresh_steps: int = 1
 
     def validate(self) -> None:
         """Hold the rules of the docstring.
@@ -56,6 +61,7 @@ class ClipConfig:
         _hold("clip.num_frames", self.num_frames, f"1 to {MAX_CLIP_FRAMES}", 1, MAX_CLIP_FRAMES)
         _hold("clip.fps", self.fps, f"in (0, {CAMERA_HZ}], the camera's rate", 1e-3, CAMERA_HZ)
         _hold("clip.image_size", self.image_size, "1 to 4096 pixels", 1, 4096)
+        _hold("clip.refresh_steps", self.refresh_steps, "1 to 500 control steps", 1, 500)
         if self.sampler not in SAMPLERS:
             raise unknown_name("clip sampler", self.sampler, SAMPLERS)
 
@@ -72,12 +78,19 @@ class PolicyConfig:
         connector_args / fusion_args / head_args: keyword arguments of those.
         stack_connector / stack_connector_args: the connector under ``stack``, where every
             frame brings its own tokens.
-        max_tokens: most visual tokens the fusion may get under any condition.
+        temporal / temporal_args: the mechanism that joins the tokens of several frames
+            before the fusion, and its keyword arguments.
+        max_tokens: longest sequence the fusion may get under any condition: frames x tokens a
+            frame, 16 words and 1 of proprioception.
         backbone_args: keyword arguments of both backbones (weights path and so on).
         condition: the condition it runs under unless the command line names others.
         clip: what it sees.
         replan_steps: control steps of a chunk that are executed before the next call.
+
+    ``backbone.model_id=/path`` on a command line means ``backbone_args.model_id=/path``.
     """
+
+    KEY_ALIASES: ClassVar[dict[str, str]] = {"backbone.": "backbone_args."}
 
     name: str = "neon_tiny"
     backbone: str = "neon_tiny"
@@ -87,6 +100,8 @@ class PolicyConfig:
     connector_args: dict[str, float] = field(default_factory=dict)
     stack_connector: str = "avgpool"
     stack_connector_args: dict[str, float] = field(default_factory=dict)
+    temporal: str = "none"
+    temporal_args: dict[str, float] = field(default_factory=dict)
     max_tokens: int = 320
     fusion: str = "cross_attention"
     fusion_args: dict[str, float] = field(default_factory=dict)
@@ -97,7 +112,7 @@ class PolicyConfig:
     replan_steps: int = 4
 
     def validate(self) -> None:
-        """Hold the rules of the docstring.
+        """Hold the rules of the docstring, ``max_tokens`` for the policy's own condition.
 
         Raises:
             ConfigError: a value outside its rule.
@@ -108,13 +123,23 @@ class PolicyConfig:
             (BACKBONES, self.image_backbone),
             (CONNECTORS, self.connector),
             (CONNECTORS, self.stack_connector),
+            (TEMPORAL, self.temporal),
             (FUSIONS, self.fusion),
             (HEADS, self.head),
         ):
             if name not in registry:
                 raise unknown_name(registry.kind, name, registry)
-        condition(self.condition)
         _hold("replan_steps", self.replan_steps, f"1 to {CHUNK_STEPS}", 1, CHUNK_STEPS)
+        self.check_budget(self.condition)
+
+    def check_budget(self, name: str) -> None:
+        """Hold ``max_tokens`` under a condition, before any weight is read.
+
+        Raises:
+            ConfigError: more tokens than that; names the sum and the mend.
+            UnknownNameError: no such condition.
+        """
+        POLICY_PARTS.resolve("check_token_budget")(self, condition(name))
 
 
 def _hold(key: str, value: float, rule: str, low: float, high: float) -> None:

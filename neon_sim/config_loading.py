@@ -78,7 +78,7 @@ def load_config(cls: type[T], group: str, name: str | None, overrides: Sequence[
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-    parsed = parse_overrides(overrides)
+    parsed = [_unalias(cls, override) for override in parse_overrides(overrides)]
     config = OmegaConf.structured(cls)
     if name is not None:
         values, source = _read_yaml(group, name)
@@ -204,6 +204,14 @@ def without_none(hint: Any) -> Any:
 def type_name(hint: Any) -> str:
     """A hint as users read it: ``int``, ``list[str]``, ``str | None``."""
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+
+
+def _unalias(cls: type, override: Override) -> Override:
+    """The override with a prefix of the class's ``KEY_ALIASES`` written out."""
+    for alias, meant in getattr(cls, "KEY_ALIASES", {}).items():
+        if override.key.startswith(alias):
+            return Override(meant + override.key.removeprefix(alias), override.text)
+    return override
 
 
 def _read_yaml(group: str, name: str) -> tuple[dict[str, Any], str]:

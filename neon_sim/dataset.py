@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from neon_sim.clock import CONTROL_HZ
 from neon_sim.errors import DatasetError
 from neon_sim.registry import TASKS, task_entry
+from neon_sim.robots import ROBOTS, Robot
 from neon_sim.video_io import ROWS_PER_FRAME, VideoFiles
 
 CODEBASE_VERSION = "v3.0"
@@ -36,14 +37,13 @@ DATA_PATTERN = f"data/{FILE_PATTERN}.parquet"
 VIDEO_PATTERN = f"videos/{{video_key}}/{FILE_PATTERN}.mp4"
 SHARDS_FOLDER = ".shards"
 
-ARM_NAMES = [*(f"joint{i}" for i in range(1, 8)), "gripper"]
 STATE_NAMES = [f"state{i}" for i in range(16)]
-VECTOR_FEATURES = {
-    "observation.state": ARM_NAMES,
-    "observation.environment_state": STATE_NAMES,
-    "action": ARM_NAMES,
-    "executed_action": ARM_NAMES,
-}
+VECTOR_KEYS = (
+    "observation.state",
+    "observation.environment_state",
+    "action",
+    "executed_action",
+)
 SCALAR_FEATURES = {
     "next.done": "bool",
     "next.success": "bool",
@@ -54,6 +54,16 @@ SCALAR_FEATURES = {
     "task_index": "int64",
 }
 IDENTITY_COLUMNS = ("task_name", "version", "seed", "episode", "source", "success", "initial_hash")
+
+
+def vector_features(robot: Robot, action_dim: int) -> dict[str, list[str]]:
+    """Names of the columns of each vector feature of a robot whose actions have that length.
+
+    Raises:
+        ConfigError: the robot takes no action of that length.
+    """
+    action = list(robot.action(action_dim))
+    return dict(zip(VECTOR_KEYS, (list(robot.state), STATE_NAMES, action, action), strict=True))
 
 
 def video_key(camera: str) -> str:
@@ -100,9 +110,9 @@ class Episode:
     """The rows of one episode, L control steps.
 
     Attributes:
-        agent_pos: (L, 8) float32 in [-1, 1], joints and gripper before each step.
-        action: (L, 8) float32 in [-1, 1], the expert's label for that state.
-        executed_action: (L, 8) float32, what the arm was sent instead.
+        agent_pos: (L, P) float32 in [-1, 1], what the robot feels of its pose before each step.
+        action: (L, A) float32 in [-1, 1], the expert's label for that state.
+        executed_action: (L, A) float32, what the robot was sent instead.
         environment_state: (L, 16) float32, the visible true positions.
         description, task_name, seed, episode, success, source: as in ``EpisodeMeta``.
     """
@@ -240,7 +250,7 @@ class DemoDataset:
 
     def _read_data(self, name: str) -> dict[str, np.ndarray]:
         if name not in self._columns:
-            wanted = [*VECTOR_FEATURES, "episode_index"]
+            wanted = [*VECTOR_KEYS, "episode_index"]
             table = _read_table(self.root / name, wanted)
             self._columns[name] = {key: _to_numpy(table[key]) for key in wanted}
         return self._columns[name]
@@ -320,7 +330,11 @@ def _read_provenance(root: Path) -> dict[str, Any]:
 
 def _check_features(root: Path, info: dict[str, Any]) -> None:
     features = info.get("features", {})
-    wanted = {key: [len(names)] for key, names in VECTOR_FEATURES.items()}
+    types = {robot.dataset_type: robot for robot in ROBOTS.values()}
+    robot = types.get(info.get("robot_type", ""), ROBOTS["arm"])
+    shape = features.get("action", {}).get("shape")
+    dims = [dim for dim in robot.action_dims if shape == [dim]] or robot.action_dims
+    wanted = {key: [len(names)] for key, names in vector_features(robot, dims[0]).items()}
     for key, shape in wanted.items():
         found = features.get(key, {}).get("shape")
         if found != shape:

@@ -31,15 +31,17 @@ from neon_sim.dataset import (
     SHARDS_FOLDER,
     STATS_FILE,
     TASKS_FILE,
-    VECTOR_FEATURES,
+    VECTOR_KEYS,
     VIDEO_PATTERN,
+    vector_features,
 )
 from neon_sim.dataset_stats import feature_stats, from_lists, pool_stats, to_lists
 from neon_sim.errors import DatasetError
+from neon_sim.registry import TASKS
+from neon_sim.robots import ROBOTS
 from neon_sim.shards import Shard, read_shard
 from neon_sim.video_io import GOP_ROWS, PIX_FMT, Mp4Joiner
 
-ROBOT_TYPE = "neon_sim_arm"
 BUILD_FOLDER = ".assembling"
 CHUNK_FILES = 1000
 DATA_FILE_MB = 100
@@ -133,7 +135,8 @@ class _Assembler:
         self.rows: list[dict[str, Any]] = []
         self.tasks: dict[str, int] = {}
         self.num_frames = 0
-        self.image_size = (0, 0)
+        self.image_size, self.action_dim = (0, 0), 0
+        self.robot = ROBOTS["arm"]
         self._hash = hashlib.sha256()
         self._tracks: dict[str, _VideoTrack] = {}
         self._data: pq.ParquetWriter | None = None
@@ -143,6 +146,7 @@ class _Assembler:
     def add(self, shard: Shard) -> None:
         """Append one episode."""
         index, length = len(self.rows), shard.length
+        self._check_robot(shard, index)
         task = self.tasks.setdefault(shard.identity.description, len(self.tasks))
         self.image_size = shard.image_size
         columns = shard.columns | {
@@ -169,6 +173,18 @@ class _Assembler:
         self.rows.append(self._episode_row(shard, index, place, stats))
         self.num_frames += length
         self._hash.update(shard.content_hash.encode())
+
+    def _check_robot(self, shard: Shard, index: int) -> None:
+        """Hold all episodes to one robot and one length of action."""
+        name, dim = shard.identity.task_name, shard.columns["action"].shape[1]
+        robot = ROBOTS[TASKS[name].robot] if name in TASKS else ROBOTS["arm"]
+        if index and (robot, dim) != (self.robot, self.action_dim):
+            raise DatasetError(
+                f"a dataset holds one robot: {name} is {dim} numbers of {robot.dataset_type}, the "
+                f"episodes before it {self.action_dim} of {self.robot.dataset_type}; collect them "
+                "into two folders"
+            )
+        self.robot, self.action_dim = robot, dim
 
     @staticmethod
     def _episode_row(
@@ -234,7 +250,7 @@ class _Assembler:
     def _info(self) -> dict[str, Any]:
         return {
             "codebase_version": CODEBASE_VERSION,
-            "robot_type": ROBOT_TYPE,
+            "robot_type": self.robot.dataset_type,
             "total_episodes": len(self.rows),
             "total_frames": self.num_frames,
             "total_tasks": len(self.tasks),
@@ -245,11 +261,15 @@ class _Assembler:
             "splits": {"train": f"0:{len(self.rows)}"},
             "data_path": DATA_PATTERN,
             "video_path": VIDEO_PATTERN,
-            "features": features(list(self._tracks), self.image_size),
+            "features": features(
+                list(self._tracks), self.image_size, vector_features(self.robot, self.action_dim)
+            ),
         }
 
 
-def features(video_keys: list[str], image_size: tuple[int, int]) -> dict[str, Any]:
+def features(
+    video_keys: list[str], image_size: tuple[int, int], vector_names: dict[str, list[str]]
+) -> dict[str, Any]:
     """The ``features`` of ``info.json``, in LeRobot's words."""
     height, width = image_size
     video = {
@@ -270,7 +290,7 @@ def features(video_keys: list[str], image_size: tuple[int, int]) -> dict[str, An
     }
     vectors = {
         key: {"dtype": "float32", "shape": [len(parts)], "names": parts}
-        for key, parts in VECTOR_FEATURES.items()
+        for key, parts in vector_names.items()
     }
     scalars = {
         key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in SCALAR_FEATURES.items()
@@ -281,9 +301,9 @@ def features(video_keys: list[str], image_size: tuple[int, int]) -> dict[str, An
 def rows_table(columns: dict[str, np.ndarray]) -> pa.Table:
     """Arrow table of one episode's rows, in the order of ``features``."""
     arrays: dict[str, pa.Array] = {}
-    for key, parts in VECTOR_FEATURES.items():
+    for key in VECTOR_KEYS:
         flat = pa.array(columns[key].reshape(-1), pa.float32())
-        arrays[key] = pa.FixedSizeListArray.from_arrays(flat, len(parts))
+        arrays[key] = pa.FixedSizeListArray.from_arrays(flat, columns[key].shape[1])
     for key, dtype in SCALAR_FEATURES.items():
         kind = pa.bool_() if dtype == "bool" else pa.type_for_alias(dtype)
         arrays[key] = pa.array(columns[key], kind)

@@ -24,7 +24,6 @@ from neon_sim.video_io import ROWS_PER_FRAME
 BANK_EPISODES, BANK_POSES = 24, 6
 BANK_SEED = 900_000  # added to the run's seed
 CAMERA = "front"
-GRIPPER = 7  # index in an action; perturbations leave it to the expert
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Bank:
     """What the expert does in other episodes of the task.
 
     Attributes:
-        poses: (144, 8) float32 actions it asked for, the decoys of detours.
+        poses: (144, A) float32 actions it asked for, the decoys of detours.
         steps: control steps half-way between its median episode and the time limit: how long
             an episode may be disturbed and still leave time to mend it.
     """
@@ -47,7 +46,7 @@ class Mover(Protocol):
     source: str
 
     def act(self, env: Any, label: np.ndarray) -> np.ndarray:
-        """The action to execute (8,) in [-1, 1], given the expert's ``label`` (8,)."""
+        """The action to execute (A,) in [-1, 1], given the expert's ``label`` (A,)."""
 
 
 class Clean:
@@ -77,7 +76,7 @@ class Wander:
         return max(1, round(seconds * CONTROL_HZ))
 
     def target(self, here: np.ndarray) -> np.ndarray:
-        """Where a new stretch sends the arm from ``here`` (8,): hold, nearby, or a decoy."""
+        """Where a new stretch sends the arm from ``here`` (A,): hold, nearby, or a decoy."""
         kind = self.rng.integers(4)
         if kind == 0:
             return here.copy()
@@ -101,12 +100,12 @@ class Noisy:
         self.scale = config.noise_std * 10 ** rng.uniform(-1.0, 0.2)
         self._stop = rng.uniform(0.0, 1.2) * bank.steps
         self.wander = Wander(rng, config, bank)
-        self.noise = np.zeros(8)
+        self.noise = np.zeros(bank.poses.shape[1])
         self._left = 0
 
     def _step_noise(self) -> np.ndarray:
         keep = float(np.exp(-CONTROL_DT_S / self.config.noise_time_s))
-        kick = self.scale * np.sqrt(1 - keep**2) * self.rng.standard_normal(8)
+        kick = self.scale * np.sqrt(1 - keep**2) * self.rng.standard_normal(len(self.noise))
         self.noise = keep * self.noise + kick
         return self.noise
 
@@ -116,11 +115,11 @@ class Noisy:
             return label
         noise = self._step_noise()
         if self._left == 0 and self.rng.random() < self.config.detours_per_s * CONTROL_DT_S:
-            self._left, self._target = self.wander.length(), self.wander.target(env.agent_pos())
+            self._left, self._target = self.wander.length(), self.wander.target(env.hold_action())
         if self._left > 0:
             self._left -= 1
-            return with_gripper(self._target + noise, label)
-        return with_gripper(label + noise, label)
+            return with_rest(self._target + noise, label, env.num_joints)
+        return with_rest(label + noise, label, env.num_joints)
 
 
 class Delayed:
@@ -139,15 +138,15 @@ class Delayed:
             return label
         self._wait -= 1
         if self._left == 0:
-            self._left, self._target = self.wander.length(), self.wander.target(env.agent_pos())
+            self._left, self._target = self.wander.length(), self.wander.target(env.hold_action())
         self._left -= 1
-        return with_gripper(self._target, label)
+        return with_rest(self._target, label, env.num_joints)
 
 
-def with_gripper(action: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """``action`` within [-1, 1], with the gripper of ``label``."""
+def with_rest(action: np.ndarray, label: np.ndarray, num_joints: int) -> np.ndarray:
+    """``action`` within [-1, 1]; what is no joint (gripper, base) as the expert's ``label``."""
     action = np.clip(action, -1.0, 1.0)
-    action[GRIPPER] = label[GRIPPER]
+    action[num_joints:] = label[num_joints:]
     return action.astype(np.float32)
 
 

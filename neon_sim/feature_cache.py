@@ -104,7 +104,10 @@ def cache_key(dataset: DemoDataset, tower: Any, stride: int) -> str:
         stride,
         dataset.content_hash or str(dataset.root.resolve()),
         [
-            [m.task_name, m.version, m.seed, m.episode, m.source, m.length, m.initial_hash]
+            [
+                *(m.task_name, m.version, m.seed, m.episode, m.source, m.length, m.initial_hash),
+                m.description,
+            ]
             for m in dataset.episodes
         ],
     ]

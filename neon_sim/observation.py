@@ -33,6 +33,7 @@ class ClipBatch:
         state: (B, T, 16) float32 true visible positions at the frames' times, or None.
         agent_pos: (B, 8) float32 in [-1, 1].
         text: B instructions.
+        audio: (B, C, L) float32 in [-1, 1] at 16 kHz, newest last, or None.
     """
 
     video: np.ndarray | None
@@ -41,6 +42,7 @@ class ClipBatch:
     state: np.ndarray | None
     agent_pos: np.ndarray
     text: list[str]
+    audio: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.agent_pos)
@@ -83,12 +85,12 @@ def stack_observations(rows: Sequence[ClipBatch]) -> ClipBatch:
     """Join batches along rows.
 
     Raises:
-        ValueError: no rows, or some hold video or state and others do not.
+        ValueError: no rows, or some hold video, state or audio and others do not.
     """
     if not rows:
         raise ValueError("rows must hold at least one observation (got none)")
     values: dict[str, Any] = {"text": [text for row in rows for text in row.text]}
-    for name in ("video", "mask", "time_s", "state", "agent_pos"):
+    for name in ("video", "mask", "time_s", "state", "agent_pos", "audio"):
         parts = [getattr(row, name) for row in rows]
         missing = [part is None for part in parts]
         if any(missing) and not all(missing):
@@ -125,7 +127,7 @@ def apply_condition(
         if getattr(batch, need) is None:
             raise ConfigError(f"condition {condition.name!r} needs {need}, the batch has none")
     if condition.frames == "none":
-        return replace(batch, video=None, state=None)
+        return replace(batch, video=None, state=None, audio=None)
     if condition.frames == "last":
         return _take(batch, np.full((len(batch), 1), batch.mask.shape[1] - 1))
     if condition.order == "repeat":

@@ -62,7 +62,10 @@ class ClipDataConfig:
 
     def sources(self) -> list[str]:
         """Source of every sequence, interleaved so that any prefix holds the mixture."""
-        names = list(TASKS) if self.tasks == ["all"] else [task_entry(t).name for t in self.tasks]
+        if self.tasks == ["all"]:  # of the arm, which ``AimlessArm`` moves
+            names = [entry.name for entry in TASKS.values() if entry.robot == "arm"]
+        else:
+            names = [task_entry(name).name for name in self.tasks]
         unknown = set(self.counts) - set(names)
         if unknown:
             raise ConfigError(f"clips.counts names {sorted(unknown)}, which clips.tasks does not")

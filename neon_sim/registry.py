@@ -64,6 +64,7 @@ class TaskEntry:
         entry_point: ``"module:Class"``.
         kind: ``"static"`` (no gain from history is expected) or ``"temporal"``.
         version: the number after ``-v``.
+        robot: whose task it is, a name of ``EMBODIMENTS``.
     """
 
     name: str
@@ -71,10 +72,17 @@ class TaskEntry:
     entry_point: str
     kind: str
     version: int = 0
+    robot: str = "arm"
 
 
 def _arm(name: str, camel: str, kind: str) -> TaskEntry:
     return TaskEntry(name, f"neon_sim/{camel}-v0", f"neon_sim.envs.{name}:{camel}", kind)
+
+
+def _humanoid(name: str, camel: str, kind: str) -> TaskEntry:
+    return TaskEntry(
+        name, f"neon_sim/{camel}-v0", f"neon_sim.envs.{name}:{camel}", kind, robot="humanoid"
+    )
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -86,8 +94,15 @@ TASKS: dict[str, TaskEntry] = {
         _arm("arm_catch", "ArmCatch", "temporal"),
         _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal"),
         _arm("arm_occluded", "ArmOccluded", "temporal"),
+        _humanoid("humanoid_reach", "HumanoidReach", "static"),
     )
 }
+
+# Foundation backbones, each as itself and as the image twin that looks at single frames.
+_FOUNDATION = (
+    *("qwen_vl_3b", "qwen_vl_7b", "qwen_omni_3b", "qwen_omni_7b"),
+    *("cosmos_reason2_2b", "cosmos_reason2_8b", "vjepa2", "videomae", "tribev2", "fvlm_135m"),
+)
 
 BACKBONES = Registry(
     "backbone",
@@ -96,8 +111,36 @@ BACKBONES = Registry(
         "random_image": "neon_sim.policies.backbones.random:RandomImageBackbone",
         "neon_tiny": "neon_sim.policies.backbones.neon_tiny:NeonTinyVideo",
         "neon_tiny_image": "neon_sim.policies.backbones.neon_tiny:NeonTinyImage",
+        "efficientnet_lite0": "neon_sim.policies.backbones.efficientnet_lite0:EfficientNetImage",
+        "transnetv2": "neon_sim.policies.backbones.transnetv2:TransNetV2Backbone",
+        "transnetv2_image": "neon_sim.policies.backbones.transnetv2:transnetv2_image",
+        "siglip": "neon_sim.policies.backbones.hf_image:siglip",
+        "siglip2": "neon_sim.policies.backbones.hf_image:siglip2",
+        "clip": "neon_sim.policies.backbones.hf_image:clip",
+        "dinov2": "neon_sim.policies.backbones.hf_image:dinov2",
+        "dinov3": "neon_sim.policies.backbones.hf_image:dinov3",
+        "siglip_dinov2": "neon_sim.policies.backbones.fused_image:SiglipDinov2",
+        "r3d_18": "neon_sim.policies.backbones.torchvision_video:r3d_18",
+        "r3d_18_image": "neon_sim.policies.backbones.torchvision_video:r3d_18_image",
+        "mc3_18": "neon_sim.policies.backbones.torchvision_video:mc3_18",
+        "mc3_18_image": "neon_sim.policies.backbones.torchvision_video:mc3_18_image",
+        "r2plus1d_18": "neon_sim.policies.backbones.torchvision_video:r2plus1d_18",
+        "r2plus1d_18_image": "neon_sim.policies.backbones.torchvision_video:r2plus1d_18_image",
+        "s3d": "neon_sim.policies.backbones.torchvision_video:s3d",
+        "s3d_image": "neon_sim.policies.backbones.torchvision_video:s3d_image",
+        "mvit_v2_s": "neon_sim.policies.backbones.torchvision_video:mvit_v2_s",
+        "mvit_v2_s_image": "neon_sim.policies.backbones.torchvision_video:mvit_v2_s_image",
+        "timesformer": "neon_sim.policies.backbones.hf_video:timesformer",
+        "timesformer_image": "neon_sim.policies.backbones.hf_video:timesformer_image",
+        "vivit": "neon_sim.policies.backbones.hf_video:vivit",
+        "vivit_image": "neon_sim.policies.backbones.hf_video:vivit_image",
         "state": "neon_sim.policies.backbones.state:StateBackbone",
         "none": "neon_sim.policies.backbones.state:NoBackbone",
+        **{
+            f"{name}{twin}": f"neon_sim.policies.backbones.hub:{name}{twin}"
+            for name in _FOUNDATION
+            for twin in ("", "_image")
+        },
     },
 )
 CONNECTORS = Registry(
@@ -108,11 +151,35 @@ CONNECTORS = Registry(
         "attentional_pool": "neon_sim.policies.connectors.attentional_pool:AttentionalPool",
     },
 )
+TEMPORAL = Registry(
+    "temporal mechanism",
+    {
+        "none": "neon_sim.policies.temporal.controls:NoMechanism",
+        "single_frame": "neon_sim.policies.temporal.controls:SingleFrame",
+        "late_mean": "neon_sim.policies.temporal.controls:LateMean",
+        "static_drop": "neon_sim.policies.temporal.static_drop:StaticDrop",
+        "late_concat": "neon_sim.policies.temporal.stacking:LateConcat",
+        "early": "neon_sim.policies.temporal.stacking:Early",
+        "conv3d": "neon_sim.policies.temporal.conv3d:Conv3d",
+        "inflated": "neon_sim.policies.temporal.conv3d:Inflated",
+        "two_stream": "neon_sim.policies.temporal.two_stream:TwoStream",
+        "cnn_gru": "neon_sim.policies.temporal.recurrent:CnnGru",
+        "conv_gru": "neon_sim.policies.temporal.recurrent:ConvGru",
+        "temporal_shift": "neon_sim.policies.temporal.temporal_shift:TemporalShift",
+        "non_local": "neon_sim.policies.temporal.non_local:NonLocal",
+        "divided_attention": "neon_sim.policies.temporal.divided_attention:DividedAttention",
+        "q_former": "neon_sim.policies.temporal.q_former:QFormer",
+        "memory_tokens": "neon_sim.policies.temporal.memory_tokens:MemoryTokens",
+    },
+)
 FUSIONS = Registry(
     "fusion",
     {
         "pooled": "neon_sim.policies.fusion.pooled:PooledFusion",
         "cross_attention": "neon_sim.policies.fusion.cross_attention:CrossAttentionFusion",
+        "joint_decoder": "neon_sim.policies.fusion.joint_decoder:JointDecoderFusion",
+        "mot": "neon_sim.policies.fusion.mot:MixtureOfTransformersFusion",
+        "moma": "neon_sim.policies.fusion.moma:MixtureOfExpertsFusion",
     },
 )
 HEADS = Registry(
@@ -125,16 +192,25 @@ HEADS = Registry(
         "action_tokens": "neon_sim.policies.heads.action_tokens:ActionTokens",
     },
 )
-# From an action in [-1, 1] to joint angles in rad and finger travel in m.
-EMBODIMENTS = Registry("embodiment", {"arm": "neon_sim.envs.arm:from_action"})
+# From an action in [-1, 1] to joint angles in rad and what else it sets: finger travel in m,
+# base velocity in m/s and rad/s.
+EMBODIMENTS = Registry(
+    "embodiment",
+    {
+        "arm": "neon_sim.envs.arm:from_action",
+        "humanoid": "neon_sim.envs.humanoid:from_action",
+    },
+)
 
 POLICY_PARTS = Registry(
     "policy part",
     {
         "load_policy": "neon_sim.policies.policy:load_policy",
         "make_tower": "neon_sim.policies.tower:make_tower",
+        "check_token_budget": "neon_sim.policies.tower:check_token_budget",
         "new_network": "neon_sim.policies.network:new_network",
         "network_input": "neon_sim.policies.network:network_input",
+        "backbone_rows": "neon_sim.policies.backbones.table:backbone_rows",
         "encode_texts": "neon_sim.policies.instruction:encode_texts",
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",
         "load_network": "neon_sim.policies.checkpoint:load_network",

@@ -53,15 +53,20 @@ def train(
 
 
 def parse(argv: Sequence[str]) -> tuple[TrainConfig, PolicyConfig]:
-    """Split a command line into the run and its policy (``policy.head=flow``).
+    """Split a command line into the run and its policy.
+
+    Keys of the policy are ``policy.head=flow``, and ``backbone.model_id=/path`` for short.
 
     Raises:
         ConfigError: an unknown key, a wrong type or a value outside its rule.
     """
-    inner = [a.lstrip("+")[len("policy.") :] for a in argv if a.lstrip("+").startswith("policy.")]
-    outer = [a for a in argv if not a.lstrip("+").startswith("policy.")]
+    inner = [a for a in argv if a.lstrip("+").startswith(("policy.", "backbone."))]
+    outer = [a for a in argv if a not in inner]
+    inner = [a.lstrip("+").removeprefix("policy.") for a in inner]
     config = main_config(TrainConfig, outer, None, prog=COMMAND)
-    return config, load_config(PolicyConfig, "policy", config.policy, inner)
+    policy = load_config(PolicyConfig, "policy", config.policy, inner)
+    policy.check_budget(config.condition or policy.condition)
+    return config, policy
 
 
 def describe(curve: dict[str, Any]) -> str:

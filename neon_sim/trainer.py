@@ -19,12 +19,12 @@ from neon_sim.dataset import DemoDataset
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.feature_cache import FeatureTable, write_json
 from neon_sim.pretrain import git_commit
-from neon_sim.registry import EMBODIMENTS, POLICY_PARTS
+from neon_sim.registry import EMBODIMENTS, POLICY_PARTS, task_entry
+from neon_sim.robots import ROBOTS
 from neon_sim.train_config import TrainConfig
 from neon_sim.vocabulary import WORDS
 from neon_sim.windows import BalancedBatches, build_windows
 
-ARM_JOINTS = 7
 EVAL_WINDOWS = 2000  # at most, a split
 EVAL_ROWS = 250
 FINAL_RATE = 0.02  # of the peak, at the end of the cosine
@@ -150,8 +150,9 @@ class Trainer:
     def _new_network(self) -> Any:
         """A fresh network with the statistics of the training windows."""
         make = POLICY_PARTS.resolve("new_network")
-        network = make(self.policy, self.tower, WORDS, self.config.seed)
         windows, train = self.windows, ~self.windows.validation
+        widths = windows.agent_pos.shape[-1], windows.actions.shape[-1]
+        network = make(self.policy, self.tower, WORDS, self.config.seed, *widths)
         actions = windows.actions[train][windows.weight[train] > 0]
         for name, values in (("action", actions), ("proprio", windows.agent_pos[train])):
             mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
@@ -194,7 +195,7 @@ class Trainer:
 
         Returns:
             By task name: ``normalised`` (mean absolute error in standard deviations),
-            ``joints_rad``, ``gripper`` (of the range [-1, 1]) and ``windows``.
+            ``joints_rad``, ``gripper`` or ``base`` (of the range [-1, 1]) and ``windows``.
         """
         trained = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.average)
@@ -211,8 +212,10 @@ class Trainer:
         if not len(rows):
             return {}
         differences = []
-        scale = EMBODIMENTS.resolve("arm")
-        unit = scale(np.ones(8)) - scale(np.zeros(8))  # rad (m, the gripper) of one action unit
+        name, dim = task_entry(self.windows.tasks[0]).robot, self.windows.actions.shape[-1]
+        scale, robot = EMBODIMENTS.resolve(name), ROBOTS[name]
+        unit = (scale(np.ones(dim)) - scale(-np.ones(dim))) / 2  # rad of one unit, on average
+        joints = robot.num_joints(dim)
         for start in range(0, len(rows), EVAL_ROWS):
             inputs, actions, weight = self._batch(rows[start : start + EVAL_ROWS])
             error = (self.network.sample(inputs) - actions).abs() * weight.unsqueeze(2)
@@ -224,8 +227,8 @@ class Trainer:
             mine = errors[task == number]
             report[self.windows.tasks[number]] = {
                 "normalised": float((mine / std).mean()),
-                "joints_rad": float((mine[:, :ARM_JOINTS] * unit[:ARM_JOINTS]).mean()),
-                "gripper": float(mine[:, ARM_JOINTS:].mean()),
+                "joints_rad": float((mine[:, :joints] * unit[:joints]).mean()),
+                **({robot.rest_name: float(mine[:, joints:].mean())} if joints < dim else {}),
                 "windows": len(mine),
             }
         return report
@@ -313,6 +316,9 @@ class Trainer:
             "training": self.evaluate(False),
             "timing": {"seconds": round(seconds, 1), "threads": torch.get_num_threads()},
         }
+        seen = _spread(np.flatnonzero(~self.windows.validation), EVAL_ROWS)
+        if report := self.network.report(self._batch(seen)[0]):
+            curve["fusion"] = report
         write_json(self.stem.with_name(f"{self.stem.name}.curve.json"), curve)
         self.stem.with_name(f"{self.stem.name}.state.pt").unlink(missing_ok=True)
         return path
@@ -324,7 +330,11 @@ def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> Non
     A setting that did not exist when the file was made counts as its default.
     """
     wanted = json.loads(json.dumps(wanted))
-    found = {**found, "train": {**TrainConfig().decides(), **found.get("train", {})}}
+    found = {
+        **found,
+        "train": {**TrainConfig().decides(), **found.get("train", {})},
+        "policy": {**asdict(PolicyConfig()), **found.get("policy", {})},
+    }
     for key in wanted:
         if found.get(key) != wanted[key]:
             now, then = wanted[key], found.get(key)

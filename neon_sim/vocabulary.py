@@ -46,6 +46,7 @@ WORDS: tuple[str, ...] = (
     "with",
     "yellow",
 )
+MAX_WORDS = 16  # of a description
 INDEX: dict[str, int] = {word: index for index, word in enumerate(WORDS)}
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from neon_sim.errors import UnknownNameError, unknown_name
+from neon_sim.vocabulary import MAX_WORDS
 
-MAX_WORDS = 16
 PADDING = 0
 
 

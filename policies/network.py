@@ -1,4 +1,4 @@
-"""The trained half of a policy: instruction, connector (when trained), fusion and head."""
+"""The trained half of a policy: instruction, connector (when trained), temporal, fusion, head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import ConfigError
-from neon_sim.registry import CONNECTORS, FUSIONS, HEADS, Registry
+from neon_sim.registry import CONNECTORS, FUSIONS, HEADS, TEMPORAL, Registry
 
 from .fusion.base import FusionInput, FusionLayout
 from .instruction import InstructionEncoder
@@ -31,7 +31,7 @@ class NetworkSpec:
     Attributes:
         feature_dim: D. num_frames: F. tokens_per_frame: S as they come from the tower.
         words: the vocabulary, in the order of the embedding.
-        connector, fusion, head: registry names, and their arguments.
+        connector, temporal, fusion, head: registry names, and their arguments.
         text_dim: of word embeddings. proprio_dim, action_dim, chunk_steps: widths.
     """
 
@@ -41,6 +41,8 @@ class NetworkSpec:
     words: tuple[str, ...]
     connector: str = "identity"
     connector_args: dict[str, float] = field(default_factory=dict)
+    temporal: str = "none"
+    temporal_args: dict[str, float] = field(default_factory=dict)
     fusion: str = "cross_attention"
     fusion_args: dict[str, float] = field(default_factory=dict)
     head: str = "chunk_mlp"
@@ -102,10 +104,12 @@ class NeonPolicy(nn.Module):
         self.connector = _build(
             CONNECTORS, spec.connector, spec.connector_args, spec.feature_dim, spec.tokens_per_frame
         )
+        sizes = spec.feature_dim, spec.num_frames, self.connector.out_tokens
+        self.temporal = _build(TEMPORAL, spec.temporal, spec.temporal_args, *sizes)
         layout = FusionLayout(
-            token_dim=spec.feature_dim,
-            num_frames=spec.num_frames,
-            tokens_per_frame=self.connector.out_tokens,
+            token_dim=self.temporal.out_dim,
+            num_frames=self.temporal.out_frames,
+            tokens_per_frame=self.temporal.out_tokens,
             text_dim=spec.text_dim,
             proprio_dim=spec.proprio_dim,
         )
@@ -144,12 +148,15 @@ class NeonPolicy(nn.Module):
         hidden = torch.addcmul(-self.feature_mean * scale, batch.tokens.hidden.float(), scale)
         b, frames = mask.shape[:2]
         hidden, mask = self.connector(hidden.flatten(0, 1), mask.flatten(0, 1))
+        hidden, mask, time_s = self.temporal(
+            hidden.unflatten(0, (b, frames)), mask.unflatten(0, (b, frames)), batch.tokens.time_s
+        )
         proprio = (batch.agent_pos - self.proprio_mean) / self.proprio_std
         words, word_mask, pooled = self.instruction(batch.text_ids)
         joined = FusionInput(
-            hidden=hidden.unflatten(0, (b, frames)),
-            mask=mask.unflatten(0, (b, frames)),
-            time_s=batch.tokens.time_s,
+            hidden=hidden,
+            mask=mask,
+            time_s=time_s,
             proprio=proprio,
             text_tokens=words,
             text_mask=word_mask,
@@ -166,6 +173,12 @@ class NeonPolicy(nn.Module):
         """Action chunk (B, 16, 8) in [-1, 1]."""
         standard = self.head.sample(self.context(batch), seed)
         return (standard * self.action_std + self.action_mean).clamp(-1.0, 1.0)
+
+    def report(self, batch: NetworkInput) -> dict[str, float]:
+        """What the fusion says of itself on a batch (loads of its experts); mostly nothing."""
+        with torch.inference_mode(), self.fusion.recording() as seen:
+            self.context(batch)
+        return seen
 
     def num_parameters(self) -> int:
         """Trainable numbers."""
@@ -189,6 +202,7 @@ def resolve_spec(spec: NetworkSpec) -> NetworkSpec:
     return replace(
         spec,
         connector_args=_arguments(CONNECTORS, spec.connector, spec.connector_args),
+        temporal_args=_arguments(TEMPORAL, spec.temporal, spec.temporal_args),
         fusion_args=_arguments(FUSIONS, spec.fusion, spec.fusion_args),
         head_args=_arguments(HEADS, spec.head, spec.head_args),
     )
@@ -202,8 +216,14 @@ def _arguments(registry: Registry, name: str, given: dict[str, float]) -> dict[s
     return {**defaults, **given}
 
 
-def network_spec(config: PolicyConfig, tower: Tower, words: Sequence[str]) -> NetworkSpec:
-    """The spec of a policy's network behind a tower."""
+def network_spec(
+    config: PolicyConfig,
+    tower: Tower,
+    words: Sequence[str],
+    proprio_dim: int = PROPRIO_DIM,
+    action_dim: int = ACTION_DIM,
+) -> NetworkSpec:
+    """The spec of a policy's network behind a tower, for a robot of these widths (the arm's)."""
     connector, connector_args = tower.trained_connector
     spec = NetworkSpec(
         feature_dim=tower.feature_dim,
@@ -212,16 +232,27 @@ def network_spec(config: PolicyConfig, tower: Tower, words: Sequence[str]) -> Ne
         words=tuple(words),
         connector=connector,
         connector_args=dict(connector_args),
+        temporal=config.temporal,
+        temporal_args=dict(config.temporal_args),
         fusion=config.fusion,
         fusion_args=dict(config.fusion_args),
         head=config.head,
         head_args=dict(config.head_args),
+        proprio_dim=proprio_dim,
+        action_dim=action_dim,
     )
     return resolve_spec(spec)
 
 
-def new_network(config: PolicyConfig, tower: Tower, words: Sequence[str], seed: int) -> NeonPolicy:
+def new_network(
+    config: PolicyConfig,
+    tower: Tower,
+    words: Sequence[str],
+    seed: int,
+    proprio_dim: int = PROPRIO_DIM,
+    action_dim: int = ACTION_DIM,
+) -> NeonPolicy:
     """A fresh network; the same seed gives the same weights, whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NeonPolicy(network_spec(config, tower, words))
+        return NeonPolicy(network_spec(config, tower, words, proprio_dim, action_dim))

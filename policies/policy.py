@@ -21,7 +21,7 @@ from neon_sim.registry import BACKBONES, task_entry
 from .checkpoint import load_network, train_command
 from .instruction import encode_texts
 from .network import NeonPolicy, NetworkInput, network_spec, resolve_spec
-from .tower import Tower, tower_backbone
+from .tower import Tower, check_token_budget, tower_backbone
 
 BLOCK_ROWS = 8  # every matrix product has this many rows, so that batches change no bit
 
@@ -131,6 +131,7 @@ def load_policy(
         UnknownNameError: no such condition or task. ConfigError: too many tokens.
     """
     row, name = find_condition(condition), task_entry(task).name
+    check_token_budget(config, row)
     path = Path(checkpoint) if checkpoint else shipped_head(config.name, row, train_seed)
     if not path.is_file():
         raise CheckpointError(
@@ -175,11 +176,13 @@ def _check_metadata(
             f"{path} was not trained on {task!r}, only on {', '.join(tasks) or 'nothing'}. Add "
             f"demonstrations of it to data= and train again: {again}"
         )
-    trained, asked = metadata.get("policy", {}).get("clip"), asdict(config.clip)
+    asked = asdict(config.clip)
+    # a head older than a setting was trained with its default
+    trained = {"refresh_steps": 1, **(metadata.get("policy", {}).get("clip") or {})}
     if trained != asked:
-        differs = [k for k in asked if (trained or {}).get(k) != asked[k]]
+        differs = [k for k in asked if trained.get(k) != asked[k]]
         raise CheckpointError(
-            f"{path} was trained with clip.{differs[0]}={(trained or {}).get(differs[0])!r}, not "
+            f"{path} was trained with clip.{differs[0]}={trained.get(differs[0])!r}, not "
             f"{asked[differs[0]]!r}. Ask for the same clip, or train again: {again}"
         )
 
@@ -201,7 +204,8 @@ def _check_backbone(path: Path, metadata: dict[str, Any], tower: Tower) -> None:
 
 def _check_spec(path: Path, network: NeonPolicy, config: PolicyConfig, tower: Tower) -> None:
     trained = resolve_spec(network.spec).to_json()
-    asked = network_spec(config, tower, network.spec.words).to_json()
+    spec = network.spec
+    asked = network_spec(config, tower, spec.words, spec.proprio_dim, spec.action_dim).to_json()
     for key, value in asked.items():
         if trained[key] != value:
             raise CheckpointError(

@@ -19,10 +19,14 @@ from neon_sim.config import PolicyConfig
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch, apply_condition, condition_needs
 from neon_sim.registry import BACKBONES, CONNECTORS
+from neon_sim.vocabulary import MAX_WORDS
 
-from .backbones.base import fingerprint
+from .backbones.base import fingerprint, known_shape, shape_of
 from .connectors.base import Connector
 from .connectors.identity import Identity
+from .fusion.base import PROPRIO_TOKENS
+
+ANY_WIDTH = 64  # of features; it plays no part in how many tokens a connector leaves
 
 
 @dataclass(frozen=True)
@@ -75,23 +79,22 @@ class Tower:
         needs: what must be observed, of ``"video"`` and ``"state"``.
 
     Raises:
-        ConfigError: more tokens than ``max_tokens``.
+        ConfigError: more tokens than ``max_tokens``; said before weights are read.
     """
 
     def __init__(self, config: PolicyConfig, condition: Condition, backbone: Any = None) -> None:
         self.condition, self.clip = condition, config.clip
+        check_token_budget(config, condition, backbone)
         self.backbone_name, args = tower_backbone(config, condition)
         self.backbone = backbone or BACKBONES.resolve(self.backbone_name)(**args)
         self.feature_dim = int(self.backbone.feature_dim)
         self.needs = condition_needs(condition)
         self.per_frame = condition.tower == "image"
         self.storage = torch.float32 if condition.tower == "state" else torch.float16
-        frames = config.clip.num_frames if condition.frames == "all" else 1
-        raw = int(self.backbone.tokens_per_frame)
-        self.num_frames = max(self.backbone.num_tokens(frames) // raw, 1)
+        self.num_frames, raw = shape_of(self.backbone, shown_frames(config, condition))
         name, arguments = tower_connector(config, condition)
-        connector: Connector = CONNECTORS.resolve(name)(self.feature_dim, raw, **arguments)
-        check_token_budget(config, condition, self.num_frames * connector.out_tokens)
+        connector = make_connector(name, arguments, self.feature_dim, raw)
+        hold_budget(config, condition, self.num_frames, connector.out_tokens)
         self.trained_connector: tuple[str, dict[str, float]] = ("identity", {})
         if any(True for _ in connector.parameters()):
             self.trained_connector = (name, arguments)
@@ -141,27 +144,75 @@ class Tower:
 def frame_times(time_s: np.ndarray, frames: int) -> Tensor:
     """Ages (B, F) of a backbone's F time places, of the (B, T) ages of its frames.
 
-    A backbone that joins all time has one place, now; one that joins T / F frames gives
-    each place the age of its newest.
+    A backbone that joins all time has one place, now; one that joins T / F frames, the newest
+    place full, gives each place the age of its newest.
     """
     ages = torch.as_tensor(time_s, dtype=torch.float32)
     if ages.shape[1] == frames:
         return ages
-    step = ages.shape[1] // frames
-    return ages[:, step - 1 :: step][:, -frames:].clone()
+    step = -(-ages.shape[1] // frames)
+    return ages.flip(1)[:, ::step][:, :frames].flip(1).clone()
 
 
-def check_token_budget(config: PolicyConfig, condition: Condition, tokens: int) -> None:
-    """Hold ``max_tokens`` before anything is encoded.
+def shown_frames(config: PolicyConfig, condition: Condition) -> int:
+    """Frames that the backbone is shown: the clip's, or one."""
+    return config.clip.num_frames if condition.frames == "all" else 1
+
+
+def make_connector(
+    name: str, arguments: dict[str, float], feature_dim: int, tokens: int
+) -> Connector:
+    """A connector by its registry name.
 
     Raises:
-        ConfigError: more tokens than that.
+        ConfigError: an argument it does not take, or as it says.
     """
-    if tokens > config.max_tokens:
+    try:
+        return CONNECTORS.resolve(name)(feature_dim, tokens, **arguments)
+    except TypeError as error:
+        raise ConfigError(f"connector {name!r} does not take {arguments} ({error})") from error
+
+
+def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any = None) -> None:
+    """Hold ``max_tokens`` from the config alone: no weight is read, no network is made.
+
+    A backbone that cannot say how many tokens it makes is held to it once it is loaded.
+
+    Args:
+        config: the policy. condition: it would run under.
+        backbone: use this instance instead of the registry's.
+
+    Raises:
+        ConfigError: more tokens than that, or a connector that does not fit them.
+    """
+    frames, (name, arguments) = shown_frames(config, condition), tower_backbone(config, condition)
+    if backbone is not None:
+        shape: tuple[int, int] | None = shape_of(backbone, frames)
+    else:
+        shape = known_shape(BACKBONES.resolve(name), frames, config.clip, arguments)
+    if shape is not None:
+        with torch.random.fork_rng(devices=[]):  # made only to be counted
+            connector = make_connector(*tower_connector(config, condition), ANY_WIDTH, shape[1])
+        hold_budget(config, condition, shape[0], connector.out_tokens)
+
+
+def hold_budget(config: PolicyConfig, condition: Condition, frames: int, tokens: int) -> None:
+    """Hold ``max_tokens`` for F = ``frames`` places of S = ``tokens``, words and the arm.
+
+    Nothing is ever cut off to fit: what the sequence has no room for is an error.
+
+    Raises:
+        ConfigError: names the sum and how to mend it.
+    """
+    total = frames * tokens + MAX_WORDS + PROPRIO_TOKENS
+    if total > config.max_tokens:
+        stacked = condition.tower == "image" and condition.frames == "all"
         raise ConfigError(
-            f"max_tokens must be at least the {tokens} tokens that condition "
-            f"{condition.name!r} makes (got {config.max_tokens}); raise it, show fewer frames "
-            "(clip.num_frames) or pool more (connector, stack_connector)"
+            f"max_tokens must be at least {total} for policy {config.name!r} under condition "
+            f"{condition.name!r}: {frames} x {tokens} visual tokens + {MAX_WORDS} words + "
+            f"{PROPRIO_TOKENS} of proprioception (got {config.max_tokens}); raise it, show fewer "
+            "frames (clip.num_frames) or pool more "
+            f"({'stack_connector' if stacked else 'connector'}=avgpool)"
         )
 
 

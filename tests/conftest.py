@@ -9,6 +9,9 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from collections.abc import Callable
+from pathlib import Path
+
 import hypothesis
 import pytest
 import torch
@@ -23,3 +26,18 @@ hypothesis.settings.load_profile("repeatable")
 def _torch_seed() -> None:
     """Give every test the same torch seed, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a tiny random checkpoint by family, made once."""
+    from tiny_checkpoints import MAKERS
+
+    made: dict[str, Path] = {}
+
+    def _tiny(family: str) -> Path:
+        if family not in made:
+            made[family] = MAKERS[family](tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return _tiny

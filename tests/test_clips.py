@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from dataclasses import astuple, replace
 
 import gymnasium
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 import neon_sim  # noqa: F401  (registers the ids)
 from neon_sim.clips import SAMPLERS, clip_span_s, plan_clip
-from neon_sim.clock import TICKS_PER_CAMERA, latest_camera_tick
+from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL, latest_camera_tick
 from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.wrappers import TemporalClip
@@ -26,6 +27,14 @@ CONFIGS = st.builds(
     sampler=st.sampled_from(sorted(SAMPLERS)),
 )
 TICKS = st.integers(0, 50_000)
+
+
+@given(CONFIGS, TICKS, st.integers(1, 40))
+def test_between_two_looks_a_clip_stays(config, tick, steps):
+    look = tick - tick % (steps * TICKS_PER_CONTROL)
+    seldom = plan_clip(replace(config, refresh_steps=steps), tick)
+    for have, want in zip(astuple(seldom), astuple(plan_clip(config, look)), strict=True):
+        assert np.array_equal(have, want)
 
 
 @given(CONFIGS, TICKS)

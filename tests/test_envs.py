@@ -44,9 +44,10 @@ def same(a, b):
         np.testing.assert_array_equal(image, b["pixels"][camera])
 
 
-def actions(count, seed=0):
-    """Random actions near the start pose, so that the arm moves without wild swings."""
-    return np.random.default_rng(seed).uniform(-0.6, 0.6, (count, 8)).astype(np.float32)
+def actions(env, count, seed=0):
+    """Random actions near the start pose, so that the robot moves without wild swings."""
+    size = (count, env.action_dim)
+    return np.random.default_rng(seed).uniform(-0.6, 0.6, size).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +70,7 @@ def test_two_runs_are_equal_to_the_bit(env):
     other = make(env.NAME, image_size=48)
     a, b = env.reset(seed=3)[0], other.reset(seed=3)[0]
     same(a, b)
-    for action in actions(12):
+    for action in actions(env, 12):
         left, right = env.step(action), other.step(action)
         same(left[0], right[0])
         assert left[1:4] == right[1:4]
@@ -81,7 +82,7 @@ def test_two_runs_are_equal_to_the_bit(env):
 
 def test_an_episode_does_not_depend_on_what_ran_before(env):
     env.reset(seed=1)
-    env.advance(np.zeros(8))
+    env.advance(np.zeros(env.action_dim))
     for _ in range(3):
         env.reset()
     walked = env.initial_hash(), env.latent
@@ -120,11 +121,11 @@ def test_start_noise_moves_the_arm_and_nothing_else(env):
 
 def test_a_pickled_environment_goes_on_where_it_was(env):
     env.reset(seed=4)
-    for action in actions(5):
+    for action in actions(env, 5):
         env.step(action)
     copy = pickle.loads(pickle.dumps(env))
     same(env.observe(), copy.observe())
-    for action in actions(5, seed=1):
+    for action in actions(env, 5, seed=1):
         left, right = env.step(action), copy.step(action)
         same(left[0], right[0])
         assert left[1:4] == right[1:4]
@@ -154,7 +155,7 @@ def test_observations_are_finite_and_inside_the_space(env):
 
 def test_the_expert_only_reads_the_state(env):
     env.reset(seed=6)
-    for action in actions(4):
+    for action in actions(env, 4):
         env.advance(action)
     before = env.world.state_hash()
     first, second = env.expert_action(), env.expert_action()
@@ -171,7 +172,7 @@ def test_the_description_uses_the_closed_vocabulary(env):
 def test_a_past_frame_is_what_was_seen_then(env):
     observation, _ = env.reset(seed=8)
     seen = {0: observation["pixels"]["front"]}
-    for action in actions(8):
+    for action in actions(env, 8):
         observation = env.step(action)[0]
         if env.tick % TICKS_PER_CAMERA == 0:
             seen[env.tick] = observation["pixels"]["front"]
@@ -182,7 +183,7 @@ def test_a_past_frame_is_what_was_seen_then(env):
 
 def test_a_clip_and_its_state_history_share_their_plan(env):
     env.reset(seed=9)
-    for action in actions(20):
+    for action in actions(env, 20):
         env.advance(action)
     config = ClipConfig(num_frames=4, image_size=48)
     video, plan = env.clip(config)
@@ -196,39 +197,45 @@ def test_a_clip_and_its_state_history_share_their_plan(env):
 def test_advance_draws_nothing(env, monkeypatch):
     env.reset(seed=10)
     monkeypatch.setattr(env.world, "frame", lambda *_: pytest.fail("a frame was drawn"))
-    for action in actions(6):
+    for action in actions(env, 6):
         env.advance(action)
 
 
 def test_people_get_a_view(env):
     env.reset(seed=11)
-    env.advance(np.zeros(8))
+    env.advance(np.zeros(env.action_dim))
     image = env.render()
     assert image.shape == (480, 640, 3)
     assert image.std() > 20
     assert env.render_frame(0, 120, 160).shape == (120, 160, 3)
 
 
-@pytest.mark.parametrize(
-    ("action", "words"),
-    [
-        (np.full(7, 0.0), r"shape \(8,\) \(got \(7,\)\)"),
-        (np.array([0, 0, np.nan, 0, 0, 0, 0, 0]), r"action\[2\] must be finite .*nan"),
-        (np.array([0, 0, 0, 0, 0, 0, 0, -np.inf]), r"action\[7\] must be finite .*inf"),
-    ],
-)
-def test_a_broken_action_is_refused(env, action, words):
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_broken_action_is_refused(env, value):
     env.reset(seed=12)
-    with pytest.raises(ValueError, match=words):
+    size = env.action_dim
+    with pytest.raises(ValueError, match=rf"shape \({size},\) \(got \({size - 1},\)\)"):
+        env.step(np.zeros(size - 1))
+    action = np.zeros(size)
+    action[2] = value
+    with pytest.raises(ValueError, match=rf"action\[2\] must be finite .*{value}"):
         env.step(action)
+
+
+def test_holding_stays(env):
+    env.reset(seed=14)
+    start = env.agent_pos()
+    for _ in range(5):
+        env.advance(env.hold_action())
+    assert np.abs(env.agent_pos() - start).max() < 0.05
 
 
 def test_actions_beyond_the_range_are_clipped(env):
     env.reset(seed=13)
-    env.advance(np.full(8, 5.0))
+    env.advance(np.full(env.action_dim, 5.0))
     far = env.world.state_hash()
     env.reset(seed=13)
-    env.advance(np.ones(8))
+    env.advance(np.ones(env.action_dim))
     assert env.world.state_hash() == far
 
 
@@ -248,7 +255,7 @@ def test_an_unknown_camera_is_named():
 def test_twins_look_alike_and_need_different_actions(name):
     env = make(name)
     env.reset(seed=0)
-    hold = env.agent_pos()
+    hold = env.hold_action()
     for index in range(2):
         twins = env.twins(0, index)
         assert (twins is not None) == (name in TEMPORAL)

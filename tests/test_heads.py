@@ -60,34 +60,40 @@ def make_actions(rows=8, seed=1) -> torch.Tensor:
     return actions
 
 
-def fit(network: NeonPolicy, batch: NetworkInput, actions, steps=250, rate=3e-3) -> None:
+def fit(network: NeonPolicy, batch: NetworkInput, actions, steps=250, until=0.0, rate=3e-3) -> None:
+    """Train without dropout; it may stop early, once samples are closer than ``until``."""
     network.set_normalisation("action", actions.mean((0, 1)), actions.std((0, 1)))
     weight = torch.ones(actions.shape[:2])
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps)
     network.eval()  # without dropout: the question is whether it can, not whether it should
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         loss = network.loss(batch, actions, weight)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
+        if until and step % 50 == 0:
+            with torch.no_grad():
+                if (network.sample(batch) - actions).abs().mean() < until:
+                    return
 
 
-# Every fusion with the default head; every head (tests/test_action_heads.py has more) with one.
-PAIRS = sorted({(f, "chunk_mlp") for f in FUSIONS} | {("pooled", h) for h in HEADS})
+# Every fusion with the default head; tests/test_action_heads.py fits every head.
+PAIRS = [*((fusion, "chunk_mlp") for fusion in FUSIONS), ("cross_attention", "flow")]
 
 
 @pytest.mark.parametrize(("fusion", "head"), PAIRS)
 def test_overfits_a_small_batch_in_sampled_actions(fusion, head):
-    network, batch, actions = make_network(fusion, head), make_batch(), make_actions()
+    network, batch = make_network(fusion, head, tokens=4), make_batch(tokens=4)
+    actions = make_actions()
     before = (network.sample(batch) - actions).abs().mean()
-    fit(network, batch, actions, steps=250 if head == "chunk_mlp" else 700)
+    fit(network, batch, actions, steps=250 if head == "chunk_mlp" else 700, until=OVERFIT / 2)
     error = (network.sample(batch) - actions).abs().mean()
     assert error < OVERFIT < before
 
 
-@pytest.mark.parametrize("head", list(HEADS))
+@pytest.mark.parametrize("head", ["chunk_mlp", "flow"])
 def test_joint_limits_are_reached_by_samples(head):
     network, batch = make_network(head=head), make_batch()
     actions = torch.ones(8, 16, 8)
@@ -184,7 +190,7 @@ def test_every_input_changes_the_output(fusion):
         "proprioception": NetworkInput(batch.tokens, -batch.agent_pos, batch.text_ids),
         "text": NetworkInput(batch.tokens, batch.agent_pos, ids),
     }
-    if fusion == "cross_attention":
+    if fusion != "pooled":
         changed["ages"] = NetworkInput(later, batch.agent_pos, batch.text_ids)
     with torch.no_grad():
         base = network.sample(batch)

@@ -65,9 +65,10 @@ def room_of(module: str) -> str | None:
     return parts[1] if len(parts) > 1 and parts[0] == "neon_sim" and parts[1] in ROOMS else None
 
 
-def package_of(path: Path) -> str:
-    """Dotted package of a file in a room, through the namespace."""
-    return ".".join(("neon_sim", *path.relative_to(ROOT).parent.parts))
+def package_of(path: Path, top: str = "") -> str:
+    """Dotted package of a file in a room, through the namespace, or of one below ``top``."""
+    below = path.relative_to(ROOT / top).parent.parts
+    return ".".join(("neon_sim", *below))
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -82,8 +83,8 @@ def test_links_are_the_rooms(room: str) -> None:
 def test_the_ground_imports_no_room() -> None:
     broken = [
         f"{path.name}: {module}"
-        for path in sorted((ROOT / "neon_sim").glob("*.py"))
-        for module, _ in imported_modules(path, "neon_sim")
+        for path in sources("neon_sim")
+        for module, _ in imported_modules(path, package_of(path, "neon_sim"))
         if room_of(module)
     ]
     assert not broken

@@ -33,6 +33,18 @@ def test_a_short_run_writes_every_number_with_its_machine(tmp_path, capsys):
     assert "simulated time, one core" in capsys.readouterr().out
 
 
+def test_what_sound_costs_is_told_by_part(tmp_path):
+    out = tmp_path / "perf.json"
+    arguments = ["--measure", "sound", "--task", "ArmReach", "--repeats", "1", "--out", str(out)]
+    assert main(arguments) == 0
+    rows = {row["measure"].strip(): row for row in json.loads(out.read_text())["rows"]}
+    assert rows["sound, mono, dry"]["at_most"] == 2000.0
+    parts = [row["value"] for row in rows.values() if row["measure"].startswith("  ")]
+    assert len(parts) == 7
+    assert all(value >= 0 for value in parts)
+    assert rows["propagation"]["value"] > 0
+
+
 @pytest.mark.parametrize("arguments", [["--measure", "speed"], ["--task", "arm_fly"]])
 def test_unknown_names_are_one_line_and_exit_code_2(arguments, capsys):
     assert main(arguments) == 2

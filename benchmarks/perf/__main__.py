@@ -22,6 +22,8 @@ MEASURES = Registry(
     {
         "env_step": "neon_sim.benchmarks.perf.env_step:measure",
         "grid": "neon_sim.benchmarks.perf.grid:measure",
+        "sound": "neon_sim.benchmarks.perf.sound:measure",
+        "temporal": "neon_sim.benchmarks.perf.temporal:measure",
         "training": "neon_sim.benchmarks.perf.training:measure",
     },
 )

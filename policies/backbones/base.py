@@ -1,6 +1,6 @@
 """What every backbone promises: a clip in, tokens out, frozen.
 
-A backbone is three attributes and one method. It is no ``nn.Module`` of the policy, so its
+A backbone is two attributes and two methods. It is no ``nn.Module`` of the policy, so its
 weights never reach an optimiser or a head's checkpoint; the checkpoint holds their
 fingerprint instead.
 """
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neon_sim.config import ClipConfig
 from neon_sim.observation import ClipBatch
 
 
@@ -35,6 +36,11 @@ class Tokens:
 class Backbone(Protocol):
     """A frozen encoder.
 
+    How many tokens it makes is asked before its weights are read (``known_shape``), so both
+    attributes stand in the class. Where they depend on its arguments or on the clip, the class
+    answers itself: ``token_shape(cls, num_frames: int, clip: ClipConfig, **arguments)``, a
+    class method that returns places in time F and tokens a place S and reads no weight.
+
     Attributes:
         feature_dim: D. tokens_per_frame: tokens of one frame (of the whole clip, for a video
             encoder that joins time).
@@ -52,6 +58,35 @@ class Backbone(Protocol):
         ...
 
 
+def shape_of(backbone: Any, num_frames: int) -> tuple[int, int]:
+    """Places in time F and tokens a place S that a backbone makes of ``num_frames`` frames."""
+    tokens = int(backbone.tokens_per_frame)
+    return max(backbone.num_tokens(num_frames) // tokens, 1), tokens
+
+
+def known_shape(
+    backbone: Any, num_frames: int, clip: ClipConfig, arguments: dict[str, str]
+) -> tuple[int, int] | None:
+    """``shape_of`` what a backbone will be, before it is made and any weight is read.
+
+    Args:
+        backbone: what its registry name stands for. num_frames: that it will be shown.
+        clip: how they are sampled. arguments: it will be made with.
+
+    Returns:
+        F and S; None where neither ``token_shape`` nor attributes of the class say it.
+
+    Raises:
+        ConfigError: as ``token_shape`` says, of arguments it cannot answer for.
+    """
+    if hasattr(backbone, "token_shape"):
+        return backbone.token_shape(num_frames, clip, **arguments)
+    try:
+        return shape_of(object.__new__(backbone), num_frames)  # attributes of the class alone
+    except (AttributeError, TypeError):
+        return None
+
+
 def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """Mean of (B, S, D) over the places where (B, S) is True; zero, not NaN, where none is."""
     weight = mask.to(hidden.dtype).unsqueeze(-1)
@@ -62,8 +97,11 @@ def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
 def fingerprint(backbone: Any) -> str:
     """Hex SHA-256 over a backbone's class name and every weight it holds.
 
-    Weights are those of the ``nn.Module`` and tensor attributes of the object.
+    Weights are those of the ``nn.Module`` and tensor attributes of the object; a backbone with a
+    ``fingerprint()`` of its own, because its weights are large and loaded late, gives that.
     """
+    if callable(own := getattr(backbone, "fingerprint", None)):
+        return str(own())
     digest = hashlib.sha256(type(backbone).__name__.encode())
     for name, value in sorted(vars(backbone).items()):
         if isinstance(value, nn.Module):

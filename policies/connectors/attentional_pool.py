@@ -1,29 +1,86 @@
-"""Attentional pooling: learned queries gather a frame's tokens into a few."""
+"""Attentional pooling: learned queries gather a frame's tokens into fewer."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from .base import Connector
+from neon_sim.errors import ConfigError
+
+from .base import Connector, grid_side
+
+DEFAULT_TOKENS = 16
 
 
 class AttentionalPool(Connector):
-    """``tokens`` learned queries attend to the frame's tokens and their places (one layer)."""
+    """One layer of attention from learned queries to tokens and their places.
 
-    def __init__(self, feature_dim: int, num_tokens: int, tokens: float = 16) -> None:
+    Args:
+        feature_dim, num_tokens: as in ``Connector``.
+        tokens: so many queries look at the whole frame; 16 unless ``pool_window`` is given.
+        pool_window: one query looks at each ``pool_window`` x ``pool_window`` square of the
+            grid (12 x 12 -> 6 x 6 with 2), so that what comes out is a grid again.
+
+    Raises:
+        ConfigError: both are given, ``tokens`` is no whole number from 1, ``pool_window`` is
+            none from 2 or does not divide the side of the grid, or there is no square grid.
+    """
+
+    def __init__(
+        self, feature_dim: int, num_tokens: int, tokens: float = 0, pool_window: float = 0
+    ) -> None:
         super().__init__(feature_dim, num_tokens)
-        self.out_tokens = int(tokens)
-        self.query = nn.Parameter(torch.randn(self.out_tokens, feature_dim) * 0.5)
-        self.place = nn.Parameter(torch.randn(num_tokens, feature_dim) * 0.5)
+        if tokens and pool_window:
+            raise ConfigError(
+                f"connector_args must give tokens or pool_window, not both (got tokens={tokens} "
+                f"and pool_window={pool_window}); leave one out"
+            )
+        self.window = window_of(num_tokens, pool_window) if pool_window else 0
+        queries = 1 if self.window else count_of(tokens or DEFAULT_TOKENS)
+        seen = self.window**2 or num_tokens  # tokens that a query looks at
+        self.out_tokens = num_tokens // seen if self.window else queries
+        self.query = nn.Parameter(torch.randn(queries, feature_dim) * 0.5)
+        self.place = nn.Parameter(torch.randn(seen, feature_dim) * 0.5)
         self.value = nn.Linear(feature_dim, feature_dim)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Padding gets no attention; a frame of padding gives masked zeros."""
+        """Padding gets no attention; a frame, or window, of padding gives masked zeros."""
+        if not self.window:
+            return self._pool(hidden, mask)
+        rows = len(hidden)
+        pooled, real = self._pool(self._windows(hidden), self._windows(mask.unsqueeze(2))[..., 0])
+        return pooled.reshape(rows, self.out_tokens, -1), real.reshape(rows, self.out_tokens)
+
+    def _windows(self, x: Tensor) -> Tensor:
+        """(N, S, D) -> (N * S', window ** 2, D), windows row by row."""
+        side, window = grid_side(self.num_tokens), self.window
+        grid = x.reshape(len(x), side // window, window, side // window, window, -1)
+        return grid.transpose(2, 3).reshape(-1, window**2, x.shape[2])
+
+    def _pool(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         keys = torch.where(mask.unsqueeze(-1), hidden, torch.zeros(())) + self.place
         logits = self.query @ keys.transpose(1, 2) * self.feature_dim**-0.5
         logits = logits.float().masked_fill(~mask.unsqueeze(1), -1e9)
         pooled = logits.softmax(dim=-1).to(keys.dtype) @ self.value(keys)
         real = mask.any(dim=1, keepdim=True)
         pooled = torch.where(real.unsqueeze(-1), pooled, torch.zeros((), dtype=pooled.dtype))
-        return pooled, real.expand(-1, self.out_tokens)
+        return pooled, real.expand(-1, len(self.query))
+
+
+def count_of(tokens: float) -> int:
+    """``tokens`` as an integer from 1; a ``ConfigError`` otherwise."""
+    if tokens < 1 or tokens != int(tokens):
+        raise ConfigError(f"connector_args.tokens must be a whole number from 1 (got {tokens})")
+    return int(tokens)
+
+
+def window_of(num_tokens: int, pool_window: float) -> int:
+    """``pool_window`` as an integer that divides the grid's side; a ``ConfigError`` otherwise."""
+    side = grid_side(num_tokens)
+    if pool_window < 2 or pool_window != int(pool_window) or side % int(pool_window):
+        fits = [n for n in range(2, side + 1) if side % n == 0]
+        raise ConfigError(
+            f"connector_args.pool_window must divide the grid side {side}: one of {fits} "
+            f"(got {pool_window})"
+        )
+    return int(pool_window)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from neon_sim.errors import ConfigError
+from neon_sim.vocabulary import MAX_WORDS
+
 FLAT_LIMIT = 1024  # numbers; few enough tokens are also read directly, in order
+PROPRIO_TOKENS = 1  # places that proprioception takes in a sequence
+AGE_SCALE_S = 0.5
+AGE_WAVES = 3
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,7 @@ class FusionLayout:
 
     Attributes:
         token_dim: D. num_frames: F. tokens_per_frame: S. text_dim: of word embeddings.
-        proprio_dim: of proprioception.
+        proprio_dim: of proprioception. text_tokens: L, words of the longest instruction.
     """
 
     token_dim: int
@@ -24,6 +31,7 @@ class FusionLayout:
     tokens_per_frame: int
     text_dim: int
     proprio_dim: int
+    text_tokens: int = MAX_WORDS
 
     @property
     def flat_dim(self) -> int:
@@ -74,3 +82,34 @@ class Fusion(nn.Module):
     def forward(self, batch: FusionInput) -> Tensor:
         """Return the context (B, C)."""
         raise NotImplementedError
+
+    def recording(self) -> AbstractContextManager[dict[str, float]]:
+        """What the next forwards tell about themselves (loads of experts); here nothing."""
+        return nullcontext({})
+
+
+def age_waves(time_s: Tensor) -> Tensor:
+    """Ages (B, F) in seconds -> (B, F, 3): in half seconds, and a sine and a cosine of that."""
+    age = time_s / AGE_SCALE_S
+    return torch.stack([age, torch.sin(4 * age), torch.cos(4 * age)], dim=2)
+
+
+def token_coordinates(tokens: int) -> Tensor:
+    """Places of a frame's tokens: (S, 2) of x, y in [-1, 1]; zeros if they form no grid."""
+    side = round(tokens**0.5)
+    if side * side != tokens:
+        return torch.zeros(tokens, 2)
+    centres = (torch.arange(side) + 0.5) / side * 2 - 1
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], dim=1)
+
+
+def whole_number(key: str, value: float, low: int = 1) -> int:
+    """``value`` as an integer.
+
+    Raises:
+        ConfigError: it is none, or below ``low``.
+    """
+    if value != int(value) or value < low:
+        raise ConfigError(f"{key} must be a whole number of at least {low} (got {value})")
+    return int(value)

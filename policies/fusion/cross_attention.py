@@ -17,21 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .base import Fusion, FusionInput, FusionLayout
+from .base import (
+    AGE_WAVES,
+    Fusion,
+    FusionInput,
+    FusionLayout,
+    age_waves,
+    token_coordinates,
+)
 
 COORDINATES = 3  # x, y in [-1, 1] (cell centres, right and down), age in half seconds
-AGE_SCALE_S = 0.5
 MASKED = -1e9  # a weight of exactly zero after the softmax
-
-
-def token_coordinates(tokens: int) -> Tensor:
-    """Places of a frame's tokens: (S, 2) of x, y in [-1, 1]; zeros if they form no grid."""
-    side = round(tokens**0.5)
-    if side * side != tokens:
-        return torch.zeros(tokens, 2)
-    centres = (torch.arange(side) + 0.5) / side * 2 - 1
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
-    return torch.stack([x.flatten(), y.flatten()], dim=1)
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,7 @@ class CrossAttentionFusion(Fusion):
         self.context_dim, self.flat_dim = int(context), layout.flat_dim
         same = layout.token_dim == k
         self.adapt = nn.Identity() if same else nn.Linear(layout.token_dim, k)
-        self.age = nn.Sequential(nn.Linear(3, p), nn.GELU(), nn.Linear(p, p))
+        self.age = nn.Sequential(nn.Linear(AGE_WAVES, p), nn.GELU(), nn.Linear(p, p))
         self.query = nn.Parameter(torch.randn(n, w))
         conditions = layout.text_dim + layout.proprio_dim
         self.modulate = nn.Linear(conditions, 2 * w)
@@ -170,8 +166,7 @@ class CrossAttentionFusion(Fusion):
 
     def _scene(self, batch: FusionInput) -> Scene:
         """Tokens with their masks, places and ages."""
-        age = batch.time_s / AGE_SCALE_S
-        waves = torch.stack([age, torch.sin(4 * age), torch.cos(4 * age)], dim=2)
+        waves = age_waves(batch.time_s)
         real = batch.mask.flatten(1)
         bias = None if real.all() else torch.where(real, 0.0, MASKED).unsqueeze(1)
         return Scene(
@@ -180,5 +175,5 @@ class CrossAttentionFusion(Fusion):
             tokens=batch.mask.shape[2],
             bias=bias,
             seeing=real.any(dim=1).float()[:, None, None],
-            age=torch.cat([self.age(waves), age.unsqueeze(2)], dim=2),
+            age=torch.cat([self.age(waves), waves[:, :, :1]], dim=2),
         )

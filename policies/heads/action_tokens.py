@@ -30,9 +30,9 @@ class CausalBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, inner: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(width)
+        self.norm = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads, causal=True)
-        self.mlp_norm = nn.RMSNorm(width)
+        self.mlp_norm = nn.LayerNorm(width)
         self.mlp = feed_forward(width, inner)
 
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
@@ -67,7 +67,7 @@ class ActionTokens(Head):
         steps: int = CHUNK_STEPS,
         width: float = 128,
         inner: float = 256,
-        layers: float = 3,
+        layers: float = 2,
         heads: float = 4,
         tokens_per_pass: float = 1,
     ) -> None:
@@ -88,7 +88,7 @@ class ActionTokens(Head):
         self.blocks = nn.ModuleList(
             CausalBlock(w, self.heads, int(inner)) for _ in range(int(layers))
         )
-        self.norm = nn.RMSNorm(w)
+        self.norm = nn.LayerNorm(w)
         self.leave = nn.Linear(w, self.group * BINS)
         self.register_buffer("label_mean", torch.zeros(action_dim))
         self.register_buffer("label_std", torch.ones(action_dim))
@@ -137,9 +137,7 @@ class ActionTokens(Head):
         del seed
         rows, place = len(context), self.place + self.context(context).unsqueeze(1)
         size = place.shape[2] // self.heads
-        caches = [
-            KVCache(rows, self.heads, self.places, size, context.device) for _ in self.blocks
-        ]
+        caches = [KVCache(rows, self.heads, self.places, size, context.device) for _ in self.blocks]
         x, chosen = place[:, :1], []
         for number in range(self.places):
             if number:

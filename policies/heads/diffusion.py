@@ -6,12 +6,14 @@ sigma_k n`` with the cosine schedule (Nichol and Dhariwal 2021, eq. 17). The net
 and ``n = sigma x + alpha v`` follow without a division. So the schedule may end in pure noise,
 where the sampler starts (Lin et al. 2024, "Common diffusion noise schedules and sample steps are
 flawed"): predicting n there would divide by an alpha of nothing. Nothing is capped, so the joint
-limits are reachable.
+limits are reachable. The network is the transformer of ``dit``: noise has the width of the whole
+chunk, which an MLP over it would have to carry through its trunk.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -20,7 +22,7 @@ from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import ConfigError
 
 from .base import hold_last, seeded_noise, weighted_mean
-from .denoiser import MLPDenoiser
+from .dit import DiTDenoiser
 
 TRAIN_STEPS = 100  # Diffusion Policy's
 OFFSET = 0.008  # s of Nichol and Dhariwal 2021, eq. 17
@@ -36,16 +38,16 @@ def cosine_schedule(steps: int) -> tuple[Tensor, Tensor]:
     return alpha.float(), (1 - alpha.square()).sqrt().float()
 
 
-class DiffusionHead(MLPDenoiser):
+class DiffusionHead(DiTDenoiser):
     """DDIM sampling (Song et al. 2020, eq. 12 with eta = 0) of a v-predicting network.
 
     Args:
-        context_dim, action_dim, steps: as in ``Head``. width: of the trunk.
-        inner: hidden width of a block. blocks: number of them.
+        context_dim, action_dim, steps: as in ``Head``. width: of a token, a multiple of heads.
+        inner: hidden width of a feed-forward layer. layers: blocks. heads: of attention.
         ddim_steps: of the sampler, 1 to the 100 of training.
 
     Raises:
-        ConfigError: ``ddim_steps`` outside its rule.
+        ConfigError: ``ddim_steps`` outside its rule, or the width is no multiple of the heads.
     """
 
     alpha: Tensor
@@ -56,12 +58,13 @@ class DiffusionHead(MLPDenoiser):
         context_dim: int,
         action_dim: int,
         steps: int = CHUNK_STEPS,
-        width: float = 256,
+        width: float = 128,
         inner: float = 256,
-        blocks: float = 3,
+        layers: float = 3,
+        heads: float = 4,
         ddim_steps: float = 10,
     ) -> None:
-        super().__init__(context_dim, action_dim, steps, width, inner, blocks)
+        super().__init__(context_dim, action_dim, steps, width, inner, layers, heads)
         self.ddim_steps = int(ddim_steps)
         if not 1 <= self.ddim_steps <= TRAIN_STEPS:
             raise ConfigError(
@@ -87,7 +90,7 @@ class DiffusionHead(MLPDenoiser):
         levels = [
             round(TRAIN_STEPS * (1 - i / self.ddim_steps)) for i in range(self.ddim_steps + 1)
         ]
-        for k, following in zip(levels[:-1], levels[1:], strict=True):
+        for k, following in pairwise(levels):
             times = torch.full((len(context),), k / TRAIN_STEPS, device=context.device)
             v = self.predict(x, times, context)
             chunk = self.alpha[k] * x - self.sigma[k] * v

@@ -1,97 +1,21 @@
 """Flow matching with a diffusion transformer: one token an action step.
 
-The objective and the sampler are those of ``flow``; the network is DiT (Peebles and Xie 2022)
-over the steps of the chunk, as in GR00T N1 (Bjorck et al. 2025). Context and flow time reach it
-through adaLN-zero: they scale, shift and gate every block, and all gates start at zero, so that
-every block starts as the identity. No width of the trunk depends on the embodiment; only
-``enter`` and ``leave`` do, as GR00T N1's projections. Nothing is capped, so the joint limits are
-reachable.
+The objective and the sampler are those of ``flow``, the network is that of ``dit``. Nothing is
+capped, so the joint limits are reachable.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from neon_sim.clock import CHUNK_STEPS
 
-from .base import Head, seeded_noise
-from .denoiser import TIME_WAVES, time_waves, wave_frequencies
+from .base import seeded_noise
+from .dit import DiTDenoiser
 from .flow import flow_loss, integrate
-from .transformer import SelfAttention, feed_forward
 
 
-class AdaLNZero(nn.Module):
-    """Scales, shifts and gates from a condition, all zero at first: (B, W) -> N of (B, 1, W)."""
-
-    def __init__(self, width: int, parts: int) -> None:
-        super().__init__()
-        self.parts = parts
-        self.linear = nn.Linear(width, parts * width)
-        nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
-
-    def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
-        """(B, W) -> ``parts`` tensors (B, 1, W)."""
-        out = self.linear(functional.silu(condition))
-        return out.unsqueeze(1).chunk(self.parts, dim=2)
-
-
-def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """LayerNorm without parameters, then scaled and shifted: (B, N, W)."""
-    return functional.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
-
-
-class DiTBlock(nn.Module):
-    """Attention among the steps and a feed-forward layer, both modulated by the condition."""
-
-    def __init__(self, width: int, heads: int, inner: int) -> None:
-        super().__init__()
-        self.modulation = AdaLNZero(width, 6)
-        self.attention = SelfAttention(width, heads)
-        self.mlp = feed_forward(width, inner)
-
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Tokens (B, N, W) under condition (B, W) -> (B, N, W)."""
-        scale, shift, gate, mlp_scale, mlp_shift, mlp_gate = self.modulation(condition)
-        x = x + gate * self.attention(modulated(x, scale, shift))
-        return x + mlp_gate * self.mlp(modulated(x, mlp_scale, mlp_shift))
-
-
-class DiTTrunk(nn.Module):
-    """Blocks over the steps of a chunk; the same for every embodiment.
-
-    Args:
-        context_dim: C. steps: H. width: W. inner: hidden width of a feed-forward layer.
-        layers: blocks. heads: of attention.
-    """
-
-    waves: Tensor
-
-    def __init__(
-        self, context_dim: int, steps: int, width: int, inner: int, layers: int, heads: int
-    ) -> None:
-        super().__init__()
-        self.place = nn.Parameter(torch.randn(steps, width) * 0.5)
-        self.context = nn.Linear(context_dim, width)
-        self.time = nn.Sequential(
-            nn.Linear(2 * TIME_WAVES, width), nn.SiLU(), nn.Linear(width, width)
-        )
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, inner) for _ in range(layers))
-        self.modulation = AdaLNZero(width, 2)
-        self.register_buffer("waves", wave_frequencies(), persistent=False)
-
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """Tokens (B, H, W) at times (B,) under context (B, C) -> (B, H, W)."""
-        condition = self.context(context) + self.time(time_waves(t, self.waves))
-        x = x + self.place
-        for block in self.blocks:
-            x = block(x, condition)
-        return modulated(x, *self.modulation(condition))
-
-
-class DiTFlow(Head):
+class DiTFlow(DiTDenoiser):
     """Euler integration of a flow that a transformer over the action steps has learned.
 
     Args:
@@ -114,16 +38,8 @@ class DiTFlow(Head):
         heads: float = 4,
         euler_steps: float = 8,
     ) -> None:
-        super().__init__(context_dim, action_dim, steps)
-        w = int(width)
+        super().__init__(context_dim, action_dim, steps, width, inner, layers, heads)
         self.euler_steps = int(euler_steps)
-        self.enter = nn.Linear(action_dim, w)
-        self.trunk = DiTTrunk(context_dim, steps, w, int(inner), int(layers), int(heads))
-        self.leave = nn.Linear(w, action_dim)
-
-    def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        """End point (B, H, A) float32 of x (B, H, A) at time t (B,) under context (B, C)."""
-        return self.leave(self.trunk(self.enter(x), t, context)).float()
 
     def loss(self, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:
         """Mean squared error of the end point over real steps, t uniform in [0, 1)."""

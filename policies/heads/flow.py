@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neon_sim.clock import CHUNK_STEPS
 
-from .base import hold_last, seeded_noise, weighted_mean
-from .denoiser import MLPDenoiser
+from .base import Head, ResidualBlock, hold_last, seeded_noise, weighted_mean
+from .dit import TIME_WAVES, time_waves
 
 # Noisy chunk (B, H, A), time (B,) and context (B, C) -> end point (B, H, A).
 EndPoint = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -43,7 +43,7 @@ def integrate(end_point: EndPoint, context: Tensor, noise: Tensor, euler_steps: 
     return x
 
 
-class FlowHead(MLPDenoiser):
+class FlowHead(Head):
     """Euler integration of a learned flow from noise to a chunk.
 
     Args:
@@ -62,14 +62,28 @@ class FlowHead(MLPDenoiser):
         blocks: float = 3,
         euler_steps: float = 8,
     ) -> None:
-        super().__init__(context_dim, action_dim, steps, width, inner, blocks)
+        super().__init__(context_dim, action_dim, steps)
+        w, flat = int(width), steps * action_dim
         self.euler_steps = int(euler_steps)
+        self.enter = nn.Linear(flat + 2 * TIME_WAVES + context_dim, w)
+        self.blocks = nn.ModuleList(ResidualBlock(w, int(inner)) for _ in range(int(blocks)))
+        self.norm = nn.RMSNorm(w)
+        self.leave = nn.Linear(w, flat)
+        self.skip = nn.Linear(context_dim, flat, bias=False)
+        nn.init.zeros_(self.skip.weight)
+
+    def end_point(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        """Predicted chunk: x (B, H, A) at time t (B,) under context (B, C) -> (B, H, A)."""
+        y = self.enter(torch.cat([x.flatten(1), time_waves(t), context], dim=1))
+        for block in self.blocks:
+            y = block(y)
+        return (self.leave(self.norm(y)) + self.skip(context)).float().reshape(x.shape)
 
     def loss(self, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:
         """Mean squared error of the end point over real steps, t uniform in [0, 1)."""
-        return flow_loss(self.predict, context, actions, weight)
+        return flow_loss(self.end_point, context, actions, weight)
 
     def sample(self, context: Tensor, seed: int = 0) -> Tensor:
         """Integrate from the noise of ``seed``, the same for every row: batches change nothing."""
         noise = seeded_noise(seed, len(context), self.steps, self.action_dim, context.device)
-        return integrate(self.predict, context, noise, self.euler_steps)
+        return integrate(self.end_point, context, noise, self.euler_steps)

@@ -1,0 +1,212 @@
+"""The Gymnasium environment that every humanoid task derives from: ``Task`` with the humanoid.
+
+A task is written as an arm task is (the docstring of ``base.py``), with these differences:
+
+1. Derive from ``HumanoidTask``; besides ``NAME``, ``VERSION``, ``EPISODE_STEPS`` set, where the
+   defaults do not fit, ``MODE`` (what a policy sets: ``humanoid.MODES``), ``LOWER`` (what keeps
+   the body up: ``lower_body.py``), ``HEAD_PITCH_RAD`` (a head camera that looks further ahead
+   than the robot's) and ``VIEWS``.
+2. The robot stands on the floor at the origin and looks along +x; ``self.start.qpos[:7]`` may
+   put it elsewhere. Objects collide with the body as the header of ``assets/humanoid.xml`` says.
+3. ``expert_action()``: ``reach_action(position, side)`` brings a hand to a point;
+   ``make_action(joints, command)`` scales anything else.
+4. A fall counts as a failure: whoever overrides ``failed`` asks ``has_fallen()`` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_sim.gl import mujoco
+
+from .humanoid import (
+    ARMS,
+    COMMAND_LIMIT,
+    HEAD_PITCH_RAD,
+    MAX_VELOCITY,
+    NUM_JOINTS,
+    HumanoidKinematics,
+    JointRamp,
+    action_mode,
+    add_head_camera,
+    joint_table,
+    joints_from_action,
+    joints_to_action,
+    load_humanoid,
+)
+from .lower_body import lower_body, up_in_body
+from .scene import View, add_camera, add_hall
+from .task import Task
+
+FALLEN_HEIGHT_M, FALLEN_UP = 0.55, 0.5  # of the pelvis; cosine of its tilt
+NEAR_LIMIT_RAD, NEAR_TORQUE = 0.01, 0.99  # what counts as being at a limit
+VIEW = View((1.95, -1.45, 1.30), (0.14, 0.0, 0.68), 38.0)
+
+
+class HumanoidTask(Task):
+    """A humanoid with a job to do.
+
+    Args:
+        cameras, image_size, robot, render_mode, seed, start_noise: as of ``Task``; the noise
+            is of the arms' start pose. Camera ``front`` is the one in the head.
+        mode: name of ``humanoid.MODES``; the task's own by default.
+        lower: ``"standing"``, ``"harness"`` or ``"base"``; the task's own by default.
+
+    Attributes:
+        mode: the action mode. lower: what keeps the body up. kinematics: IK of the hands.
+    """
+
+    MODE: ClassVar[str] = "arms"
+    LOWER: ClassVar[str] = "harness"
+    HEAD_PITCH_RAD: ClassVar[float] = HEAD_PITCH_RAD
+    VIEWS: ClassVar[dict[str, View]] = {"view": VIEW}
+
+    proprio_dim = NUM_JOINTS + 3
+
+    def __init__(
+        self,
+        cameras: Sequence[str] = ("front",),
+        image_size: int = 96,
+        robot: str = "primitive",
+        render_mode: str | None = None,
+        seed: int = 0,
+        start_noise: float = 0.0,
+        mode: str | None = None,
+        lower: str | None = None,
+    ) -> None:
+        self.mode = action_mode(mode or self.MODE)
+        self.action_dim, self.num_joints = self.mode.dim, self.mode.num_joints
+        keeper = lower_body(lower or self.LOWER)
+        self._prepare = keeper.prepare
+        super().__init__(cameras, image_size, robot, render_mode, seed, start_noise)
+        self.lower = keeper(self.world, self._step_physics)
+        self.kinematics = HumanoidKinematics()
+        self._ramp = JointRamp(keeper.SPEED)
+        self._hands = {side: self.model.site(f"{side}_hand").id for side in ("left", "right")}
+        self._torso = self.model.body("torso_link").id
+        self._at_limit, self._driven = np.zeros((3, NUM_JOINTS), dtype=np.int64), 0
+
+    def failed(self) -> bool:
+        """The robot has fallen."""
+        return self.has_fallen()
+
+    # ---- what the bench reads -------------------------------------------------------------
+
+    @property
+    def joint_scale(self) -> np.ndarray:
+        """(J,) rad: half the range of each joint the mode sets (the two sides' mean)."""
+        table = joint_table()
+        return ((table.high - table.low) / 2)[self.mode.joints]
+
+    def agent_pos(self) -> np.ndarray:
+        """(32,) float32 in [-1, 1]: the 29 joints scaled, and down in the pelvis frame.
+
+        The direction is what the inertial sensor's filter gives; no velocity is in it.
+        """
+        qpos = self.data.qpos
+        down = [-value for value in up_in_body(qpos[3:7])]
+        values = np.concatenate([joints_to_action(qpos[7:36]), down])
+        return np.clip(values, -1.0, 1.0).astype(np.float32)
+
+    def hold_action(self) -> np.ndarray:
+        """(A,) float32: where the joints are is where they shall stay, the base at rest."""
+        return self.make_action(self.data.qpos[7:36])
+
+    def limit_shares(self) -> dict[str, np.ndarray]:
+        """Share of control steps since reset that each joint spent at a limit.
+
+        Returns:
+            ``position`` (within 0.01 rad of its range), ``velocity`` (at ``MAX_VELOCITY`` or
+            beyond) and ``torque`` (99 % of the motor's), each (29,) float64 in [0, 1].
+        """
+        shares = self._at_limit / max(self._driven, 1)
+        return dict(zip(("position", "velocity", "torque"), shares, strict=True))
+
+    # ---- helpers for tasks ------------------------------------------------------------------
+
+    def make_action(
+        self, joints: np.ndarray, command: Sequence[float] = (0.0, 0.0, 0.0)
+    ) -> np.ndarray:
+        """Action of (29,) joint angles in rad and a base command in m/s, m/s, rad/s."""
+        part = self.mode.joints
+        action = joints_to_action(joints[part], part)
+        if self.mode.command:
+            action = np.concatenate([action, np.clip(command / COMMAND_LIMIT, -1.0, 1.0)])
+        return action.astype(np.float32)
+
+    def reach_action(
+        self, position: np.ndarray, side: str, command: Sequence[float] = (0.0, 0.0, 0.0)
+    ) -> np.ndarray:
+        """Action that brings a hand to (3,) m in the world, with the waist where the mode has it.
+
+        The rest of the body stands. A function of the pelvis' pose and the target.
+        """
+        waist = "waist" in self.mode.groups
+        joints = self.kinematics.inverse(self.to_pelvis(position), side, waist=waist)
+        return self.make_action(joints, command)
+
+    def to_pelvis(self, position: np.ndarray) -> np.ndarray:
+        """(3,) m of a point of the world in the pelvis frame, now."""
+        qpos = self.data.qpos
+        turn = np.zeros(9)
+        mujoco.mju_quat2Mat(turn, qpos[3:7])
+        return turn.reshape(3, 3).T @ (position - qpos[:3])
+
+    def hand_position(self, side: str) -> np.ndarray:
+        """(3,) m of a hand (one tick old while it moves)."""
+        return self.data.site_xpos[self._hands[side]].copy()
+
+    def push(self, force: np.ndarray) -> None:
+        """Push the torso's centre of mass with (3,) N, world frame, until told otherwise."""
+        self.data.xfrc_applied[self._torso, :3] = force
+
+    def has_fallen(self) -> bool:
+        """Whether the pelvis is below 0.55 m or tilted beyond 60 degrees."""
+        qpos = self.data.qpos
+        return bool(qpos[2] < FALLEN_HEIGHT_M or up_in_body(qpos[3:7])[2] < FALLEN_UP)
+
+    # ---- inside ---------------------------------------------------------------------------
+
+    def _place_robot(self, noise: float) -> None:
+        table = joint_table()
+        joints = table.stand.copy()
+        if noise:
+            joints[ARMS] += noise * self.rng("start").standard_normal(ARMS.stop - ARMS.start)
+            joints = np.clip(joints, table.low + 0.02, table.high - 0.02)
+        self.start.qpos[:7] = [0, 0, table.height, 1, 0, 0, 0]
+        self.start.qpos[7:36] = joints
+
+    def _start_drive(self) -> np.ndarray:
+        self._ramp.reset(self.start.qpos[7:36])
+        self.lower.begin(self.start)
+        self._at_limit[:], self._driven = 0, 0
+        return self._ramp.position
+
+    def _drive(self, action: list[float]) -> None:
+        values, count = np.array(action), self.num_joints
+        target = joint_table().stand.copy()
+        target[self.mode.joints] = joints_from_action(values[:count], self.mode.joints)
+        command = values[count:] * COMMAND_LIMIT if self.mode.command else np.zeros(3)
+        self.lower.drive(self._ramp.step(target), command)
+        self._count_limits()
+
+    def _count_limits(self) -> None:
+        data, table = self.data, joint_table()
+        joints = data.qpos[7:36]
+        self._at_limit[0] += np.minimum(joints - table.low, table.high - joints) < NEAR_LIMIT_RAD
+        self._at_limit[1] += np.abs(data.qvel[6:35]) >= MAX_VELOCITY
+        self._at_limit[2] += np.abs(data.qfrc_actuator[6:35]) >= NEAR_TORQUE * table.torque
+        self._driven += 1
+
+    def _make_spec(self, robot: str) -> Any:
+        spec = load_humanoid(robot)
+        add_hall(spec)
+        self._prepare(spec)
+        self.build_scene(spec)
+        add_head_camera(spec, "front", spec.camera("head"), self.HEAD_PITCH_RAD)
+        for name, view in self.VIEWS.items():
+            add_camera(spec, name, view)
+        return spec

@@ -1,0 +1,205 @@
+"""What keeps the humanoid up: three ways, from honest to convenient.
+
+``standing``: position control, and the centre of mass fed back to the ankles. It can fall.
+``harness``: the same, and a soft righting torque on the pelvis, as of a gantry's straps.
+``base``: the pelvis rides on a carrier that follows velocity commands with a first-order lag,
+as the robot's own locomotion controller would have it. An abstraction: the soles touch nothing,
+no push moves it, it cannot fall, and the legs' steps are for the eye.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_sim.clock import PHYSICS_DT_S
+from neon_sim.errors import unknown_name
+from neon_sim.gl import mujoco
+from neon_sim.world import World
+
+from .episode import Start
+from .humanoid import (
+    COMMAND_LIMIT,
+    LEFT_ANKLE_PITCH,
+    LEFT_ANKLE_ROLL,
+    RIGHT_ANKLE_PITCH,
+    RIGHT_ANKLE_ROLL,
+)
+
+COM_OFFSET_M = 0.035  # the soles' middle, ahead of the ankles
+COM_GAIN, COM_RATE_GAIN = 1.5, 0.3  # rad/m, rad s/m (40 of 40 survive 5 N s, 30 10 N s, 7 15 N s)
+HARNESS_NM_RAD, HARNESS_NMS_RAD = 100.0, 10.0
+BASE_LAG_S = 0.25  # assumed; the robot's own controller is not published
+PITCH = [LEFT_ANKLE_PITCH, RIGHT_ANKLE_PITCH]
+ROLL = [LEFT_ANKLE_ROLL, RIGHT_ANKLE_ROLL]
+STRIDE_M, STEP_HZ_AT_REST = 0.35, 1.2  # of the drawn steps
+HIP_SWING, KNEE_LIFT = 0.35, 0.7  # rad at full speed
+
+
+def yaw_of(quat: np.ndarray) -> float:
+    """Heading in rad of a quaternion (4,), w first."""
+    w, x, y, z = quat.tolist()
+    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
+
+
+def up_in_body(quat: np.ndarray) -> list[float]:
+    """The world's up direction, three numbers, in the frame of a body at quaternion (4,)."""
+    w, x, y, z = quat.tolist()
+    return [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]
+
+
+class Standing:
+    """Feet on the floor; the centre of mass is held above the soles' middle by the ankles.
+
+    Args:
+        world: of the task. step: lets it go on by (n, 29) motor set points.
+    """
+
+    SPEED: ClassVar[float] = 4.0  # rad/s that commanded motion may reach; faster ones fell
+
+    def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
+        self.world, self.step, model = world, step, world.model
+        self._pelvis = model.body("pelvis").id
+        self._feet = [model.site(name).id for name in ("left_foot", "right_foot")]
+
+    @staticmethod
+    def prepare(spec: Any) -> None:
+        """Add to the spec what this way of standing needs."""
+        del spec
+
+    def begin(self, start: Start) -> None:
+        """Start an episode from ``start``, which may be changed."""
+        del start
+
+    def drive(self, points: np.ndarray, command: np.ndarray) -> None:
+        """One control step.
+
+        Args:
+            points: (10, 29) motor set points; changed. command: (3,) m/s, m/s, rad/s; the
+                feet stay where they are, so it does nothing here.
+        """
+        del command
+        pitch, roll = self._feedback()
+        points[:, PITCH] += pitch
+        points[:, ROLL] -= roll
+        self.step(points)
+
+    def _feedback(self) -> tuple[float, float]:
+        """Turn of the ankles, rad: toes down, outward edge down."""
+        model, data = self.world.model, self.world.data
+        mujoco.mj_subtreeVel(model, data)
+        feet = data.site_xpos[self._feet].tolist()
+        com = data.subtree_com[self._pelvis].tolist()
+        vx, vy, _ = data.subtree_linvel[self._pelvis].tolist()
+        ex, ey = (com[i] - (feet[0][i] + feet[1][i]) / 2 for i in (0, 1))
+        yaw = yaw_of(data.qpos[3:7])
+        c, s = math.cos(yaw), math.sin(yaw)
+        ahead, left = c * ex + s * ey - COM_OFFSET_M, c * ey - s * ex
+        ahead_rate, left_rate = c * vx + s * vy, c * vy - s * vx
+        return (
+            COM_GAIN * ahead + COM_RATE_GAIN * ahead_rate,
+            COM_GAIN * left + COM_RATE_GAIN * left_rate,
+        )
+
+
+class Harness(Standing):
+    """``Standing`` with a soft torque that rights the pelvis: 100 Nm/rad, 10 Nm s/rad."""
+
+    SPEED = 8.0
+
+    def drive(self, points: np.ndarray, command: np.ndarray) -> None:
+        """One control step under the righting torque."""
+        data = self.world.data
+        w, x, y, z = data.qpos[3:7]
+        up = np.array([2 * (x * z + w * y), 2 * (y * z - w * x)])  # pelvis z in the world
+        turn = np.zeros(3)
+        turn[:2] = HARNESS_NM_RAD * np.array([up[1], -up[0]])
+        turn[:2] -= HARNESS_NMS_RAD * (data.xmat[self._pelvis].reshape(3, 3) @ data.qvel[3:6])[:2]
+        data.xfrc_applied[self._pelvis, 3:] = turn
+        super().drive(points, command)
+
+
+class Base(Standing):
+    """The pelvis on a carrier that moves as commanded; the legs draw steps."""
+
+    SPEED = 8.0
+
+    def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
+        super().__init__(world, step)
+        self._carrier = int(world.model.body("carrier").mocapid[0])
+        self.velocity, self._phase = np.zeros(3), 0.0
+
+    @staticmethod
+    def prepare(spec: Any) -> None:
+        """Weld the pelvis to a mocap body; let the soles touch nothing."""
+        pelvis = spec.body("pelvis")
+        spec.worldbody.add_body(name="carrier", mocap=True, pos=pelvis.pos)
+        spec.add_equality(
+            name="ride",
+            type=mujoco.mjtEq.mjEQ_WELD,
+            objtype=mujoco.mjtObj.mjOBJ_BODY,
+            name1="carrier",
+            name2="pelvis",
+            solref=[0.01, 1.0],
+            solimp=[0.99, 0.999, 0.001, 0.5, 2.0],
+        )
+        for geom in spec.geoms:
+            if "_sole" in geom.name:
+                geom.contype = geom.conaffinity = 0
+
+    def begin(self, start: Start) -> None:
+        """Put the carrier under the pelvis, level, at rest."""
+        self.velocity, self._phase = np.zeros(3), 0.0
+        self._pose = np.array([*start.qpos[:2], yaw_of(start.qpos[3:7])])
+        self._height = float(start.qpos[2])
+        start.mocap_pos[self._carrier], start.mocap_quat[self._carrier] = self._place()
+
+    def _place(self) -> tuple[list[float], list[float]]:
+        x, y, yaw = self._pose.tolist()
+        return [x, y, self._height], [float(np.cos(yaw / 2)), 0.0, 0.0, float(np.sin(yaw / 2))]
+
+    def drive(self, points: np.ndarray, command: np.ndarray) -> None:
+        """One control step: the carrier's velocity goes to the command with the lag's time."""
+        command = np.clip(command, -COMMAND_LIMIT, COMMAND_LIMIT)
+        data = self.world.data
+        self._draw_steps(points)
+        for row in points:
+            self.velocity += (command - self.velocity) * (PHYSICS_DT_S / BASE_LAG_S)
+            vx, vy, turn = self.velocity.tolist()
+            c, s = np.cos(self._pose[2]), np.sin(self._pose[2])
+            self._pose += np.array([c * vx - s * vy, s * vx + c * vy, turn]) * PHYSICS_DT_S
+            data.mocap_pos[self._carrier], data.mocap_quat[self._carrier] = self._place()
+            self.step(row[None])
+
+    def _draw_steps(self, points: np.ndarray) -> None:
+        """Swing the legs in turn, in the measure of the speed; ankles keep the soles level."""
+        forward, aside, turn = self.velocity / COMMAND_LIMIT
+        size = min(1.0, 2.5 * float(np.sqrt(forward**2 + aside**2 + turn**2)))
+        if size < 1e-3:
+            return
+        pace = STEP_HZ_AT_REST + float(np.hypot(*self.velocity[:2])) / STRIDE_M / 2
+        phase = self._phase + 2 * np.pi * pace * PHYSICS_DT_S * np.arange(1, len(points) + 1)
+        self._phase = float(phase[-1])
+        for leg, shift in ((0, 0.0), (6, np.pi)):
+            swing = HIP_SWING * np.sin(phase + shift) * forward
+            lift = KNEE_LIFT * size * np.maximum(np.cos(phase + shift), 0.0)
+            points[:, leg] -= swing + lift / 2
+            points[:, leg + 3] += lift
+            points[:, leg + 4] += swing - lift / 2
+
+
+LOWER_BODIES: dict[str, type[Standing]] = {"standing": Standing, "harness": Harness, "base": Base}
+
+
+def lower_body(name: str) -> type[Standing]:
+    """Look a way of keeping up by name.
+
+    Raises:
+        UnknownNameError: no such way.
+    """
+    if name not in LOWER_BODIES:
+        raise unknown_name("lower body", name, LOWER_BODIES)
+    return LOWER_BODIES[name]

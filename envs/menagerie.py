@@ -1,0 +1,57 @@
+"""The published robots: where they are, and our contact geoms on their bodies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neon_sim.errors import ConfigError
+
+
+def menagerie_file(folder: str, name: str) -> Path:
+    """Where a published robot is: ``MENAGERIE_ROOT/folder/name``.
+
+    Raises:
+        ConfigError: ``MENAGERIE_ROOT`` is unset, or holds no such file.
+    """
+    mend = (
+        "Set MENAGERIE_ROOT to a checkout of github.com/google-deepmind/mujoco_menagerie, "
+        "or use robot=primitive."
+    )
+    root = os.environ.get("MENAGERIE_ROOT")
+    if not root:
+        raise ConfigError(f"robot=menagerie needs the published meshes. {mend}")
+    file = Path(root) / folder / name
+    if not file.is_file():
+        raise ConfigError(f"robot=menagerie: {file} does not exist. {mend}")
+    return file
+
+
+def copy_hull(source: Any, target: Any) -> None:
+    """Give ``target``'s bodies the colliding geoms of ``source``; only ``*_pad`` ones are seen."""
+    for geom in source.geoms:
+        if not geom.conaffinity:
+            continue
+        pad = geom.name.endswith("_pad")  # ours alone, so it must be seen
+        copy = target.body(geom.parent.name).add_geom(
+            name=geom.name,
+            type=geom.type,
+            size=geom.size,
+            pos=geom.pos,
+            quat=geom.quat,
+            contype=geom.contype,
+            conaffinity=geom.conaffinity,
+            condim=geom.condim,
+            priority=geom.priority,
+            friction=geom.friction,
+            solref=geom.solref,
+            solimp=geom.solimp,
+            density=0.0,
+            rgba=geom.rgba if pad else [0, 0, 0, 0],
+            group=2 if pad else 3,
+        )
+        if not np.isnan(geom.fromto[0]):
+            copy.fromto = geom.fromto

@@ -1,0 +1,415 @@
+"""What every task is, whatever robot does it: the Gymnasium contract, episodes, frames, states.
+
+``ArmTask`` (``base.py``) and ``HumanoidTask`` (``humanoid_base.py``) add a robot: how its model is
+made (``_make_spec``), how an episode puts it into its start pose (``_place_robot``), what an
+action does to its motors (``_drive``), and what it feels of itself (``agent_pos``). Their
+docstrings say how a task is written.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from neon_sim.audio.soundscape import RING_SAMPLES, SoundScape
+from neon_sim.clips import ClipPlan, plan_clip
+from neon_sim.clock import CONTROL_HZ, latest_camera_tick
+from neon_sim.config import ClipConfig
+from neon_sim.errors import ConfigError
+from neon_sim.seeding import episode_rng
+from neon_sim.world import World
+
+from .episode import Start, Twins, check_action
+from .scene import View
+
+STATE_DIM = 16
+HOLD_STEPS = 10  # control steps that success must last before the episode ends
+VIEW_HEIGHT, VIEW_WIDTH = 480, 640
+
+
+class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
+    """A robot with a job to do.
+
+    Args:
+        cameras: cameras in the observation; empty for none (then no image is drawn).
+        image_size: pixels per side of the square images.
+        robot: ``"primitive"`` or ``"menagerie"`` (published meshes, ``MENAGERIE_ROOT``).
+        render_mode: ``None`` or ``"rgb_array"``.
+        seed: run seed used until ``reset(seed=...)`` names another.
+        start_noise: radius in rad of the perturbation of the start pose.
+        microphones: arrays in the observation (``mono``, ``linear4``, ``head_stereo``,
+            ``wrist_contact``); empty for none (then nothing is heard, and nothing is paid).
+        room: whose reflections they hear: ``anechoic``, ``dry`` or ``live``.
+
+    Attributes:
+        world: physics and cameras. sound: what is heard, or None.
+        start: where ``apply_latent`` writes. latent: the latent of the running episode.
+        control_step: control steps since reset.
+        action_dim, proprio_dim: A and P, lengths of an action and of ``agent_pos``.
+        num_joints: J; the first J numbers of an action are joints.
+    """
+
+    NAME: ClassVar[str]
+    VERSION: ClassVar[int] = 0
+    EPISODE_STEPS: ClassVar[int]
+    VIEWS: ClassVar[dict[str, View]]
+
+    action_dim: int
+    proprio_dim: int
+    num_joints: int
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
+
+    def __init__(
+        self,
+        cameras: Sequence[str] = ("front",),
+        image_size: int = 96,
+        robot: str = "primitive",
+        render_mode: str | None = None,
+        seed: int = 0,
+        start_noise: float = 0.0,
+        microphones: Sequence[str] = (),
+        room: str = "anechoic",
+    ) -> None:
+        self.cameras = tuple(cameras)
+        self.image_size = image_size
+        self.robot = robot
+        self.render_mode = render_mode
+        self.start_noise = start_noise
+        self._addresses: dict[str, tuple[int, int]] = {}
+        self.world = World(self._make_spec(robot))
+        for camera in self.cameras:
+            self.world.camera_id(camera)  # an unknown one is an error now
+        self.sound = self._make_sound(microphones, room) if microphones else None
+        self._seed, self._episode = seed, -1
+        self.action_space = spaces.Box(-1.0, 1.0, (self.action_dim,), np.float32)
+        self.observation_space = self._make_observation_space()
+        self.latent: dict[str, Any] = {}
+        self.start = self._blank_start()
+        self.control_step = 0
+
+    # ---- what a robot adds ----------------------------------------------------------------
+
+    @property
+    def joint_scale(self) -> np.ndarray:
+        """(J,) rad by which each of the first J numbers of an action, the joints, moves by 1."""
+        raise NotImplementedError
+
+    def agent_pos(self) -> np.ndarray:
+        """(P,) float32 in [-1, 1]: what the robot feels of its pose; no velocity."""
+        raise NotImplementedError
+
+    def hold_action(self) -> np.ndarray:
+        """(A,) float32: the action that stays in the present pose."""
+        raise NotImplementedError
+
+    def _make_spec(self, robot: str) -> Any:
+        """The robot in its surroundings, with the task's scene, as ``mujoco.MjSpec``."""
+        raise NotImplementedError
+
+    def _place_robot(self, noise: float) -> None:
+        """Write the start pose into ``self.start``, before the task's latent."""
+        raise NotImplementedError
+
+    def _start_drive(self) -> np.ndarray:
+        """Ready what drives the motors from ``self.start``; (nu,) set points that hold it."""
+        raise NotImplementedError
+
+    def _drive(self, action: list[float]) -> None:
+        """One control step towards an action, through ``_step_physics``."""
+        raise NotImplementedError
+
+    def _make_sound(self, microphones: Sequence[str], room: str) -> SoundScape:
+        """The robot's microphones in its surroundings.
+
+        Raises:
+            ConfigError: this robot has none yet.
+        """
+        raise ConfigError(f"{self.NAME} hears nothing yet (got microphones={list(microphones)})")
+
+    def _step_physics(self, points: np.ndarray) -> None:
+        """``n`` physics ticks with motor set points (n, nu)."""
+        (self.world if self.sound is None else self.sound).step(points)
+
+    # ---- what a task writes -------------------------------------------------------------
+
+    def build_scene(self, spec: Any) -> None:
+        """Add the task's bodies and geoms to the ``mujoco.MjSpec``."""
+        raise NotImplementedError
+
+    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw what varies between episodes, as JSON values."""
+        raise NotImplementedError
+
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Write ``latent`` into ``self.start`` and the model's colours."""
+        raise NotImplementedError
+
+    def expert_action(self) -> np.ndarray:
+        """The scripted expert's action (A,) float32 for the current state."""
+        raise NotImplementedError
+
+    def is_success(self) -> bool:
+        """Whether the job is done in the current state."""
+        raise NotImplementedError
+
+    def closeness(self) -> float:
+        """How far the job is, 0 to 1, while it is neither done nor lost."""
+        raise NotImplementedError
+
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
+        """At most 16 numbers that a perfect single frame shows of a configuration.
+
+        Args:
+            qpos: (nq,) of this episode, now or in its past.
+        """
+        raise NotImplementedError
+
+    @property
+    def task_description(self) -> str:
+        """The instruction of this episode, in words of ``neon_sim.vocabulary``."""
+        raise NotImplementedError
+
+    def failed(self) -> bool:
+        """Whether success is out of reach for good; ends the episode."""
+        return False
+
+    def after_step(self) -> None:
+        """Called after each control step, to remember what the state alone does not tell."""
+
+    def begin_sound(self, sound: SoundScape) -> None:
+        """Called as an episode begins, to emit its cues; only where there are microphones."""
+
+    def twins(self, seed: int, index: int) -> Twins | None:
+        """A pair of episodes equal in last frame and proprioception; None for static tasks."""
+        del seed, index
+        return None
+
+    # ---- Gymnasium ----------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start an episode; ``(task, version, seed, episode)`` alone decides how it starts.
+
+        Args:
+            seed: run seed; the episode index starts at 0 again.
+            options: ``episode`` (index, default the next one), ``latent`` (instead of drawing
+                one), ``start_noise`` (rad, for this episode).
+
+        Returns:
+            observation and info: ``is_success``, ``progress``, ``seed``, ``episode`` (as at
+            every step) and ``latent``.
+        """
+        super().reset(seed=seed)
+        options = options or {}
+        if seed is not None:
+            self._seed, self._episode = int(seed), -1
+        episode = options.get("episode")
+        self._episode = self._episode + 1 if episode is None else int(episode)
+        latent = options.get("latent")
+        self.latent = self.sample_latent(self.rng("latent")) if latent is None else dict(latent)
+        noise = options.get("start_noise")
+        self._begin(self.start_noise if noise is None else float(noise))
+        info = self._info(self.is_success(), self._last_progress)
+        return self.observe(), info | {"latent": copy.deepcopy(self.latent)}
+
+    def _begin(self, start_noise: float) -> None:
+        self.start = self._blank_start()
+        self._place_robot(start_noise)
+        self.apply_latent(self.latent)
+        start = self.start
+        self.world.reset(
+            start.qpos,
+            start.qvel,
+            ctrl=self._start_drive(),
+            mocap_pos=start.mocap_pos,
+            mocap_quat=start.mocap_quat,
+        )
+        if self.sound is not None:
+            self.sound.reset((self.NAME, self.VERSION, self._seed, self._episode))
+            self.begin_sound(self.sound)
+        self.control_step, self._held = 0, 0
+        self._last_progress = self.progress()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """One control step (20 ms): ``advance`` then ``observe``."""
+        reward, terminated, truncated, info = self.advance(action)
+        return self.observe(), reward, terminated, truncated, info
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
+        """Ten physics ticks without drawing anything.
+
+        Args:
+            action: (A,) in [-1, 1]; values beyond are clipped.
+
+        Returns:
+            reward (change of progress), terminated, truncated, info.
+
+        Raises:
+            ValueError: an action of another shape or with a value that is not finite.
+        """
+        self._drive(check_action(action, self.action_dim))
+        self.control_step += 1
+        self.after_step()
+        success, failed = self.is_success(), self.failed()
+        progress = self._progress(success, failed)
+        self._held = self._held + 1 if success else 0
+        terminated = self._held >= HOLD_STEPS or failed
+        reward, self._last_progress = progress - self._last_progress, progress
+        truncated = self.control_step >= self.EPISODE_STEPS
+        return reward, terminated, truncated, self._info(success, progress)
+
+    def observe(self) -> dict[str, Any]:
+        """The observation now: ``agent_pos`` (P,), the newest frame of each camera in ``pixels``,
+        the last second of each microphone as ``audio`` (C, 16000)."""
+        observation: dict[str, Any] = {"agent_pos": self.agent_pos()}
+        if self.cameras:
+            tick = latest_camera_tick(self.world.tick)
+            observation["pixels"] = {name: self.frame(name, tick) for name in self.cameras}
+        if self.sound is not None:
+            observation["audio"] = self.sound.observation()
+        return observation
+
+    def render(self) -> np.ndarray:
+        """(480, 640, 3) uint8 of the current state, for people."""
+        return self.world.render_now("view", VIEW_HEIGHT, VIEW_WIDTH, "view")
+
+    def render_frame(
+        self, tick: int, height: int = VIEW_HEIGHT, width: int = VIEW_WIDTH, camera: str = "view"
+    ) -> np.ndarray:
+        """(height, width, 3) uint8 of a past camera tick, for people."""
+        return self.world.frame(camera, tick, height, width, "view")
+
+    def close(self) -> None:
+        """Free the cameras."""
+        self.world.close()
+
+    # ---- what policies, recorders and judges read -----------------------------------------
+
+    @property
+    def model(self) -> Any:
+        """The compiled ``mujoco.MjModel``."""
+        return self.world.model
+
+    @property
+    def data(self) -> Any:
+        """The live ``mujoco.MjData``."""
+        return self.world.data
+
+    @property
+    def tick(self) -> int:
+        """Physics ticks since reset."""
+        return self.world.tick
+
+    def frame(self, camera: str, tick: int, image_size: int | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 as the camera saw it at a past camera tick; drawn when asked."""
+        size = image_size or self.image_size
+        return self.world.frame(camera, tick, size, size)
+
+    def clip(self, config: ClipConfig) -> tuple[np.ndarray, ClipPlan]:
+        """The clip (T, H, W, 3) uint8 that a policy with ``config`` sees now, and its plan."""
+        plan = plan_clip(config, self.world.tick)
+        frames = [self.frame(config.camera, int(t), config.image_size) for t in plan.ticks]
+        return np.stack(frames), plan
+
+    def state_history(self, config: ClipConfig) -> np.ndarray:
+        """(T, 16) float32 ``environment_state`` at the ticks of the clip of ``config``."""
+        plan = plan_clip(config, self.world.tick)
+        return np.stack([self.environment_state(int(tick)) for tick in plan.ticks])
+
+    def environment_state(self, tick: int | None = None) -> np.ndarray:
+        """(16,) float32: what a perfect frame shows now or at a past camera tick, zero padded."""
+        qpos = self.world.data.qpos if tick is None else self.world.snapshot(tick).qpos
+        state = np.zeros(STATE_DIM, dtype=np.float32)
+        visible = self.visible_state(qpos)
+        state[: len(visible)] = visible
+        return state
+
+    def progress(self) -> float:
+        """How far the job is: 1 when it is done, 0 when it is lost, else ``closeness``."""
+        return self._progress(self.is_success(), self.failed())
+
+    def initial_hash(self) -> str:
+        """Hex SHA-256 of the start's qpos and qvel and of the first front frame at 96 pixels."""
+        digest = hashlib.sha256(self.start.qpos.tobytes())
+        digest.update(self.start.qvel.tobytes())
+        digest.update(self.world.frame("front", 0, 96, 96).tobytes())
+        return digest.hexdigest()
+
+    # ---- helpers for tasks ------------------------------------------------------------------
+
+    def rng(self, stream: str) -> np.random.Generator:
+        """Generator of one named stream of this episode."""
+        return episode_rng(self.NAME, self.VERSION, self._seed, self._episode, stream)
+
+    def place_body(
+        self,
+        name: str,
+        position: Sequence[float],
+        velocity: Sequence[float] = (0.0, 0.0, 0.0),
+        yaw: float = 0.0,
+    ) -> None:
+        """Let the episode start with a free body here: m, m/s, rad about z."""
+        joint = self.model.joint(self.model.body(name).jntadr[0])
+        q, v = joint.qposadr[0], joint.dofadr[0]
+        self.start.qpos[q : q + 7] = [*position, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
+        self.start.qvel[v : v + 3] = velocity
+
+    def body_position(self, name: str, qpos: np.ndarray | None = None) -> np.ndarray:
+        """(3,) m of a free body, now or in a past configuration."""
+        q = self._address(name)[0]
+        return (self.world.data.qpos if qpos is None else qpos)[q : q + 3].copy()
+
+    def body_velocity(self, name: str) -> np.ndarray:
+        """(3,) m/s of a free body now (for experts and judges; no policy sees it)."""
+        v = self._address(name)[1]
+        return self.world.data.qvel[v : v + 3].copy()
+
+    def _address(self, name: str) -> tuple[int, int]:
+        if name not in self._addresses:
+            joint = self.model.joint(self.model.body(name).jntadr[0])
+            self._addresses[name] = (int(joint.qposadr[0]), int(joint.dofadr[0]))
+        return self._addresses[name]
+
+    # ---- inside ---------------------------------------------------------------------------
+
+    def _make_observation_space(self) -> spaces.Dict:
+        shape = (self.image_size, self.image_size, 3)
+        parts: dict[str, spaces.Space[Any]] = {
+            "agent_pos": spaces.Box(-1.0, 1.0, (self.proprio_dim,), np.float32)
+        }
+        if self.cameras:
+            image = spaces.Box(0, 255, shape, np.uint8)
+            parts["pixels"] = spaces.Dict(dict.fromkeys(self.cameras, image))
+        if self.sound is not None:
+            channels = (len(self.sound.channel_names), RING_SAMPLES)
+            parts["audio"] = spaces.Box(-1.0, 1.0, channels, np.float32)
+        return spaces.Dict(parts)
+
+    def _blank_start(self) -> Start:
+        model = self.model
+        return Start(
+            qpos=model.qpos0.copy(),
+            qvel=np.zeros(model.nv),
+            mocap_pos=np.zeros((model.nmocap, 3)),
+            mocap_quat=np.tile([1.0, 0.0, 0.0, 0.0], (model.nmocap, 1)),
+        )
+
+    def _progress(self, success: bool, failed: bool) -> float:
+        if success:
+            return 1.0
+        return 0.0 if failed else self.closeness()
+
+    def _info(self, success: bool, progress: float) -> dict[str, Any]:
+        return {
+            "is_success": success,
+            "progress": progress,
+            "seed": self._seed,
+            "episode": self._episode,
+        }

@@ -1,0 +1,229 @@
+"""What families of foundation backbones share: settings in, a loaded network, encoded rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neon_sim.errors import ConfigError
+
+from .imports import import_transformers
+from .inputs import Sight
+from .weights import DTYPES, check_attention, quantisation
+
+
+@dataclass
+class BackboneConfig:
+    """How a foundation backbone is loaded and what it may be shown.
+
+    Attributes:
+        model_id: repository on the hub, or a local folder with config.json and safetensors.
+        torch_dtype: ``bfloat16``, ``float16`` or ``float32``.
+        device_map: ``auto`` (an accelerator when there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+        attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` or ``flash_attention_3``.
+        fps: frames per second of a clip whose times are not given.
+        max_frames: most frames of a clip.
+        image_size: pixels of the longer side as the model sees it; larger inputs are an error,
+            smaller ones are scaled up.
+        freeze_backbone: no gradient reaches any weight. False trains LoRA adapters on the
+            language model's attention.
+        load_in_4bit: the language model's linear layers in NF4, towers in ``torch_dtype``.
+        use_double_quant: quantise the scales of NF4 too.
+        revision: branch, tag or commit on the hub.
+        lora_r / lora_alpha: rank and scale of the adapters.
+        mode: of fVLM: ``coarse_only``, ``coarse_fine`` or ``autoregressive``.
+        fusion: of TRIBEv2: safetensors of the fusion, or ``untrained``.
+    """
+
+    model_id: str
+    torch_dtype: str = "bfloat16"
+    device_map: str = "auto"
+    attn_implementation: str = "sdpa"
+    fps: float = 4.0
+    max_frames: int = 16
+    image_size: int = 224
+    freeze_backbone: bool = True
+    load_in_4bit: bool = False
+    use_double_quant: bool = True
+    revision: str | None = None
+    lora_r: int = 32
+    lora_alpha: int = 64
+    mode: str = "coarse_fine"
+    fusion: str | None = None
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule. MissingPackageError: attention needs a package.
+        """
+        if self.torch_dtype not in DTYPES:
+            raise ConfigError(
+                f"torch_dtype must be one of {', '.join(DTYPES)} (got {self.torch_dtype!r})"
+            )
+        for name, low, high in (
+            ("fps", 1e-3, 1000),
+            ("max_frames", 1, 64),
+            ("image_size", 14, 4096),
+            ("lora_r", 1, 1024),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} must be {low} to {high} (got {value!r})")
+        check_attention(self.attn_implementation)
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """What a model makes of one row.
+
+    Attributes:
+        hidden: (S, D) every token of the last layer.
+        places: (F, P, D) the visual tokens by place in time, oldest first.
+    """
+
+    hidden: Tensor
+    places: Tensor
+
+
+class Family:
+    """One architecture, loaded from a folder; families derive from it.
+
+    Args:
+        config: settings. folder: of the checkpoint.
+
+    Attributes:
+        feature_dim: D. frames_per_place: camera frames that share a place in time.
+        hears / reads: whether sound and text reach the model.
+        reads_before_looking: whether the text changes visual tokens too.
+        network: the loaded weights, None before ``load``.
+
+    Raises:
+        ConfigError: settings that the architecture does not fit.
+    """
+
+    MODEL_TYPES: ClassVar[tuple[str, ...]]
+    KEPT_OUT_OF_4BIT: ClassVar[tuple[str, ...]] = ("visual", "audio_tower", "lm_head")
+    LORA_TARGETS: ClassVar[str] = r".*language_model\.layers\.\d+\.self_attn\.(q|k|v|o)_proj"
+    frames_per_place = 2
+    has_language_model = True
+    hears = False
+    reads = True
+    reads_before_looking = True
+    feature_dim: int
+
+    def __init__(self, config: BackboneConfig, folder: Path) -> None:
+        self.config, self.folder = config, folder
+        self.network: nn.Module | None = None
+        if not self.has_language_model and (config.load_in_4bit or not config.freeze_backbone):
+            setting = "load_in_4bit=true" if config.load_in_4bit else "freeze_backbone=false"
+            raise ConfigError(
+                f"{setting} is for a language model, and {type(self).__name__} has none; "
+                "leave it out"
+            )
+
+    def read_config(self, folder: Path | None = None) -> Any:
+        """The architecture's own config.
+
+        Raises:
+            ConfigError: the folder holds another architecture.
+        """
+        config = import_transformers().AutoConfig.from_pretrained(folder or self.folder)
+        if folder is None and config.model_type not in self.MODEL_TYPES:
+            raise ConfigError(
+                f"{self.folder} holds a model of type {config.model_type!r}, {type(self).__name__} "
+                f"needs {' or '.join(self.MODEL_TYPES)}; name the policy of that model instead"
+            )
+        return config
+
+    def places(self, num_frames: int) -> int:
+        """Places in time that a clip of ``num_frames`` frames gets."""
+        return -(-num_frames // self.frames_per_place)
+
+    def aligned(self, row: Sight) -> Sight:
+        """The row with its oldest frame repeated, so that places are whole and end with now."""
+        spare = 0 if row.is_image else -len(row.frames) % self.frames_per_place
+        if not spare:
+            return row
+        frames = np.concatenate([np.repeat(row.frames[:1], spare, axis=0), row.frames])
+        time_s = np.concatenate([np.repeat(row.time_s[:1], spare), row.time_s])
+        return replace(row, frames=frames, time_s=time_s)
+
+    def folders(self) -> list[Path]:
+        """Every folder that the weights come from."""
+        return [self.folder]
+
+    def identity(self) -> dict[str, Any]:
+        """What changes a token besides files and settings: how a row is put to the model."""
+        return {}
+
+    @property
+    def tokens_per_place(self) -> int:
+        """P, visual tokens of one place in time of a square clip."""
+        raise NotImplementedError
+
+    def load(self) -> None:
+        """Read the weights."""
+        raise NotImplementedError
+
+    def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
+        """Encode rows; each is what it would be alone.
+
+        Args:
+            rows: what to encode. block_rows: every call of the network gets exactly this many
+                rows, the last repeated, so that a row is the same to the bit in every batch.
+        """
+        raise NotImplementedError
+
+    def from_pretrained(self, loader: Any, folder: Path | None = None, **more: Any) -> Any:
+        """Load a class of transformers from safetensors with this config's settings, frozen."""
+        settings = self.config
+        device = device_name(settings.device_map)
+        quantised = quantisation(
+            settings.load_in_4bit, settings.use_double_quant, self.KEPT_OUT_OF_4BIT
+        )
+        if quantised is not None:
+            more["quantization_config"] = quantised
+            more["device_map"] = {"": device}
+        model = loader.from_pretrained(
+            folder or self.folder,
+            dtype=DTYPES[settings.torch_dtype],
+            attn_implementation=settings.attn_implementation,
+            use_safetensors=True,
+            **more,
+        )
+        model = model if quantised is not None else model.to(device)
+        return model.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        assert self.network is not None
+        return next(self.network.parameters()).device
+
+
+def device_name(name: str) -> str:
+    """``auto`` as the accelerator there is.
+
+    Raises:
+        ConfigError: CUDA is asked for and absent.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device_map={name}, but torch sees no CUDA device; use device_map=cpu")
+    return name
+
+
+def blocks(numbers: Sequence[int], block_rows: int | None) -> list[list[int]]:
+    """Row numbers in blocks of one size, the last filled up by repetition."""
+    if block_rows is None:
+        return [list(numbers)]
+    parts = [list(numbers[i : i + block_rows]) for i in range(0, len(numbers), block_rows)]
+    return [part + part[-1:] * (block_rows - len(part)) for part in parts]

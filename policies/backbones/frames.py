@@ -1,0 +1,229 @@
+"""What the encoders of other people's weights share: fixed blocks, padding, sizes, still twins.
+
+An image encoder writes ``frame_tokens``, a video encoder ``clip_tokens``; the two bases
+here make backbones of them. Padded frames never reach an image encoder; in a clip for a
+video encoder they are replaced by the first real frame, so that what they show is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from neon_sim.config import MAX_CLIP_FRAMES
+from neon_sim.errors import ConfigError
+from neon_sim.observation import ClipBatch
+
+from .base import Tokens, masked_mean
+
+BLOCK_ROWS = 8  # inference always runs on this many rows: results never depend on the batch
+
+
+def identity(*settings: object) -> Tensor:
+    """Settings as a tensor: features made with others carry another fingerprint."""
+    return torch.tensor(list(repr(settings).encode()), dtype=torch.uint8)
+
+
+def clip_tensors(clip: ClipBatch, name: str) -> tuple[Tensor, Tensor]:
+    """Video (B, T, H, W, 3) uint8 and mask (B, T) bool of a batch.
+
+    Raises:
+        ConfigError: no video, no uint8, or not of that shape; ``name`` is who asks.
+    """
+    if clip.video is None:
+        raise ConfigError(f"{name} needs video, but the clip holds none")
+    if clip.video.dtype != np.uint8 or clip.video.ndim != 5 or clip.video.shape[-1] != 3:
+        raise ConfigError(
+            f"{name} needs video of (B, T, H, W, 3) uint8 (got {clip.video.shape} "
+            f"{clip.video.dtype})"
+        )
+    video = torch.from_numpy(np.ascontiguousarray(clip.video))
+    return video, torch.from_numpy(np.ascontiguousarray(clip.mask)).bool()
+
+
+def in_blocks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = BLOCK_ROWS) -> Tensor:
+    """``function`` over blocks of exactly ``size`` rows, the last filled up by repetition.
+
+    Without gradients. A row's result is the same to the bit in every batch, for every
+    matrix product has the same shape.
+
+    Raises:
+        ConfigError: no rows.
+    """
+    count = len(rows)
+    if not count:
+        raise ConfigError("an encoder needs at least one frame (got none)")
+    spare = -count % size
+    if spare:
+        rows = torch.cat([rows, rows[-1:].expand(spare, *rows.shape[1:])])
+    with torch.inference_mode():
+        parts = [function(block).to(torch.float32) for block in rows.split(size)]
+        return torch.cat(parts)[:count].clone()
+
+
+def pixels(
+    frames: Tensor, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Tensor:
+    """Resized and standardised frames: (N, H, W, 3) uint8 -> (N, 3, *size) float32.
+
+    Bicubic, with antialiasing where it shrinks; ``mean`` and ``std`` are of pixels in [0, 1].
+    """
+    x = frames.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
+    if tuple(x.shape[2:]) != size:
+        x = functional.interpolate(x, size=size, mode="bicubic", antialias=True).clamp_(0.0, 1.0)
+    shift, scale = torch.tensor(mean), torch.tensor(std)
+    return (x - shift[:, None, None]) / scale[:, None, None]
+
+
+def hold_padding(video: Tensor, mask: Tensor) -> Tensor:
+    """Put each row's first real frame in place of its padding; black where nothing is real."""
+    first = mask.to(torch.int8).argmax(dim=1)
+    rows = torch.arange(len(video))
+    stand_in = video[rows, first] * mask.any(dim=1).to(video.dtype)[:, None, None, None]
+    return torch.where(mask[:, :, None, None, None], video, stand_in[:, None])
+
+
+def resample_time(video: Tensor, num_frames: int) -> Tensor:
+    """(B, T, ...) to ``num_frames`` places in time, each the nearest frame; the last stays."""
+    have = video.shape[1]
+    places = (torch.arange(num_frames) + 0.5) * have / num_frames
+    return video if have == num_frames else video[:, places.long()]
+
+
+def merge_time(tokens: Tensor, places: int) -> Tensor:
+    """Mean of neighbouring places in time: (B, P, S, D) -> (B, ``places``, S, D)."""
+    if tokens.shape[1] == places:
+        return tokens
+    flat = tokens.flatten(2).transpose(1, 2)
+    pooled = functional.adaptive_avg_pool1d(flat, places).transpose(1, 2)
+    return pooled.unflatten(2, tokens.shape[2:])
+
+
+def place_mask(mask: Tensor, places: int) -> Tensor:
+    """(B, T) to (B, ``places``): a place is real where any frame it covers is."""
+    return functional.adaptive_max_pool1d(mask.float(), places) > 0
+
+
+class ImageEncoder:
+    """A backbone that looks at every frame on its own.
+
+    A subclass sets the attributes and writes ``frame_tokens``.
+
+    Attributes:
+        name: what errors call it. feature_dim: D. tokens_per_frame: S.
+    """
+
+    name: str
+    feature_dim: int
+    tokens_per_frame: int
+
+    def frame_tokens(self, frames: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 -> (N, S, D)."""
+        raise NotImplementedError
+
+    def num_tokens(self, num_frames: int) -> int:
+        """S tokens a frame."""
+        return num_frames * self.tokens_per_frame
+
+    def encode(self, clip: ClipBatch) -> Tokens:
+        """(B, T) frames -> hidden (B, T * S, D) float32; padding gives masked zeros.
+
+        Raises:
+            ConfigError: no video, or not (B, T, H, W, 3) uint8.
+        """
+        video, mask = clip_tensors(clip, self.name)
+        hidden = torch.zeros(mask.numel(), self.tokens_per_frame, self.feature_dim)
+        real = mask.flatten()
+        if real.any():
+            hidden[real] = in_blocks(self.frame_tokens, video.flatten(0, 1)[real])
+        hidden = hidden.reshape(len(video), -1, self.feature_dim)
+        places = mask.repeat_interleave(self.tokens_per_frame, dim=1)
+        return Tokens(hidden, places, masked_mean(hidden, places))
+
+
+class VideoEncoder:
+    """A backbone that looks at the whole clip and keeps P places in time.
+
+    A subclass sets the attributes and writes ``time_places`` and ``clip_tokens``.
+
+    Attributes:
+        name: what errors call it. feature_dim: D. tokens_per_frame: S of a place in time.
+        network: the weights. identity: the settings, as ``identity`` makes it.
+        max_frames: longest clip. block_rows: clips of one inference.
+    """
+
+    name: str
+    feature_dim: int
+    tokens_per_frame: int
+    network: Any
+    identity: Tensor
+    max_frames: int = MAX_CLIP_FRAMES
+    block_rows: int = BLOCK_ROWS
+
+    def time_places(self, num_frames: int) -> int:
+        """P of a clip of ``num_frames`` frames, at most that."""
+        raise NotImplementedError
+
+    def clip_tokens(self, video: Tensor) -> Tensor:
+        """(B, T, H, W, 3) uint8 -> (B, P, S, D)."""
+        raise NotImplementedError
+
+    def num_tokens(self, num_frames: int) -> int:
+        """P * S."""
+        return self.time_places(num_frames) * self.tokens_per_frame
+
+    def encode(self, clip: ClipBatch) -> Tokens:
+        """(B, T) frames -> hidden (B, P * S, D) float32, oldest place first.
+
+        Raises:
+            ConfigError: no video, not (B, T, H, W, 3) uint8, or more frames than ``max_frames``.
+        """
+        video, mask = clip_tensors(clip, self.name)
+        if not 1 <= video.shape[1] <= self.max_frames:
+            raise ConfigError(
+                f"clip.num_frames must be 1 to {self.max_frames} for {self.name} "
+                f"(got {video.shape[1]}); show fewer frames (clip.num_frames)"
+            )
+        hidden = in_blocks(self.clip_tokens, hold_padding(video, mask), self.block_rows)
+        places = place_mask(mask, hidden.shape[1]).repeat_interleave(self.tokens_per_frame, dim=1)
+        hidden = torch.where(places[..., None], hidden.flatten(1, 2), torch.zeros(()))
+        return Tokens(hidden, places, masked_mean(hidden, places))
+
+
+class StillTwin(ImageEncoder):
+    """The image twin of a video encoder: a frame is a clip in which nothing moves.
+
+    The frame fills ``num_frames`` places and the tokens of the newest are kept, so that
+    ``frame`` and ``video_repeat`` see the same through the same weights. It costs a whole
+    clip for each frame.
+
+    Args:
+        video: the video encoder's class or maker. num_frames: places that a frame fills.
+        arguments: of the video encoder.
+    """
+
+    def __init__(
+        self, video: Callable[..., Any], *, num_frames: int | str = 8, **arguments: str
+    ) -> None:
+        encoder: VideoEncoder = video(**arguments)
+        self._encoder, self.num_frames = encoder, int(num_frames)
+        if not 1 <= self.num_frames <= encoder.max_frames:
+            raise ConfigError(
+                f"backbone_args.num_frames must be 1 to {encoder.max_frames} for "
+                f"{encoder.name} (got {num_frames})"
+            )
+        self.network = encoder.network  # both are fingerprinted
+        self.identity = torch.cat([encoder.identity, identity(self.num_frames)])
+        self.name, self.feature_dim = f"{encoder.name}_image", encoder.feature_dim
+        self.tokens_per_frame = encoder.tokens_per_frame
+
+    def frame_tokens(self, frames: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 -> (N, S, D)."""
+        still = frames[:, None].expand(-1, self.num_frames, -1, -1, -1)
+        blocks = still.split(self._encoder.block_rows)
+        return torch.cat([self._encoder.clip_tokens(block)[:, -1] for block in blocks])

@@ -1,0 +1,245 @@
+"""fVLM: every frame is one token, gathered by a query that the language model may point.
+
+Source: the model card of sanps/fVLM-135M. DINOv2 encodes each frame once and keeps the keys and
+values of every layer; a query goes through all layers, attending to them, and its last state is
+the frame's token. Three modes: ``coarse_only`` (one fixed query), ``coarse_fine`` (the language
+model reads the coarse tokens, and its state at a frame is the query for the next one: two
+passes), ``autoregressive`` (frame by frame, each query from what was seen so far).
+
+Frames come before the text, as in training, so a frame's token never reads the instruction; and
+a still image is shown as eight frames. The network is written here from the card's description,
+with names of its own: a checkpoint of these names loads, another is an error that says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neon_sim.errors import CheckpointError, ConfigError
+
+from .catalogue import CATALOGUE
+from .family import BackboneConfig, EncodedRow, Family, blocks, device_name
+from .imports import import_transformers
+from .inputs import Sight, resize_frames
+from .weights import DTYPES, find_weights
+
+MODES = ("coarse_only", "coarse_fine", "autoregressive")
+STILL_FRAMES = 8  # a still image in training; the model card
+QUERY_DIM, VISUAL_SCALE = 384, 0.14
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+KeyValues = list[tuple[Tensor, Tensor]]  # of every layer, each (N, heads, patches, head_dim)
+
+
+class FoveatedVLM(nn.Module):
+    """DINOv2 looked at through a query, and the language model that reads and points.
+
+    Args:
+        vision: ``Dinov2Model``. language: ``LlamaModel``. visual_scale: standard deviation that
+            a visual token enters the language model with.
+    """
+
+    vision: Any
+    language_model: Any
+
+    def __init__(self, vision: Any, language: Any, visual_scale: float = VISUAL_SCALE) -> None:
+        super().__init__()
+        self.vision, self.language_model, self.visual_scale = vision, language, visual_scale
+        width, dim = vision.config.hidden_size, language.config.hidden_size
+        self.static_query = nn.Parameter(torch.randn(width) * 0.02)
+        self.enter = nn.Linear(width, dim)
+        self.point = nn.Linear(dim, width)
+
+    def frame_memory(self, pixels: Tensor) -> KeyValues:
+        """Keys and values of every layer for frames (N, 3, H, W)."""
+        x = self.vision.embeddings(pixels)
+        memory = []
+        for layer in self.vision.encoder.layer:
+            normed = layer.norm1(x)
+            memory.append(
+                (self._heads(layer, "k_proj", normed), self._heads(layer, "v_proj", normed))
+            )
+            x = layer(x)
+        return memory
+
+    def look(self, query: Tensor, memory: KeyValues) -> Tensor:
+        """Visual tokens (N, D) of frames, seen with queries (N, Q)."""
+        x = query.unsqueeze(1)
+        for layer, (keys, values) in zip(self.vision.encoder.layer, memory, strict=True):
+            asked = self._heads(layer, "q_proj", layer.norm1(x))
+            seen = functional.scaled_dot_product_attention(asked, keys, values)
+            seen = layer.attention.o_proj(seen.transpose(1, 2).flatten(2))
+            x = x + layer.layer_scale1(seen)
+            x = x + layer.layer_scale2(layer.mlp(layer.norm2(x)))
+        token = self.enter(self.vision.layernorm(x)).squeeze(1)
+        return token / token.std(dim=-1, keepdim=True).clamp(min=1e-6) * self.visual_scale
+
+    def forward(self, pixels: Tensor, ids: Tensor, mode: str) -> Tensor:
+        """States of the language model over frames and words.
+
+        Args:
+            pixels: (B, T, 3, H, W), normalised. ids: (B, L) words after the frames, L may be 0.
+            mode: of ``MODES``.
+
+        Returns:
+            (B, T + L, D).
+        """
+        rows, frames = pixels.shape[:2]
+        memory = self.frame_memory(pixels.flatten(0, 1))
+        static = self.static_query.expand(rows * frames, -1)
+        words = self.language_model.get_input_embeddings()(ids)
+        if mode == "autoregressive":
+            tokens = self._step_by_step(memory, rows, frames)
+        else:
+            tokens = self.look(static, memory).unflatten(0, (rows, frames))
+        if mode == "coarse_fine":
+            tokens = self._refined(tokens, memory)
+        return self._read(torch.cat([tokens, words], dim=1))
+
+    def _refined(self, coarse: Tensor, memory: KeyValues) -> Tensor:
+        """Second look at all frames at once, each pointed at by the state one frame before."""
+        rows, frames = coarse.shape[:2]
+        pointed = self.point(self._read(coarse)[:, :-1])
+        first = self.static_query.expand(rows, 1, -1)
+        queries = torch.cat([first, pointed], dim=1).flatten(0, 1)
+        return self.look(queries, memory).unflatten(0, (rows, frames))
+
+    def _step_by_step(self, memory: KeyValues, rows: int, frames: int) -> Tensor:
+        """Frame after frame, each query from the state after the frame before."""
+        query, cache = self.static_query.expand(rows, -1), None
+        tokens = []
+        for frame in range(frames):
+            part = [(k[frame::frames], v[frame::frames]) for k, v in memory]
+            tokens.append(self.look(query, part))
+            output = self.language_model(
+                inputs_embeds=tokens[-1].unsqueeze(1), past_key_values=cache, use_cache=True
+            )
+            query, cache = self.point(output.last_hidden_state[:, -1]), output.past_key_values
+        return torch.stack(tokens, dim=1)
+
+    def _read(self, embeddings: Tensor) -> Tensor:
+        return self.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+
+    @staticmethod
+    def _heads(layer: Any, name: str, x: Tensor) -> Tensor:
+        """(N, S, W) -> (N, heads, S, head_dim) through one projection of a layer."""
+        attention = layer.attention
+        return getattr(attention, name)(x).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+
+
+class FVLM(Family):
+    """One token of the language model a frame.
+
+    ``model_id`` is a folder with ``model.safetensors``, ``config.json`` and the subfolders
+    ``vision`` and ``text`` (configs and tokenizer), or the repository's name.
+    """
+
+    MODEL_TYPES = ("fvlm",)
+    frames_per_place = 1
+    reads_before_looking = False
+    tokens_per_place = 1  # type: ignore[assignment]
+
+    def __init__(self, config: BackboneConfig, folder: Path) -> None:
+        super().__init__(config, folder)
+        if config.mode not in MODES:
+            raise ConfigError(f"mode must be one of {', '.join(MODES)} (got {config.mode!r})")
+        if config.load_in_4bit or not config.freeze_backbone:
+            raise ConfigError("fVLM is small and stays whole: leave out load_in_4bit and LoRA")
+        self.homes = find_parts(config, folder)
+        self.vision = self.read_config(self.homes["vision"])
+        self.text = self.read_config(self.homes["text"])
+        self.feature_dim = int(self.text.hidden_size)
+        if config.image_size % self.vision.patch_size:
+            raise ConfigError(
+                f"image_size must be a multiple of {self.vision.patch_size} (got "
+                f"{config.image_size})"
+            )
+
+    def folders(self) -> list[Path]:
+        """Weights, and the folders that say their shape."""
+        return [self.folder, *self.homes.values()]
+
+    def load(self) -> None:
+        """Build the network and read its weights.
+
+        Raises:
+            CheckpointError: the file holds tensors of other names or shapes.
+        """
+        transformers = import_transformers()
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.homes["text"])
+        self.vision._attn_implementation = self.text._attn_implementation = "sdpa"
+        own = self.folder / "config.json"
+        scale = json.loads(own.read_text()).get("visual_scale", VISUAL_SCALE)
+        network = FoveatedVLM(
+            transformers.Dinov2Model(self.vision), transformers.LlamaModel(self.text), scale
+        )
+        file = self.folder / "model.safetensors"
+        try:
+            network.load_state_dict(load_file(file))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{file} holds tensors of other names than this network's ({reason}); rename them"
+            ) from error
+        network = network.to(device_name(self.config.device_map), DTYPES[self.config.torch_dtype])
+        self.network = network.eval().requires_grad_(False)
+
+    def pixels(self, row: Sight) -> Tensor:
+        """(T, 3, H, W) normalised; a single frame is shown eight times."""
+        size = self.config.image_size
+        frames = resize_frames(row.frames, size, size)
+        if len(frames) == 1:
+            frames = np.repeat(frames, STILL_FRAMES, axis=0)
+        x = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255.0
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        return (x - mean[:, None, None]) / std[:, None, None]
+
+    def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
+        """Encode rows in groups of equal numbers of frames and words."""
+        assert self.network is not None
+        pixels = [self.pixels(row) for row in rows]
+        words = [self._words(row.text) for row in rows]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, (seen, said) in enumerate(zip(pixels, words, strict=True)):
+            groups.setdefault((len(seen), len(said)), []).append(number)
+        done: dict[int, EncodedRow] = {}
+        for numbers in groups.values():
+            for block in blocks(numbers, block_rows):
+                seen = torch.stack([pixels[number] for number in block])
+                said = torch.stack([words[number] for number in block]).to(self.device)
+                seen = seen.to(self.device, next(self.network.parameters()).dtype)
+                states = self.network(seen, said, self.config.mode)
+                for number, hidden in zip(block, states, strict=True):
+                    frames = len(pixels[number])
+                    kept = hidden[frames - len(rows[number].frames) : frames]
+                    done[number] = EncodedRow(hidden, kept.unsqueeze(1))
+        return [done[number] for number in range(len(rows))]
+
+    def _words(self, text: str) -> Tensor:
+        if not text:
+            return torch.empty(0, dtype=torch.int64)
+        return self.tokenizer(text, return_tensors="pt")["input_ids"][0]
+
+
+def find_parts(config: BackboneConfig, folder: Path) -> dict[str, Path]:
+    """Folders that hold the shapes of both halves and the tokenizer.
+
+    Raises:
+        CheckpointError: one is not to be had.
+    """
+    row = CATALOGUE["fvlm_135m"]
+    if config.model_id == row.model_id:
+        return {part: find_weights(row.parts[part]) for part in ("vision", "text")}
+    missing = [p for p in ("vision", "text") if not (folder / p / "config.json").is_file()]
+    if missing:
+        raise CheckpointError(f"{folder} holds no {missing[0]}/config.json; copy it from the model")
+    return {part: folder / part for part in ("vision", "text")}

@@ -1,0 +1,166 @@
+"""SigLIP, SigLIP 2, CLIP, DINOv2 and DINOv3 through transformers: patch tokens of each frame.
+
+One class and two tables: what is published where, and how each architecture is driven.
+``model_id`` takes a hub name or a local folder of any architecture in the second table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neon_sim.errors import CheckpointError, ConfigError
+
+from .frames import ImageEncoder, identity, pixels
+from .imports import import_transformers
+from .published import WeightSource, freeze, hub_source, missing_weights, refuse_pickles
+
+
+def _published(
+    model_id: str, size: str, licence: str, gated: bool = False, argument: str = "model_id"
+) -> WeightSource:
+    override = f"backbone_args.{argument}=/path/to/folder"
+    return hub_source(model_id, size, licence, override, gated)
+
+
+# Sizes are those of the float32 files, rounded; dual models include their text tower.
+PUBLISHED = {
+    "siglip": _published("google/siglip-base-patch16-224", "0.8 GB", "Apache-2.0"),
+    "siglip_so400m": _published(
+        "google/siglip-so400m-patch14-224", "3.5 GB", "Apache-2.0", argument="siglip_id"
+    ),
+    "siglip2": _published("google/siglip2-base-patch16-224", "1.5 GB", "Apache-2.0"),
+    "clip": _published("openai/clip-vit-base-patch16", "0.6 GB", "MIT"),
+    "dinov2": _published("facebook/dinov2-base", "0.35 GB", "Apache-2.0"),
+    "dinov2_reg_large": _published(
+        "facebook/dinov2-with-registers-large", "1.2 GB", "Apache-2.0", argument="dinov2_id"
+    ),
+    "dinov3": _published(
+        "facebook/dinov3-vits16-pretrain-lvd1689m", "0.09 GB", "DINOv3 licence", gated=True
+    ),
+}
+
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How a transformers image network is driven.
+
+    Attributes:
+        loader: class of the image tower. mean_std: of pixels in [0, 1], as its processor has it.
+        class_tokens: tokens before the patches, registers not counted.
+        resize_places: must be asked to interpolate its position table.
+    """
+
+    loader: str
+    mean_std: tuple[tuple[float, ...], tuple[float, ...]]
+    class_tokens: int
+    resize_places: bool
+
+
+_SIGLIP = Architecture("SiglipVisionModel", HALF, 0, True)
+_CLIP = Architecture("CLIPVisionModel", OPENAI, 1, True)
+ARCHITECTURES = {
+    "siglip": _SIGLIP,
+    "siglip_vision_model": _SIGLIP,
+    "clip": _CLIP,
+    "clip_vision_model": _CLIP,
+    "dinov2": Architecture("Dinov2Model", IMAGENET, 1, False),
+    "dinov2_with_registers": Architecture("Dinov2WithRegistersModel", IMAGENET, 1, False),
+    "dinov3_vit": Architecture("DINOv3ViTModel", IMAGENET, 1, False),
+}
+
+
+class HFImage(ImageEncoder):
+    """Patch tokens of a frozen image transformer; class and register tokens are left out.
+
+    Args:
+        name: a key of ``PUBLISHED``.
+        model_id: hub name or local folder; the published one when empty.
+        grid: tokens per side; the frame is resized to ``grid`` patches. The checkpoint's own
+            when 0.
+        layer: hidden state to take, counted from the end: -1 is the network's output with its
+            last norm, -2 the state before the last block.
+
+    Raises:
+        CheckpointError: no weights, or pickles only. ConfigError: an architecture that is not
+            in ``ARCHITECTURES``, or a bad ``grid`` or ``layer``.
+    """
+
+    def __init__(
+        self, name: str, model_id: str = "", grid: int | str = 0, layer: int | str = -1
+    ) -> None:
+        self.name, self.layer = name, int(layer)
+        self.model_id = model_id or PUBLISHED[name].model_id
+        self.network, self.architecture = load_image_network(name, self.model_id)
+        config: Any = self.network.config
+        self.feature_dim = int(config.hidden_size)
+        self.grid = int(grid) or config.image_size // config.patch_size
+        self.image_size = self.grid * config.patch_size
+        self.tokens_per_frame = self.grid * self.grid
+        self.identity = identity(self.architecture, self.grid, self.layer)
+        self._skip = self.architecture.class_tokens + getattr(config, "num_register_tokens", 0)
+        if not 1 <= self.grid <= 64:
+            raise ConfigError(f"backbone_args.grid must be 1 to 64 tokens a side (got {grid})")
+        if not -config.num_hidden_layers <= self.layer <= -1:
+            raise ConfigError(
+                f"backbone_args.layer must be -{config.num_hidden_layers} to -1 for "
+                f"{self.model_id} (got {layer})"
+            )
+
+    def frame_tokens(self, frames: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 -> (N, grid * grid, D), row by row from the top left."""
+        x = pixels(frames, (self.image_size, self.image_size), *self.architecture.mean_std)
+        options: dict[str, Any] = {"output_hidden_states": self.layer < -1}
+        if self.architecture.resize_places:
+            options["interpolate_pos_encoding"] = True
+        out = self.network(pixel_values=x, **options)
+        hidden = out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer]
+        return hidden[:, self._skip :]
+
+
+def load_image_network(name: str, model_id: str) -> tuple[Any, Architecture]:
+    """The image tower of a hub repository or local folder, frozen, in float32.
+
+    Raises:
+        CheckpointError: no weights, or pickles only. ConfigError: another architecture.
+    """
+    transformers = import_transformers()
+    refuse_pickles(name, Path(model_id))
+    source = PUBLISHED[name]
+    try:
+        model_type = transformers.AutoConfig.from_pretrained(model_id).model_type
+        if model_type not in ARCHITECTURES:
+            raise ConfigError(
+                f"backbone_args.model_id must be one of {', '.join(sorted(ARCHITECTURES))} "
+                f"(got {model_type!r} at {model_id})"
+            )
+        architecture = ARCHITECTURES[model_type]
+        loader = getattr(transformers, architecture.loader)
+        network, report = loader.from_pretrained(
+            model_id, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:  # absent, unreachable, or no config that is known
+        raise missing_weights(name, model_id, source, _first_line(error)) from error
+    if report["missing_keys"]:
+        raise CheckpointError(f"{model_id} lacks weights: {sorted(report['missing_keys'])[:3]}")
+    return freeze(network), architecture
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+siglip = partial(HFImage, "siglip")
+siglip2 = partial(HFImage, "siglip2")
+clip = partial(HFImage, "clip")
+dinov2 = partial(HFImage, "dinov2")
+dinov3 = partial(HFImage, "dinov3")

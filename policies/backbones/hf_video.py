@@ -1,0 +1,157 @@
+"""TimeSformer and ViViT through transformers: patch tokens of a whole clip, time kept.
+
+``weights`` takes a hub name or a local folder, or ``random`` for a network of the published
+shape that has learned nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neon_sim.errors import CheckpointError, ConfigError
+
+from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
+from .imports import import_transformers
+from .published import (
+    RANDOM,
+    WeightSource,
+    freeze,
+    hub_source,
+    missing_weights,
+    refuse_pickles,
+    seeded,
+)
+
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+KINETICS = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+
+
+@dataclass(frozen=True)
+class Network:
+    """One architecture: its transformers classes, pixels, and where it is published.
+
+    Attributes:
+        model_type: what its config calls itself. loader / config: transformers classes; the
+            config's defaults have the published shape. mean_std: of pixels in [0, 1].
+        places_first: tokens run over places, then time (else over time, then places).
+    """
+
+    model_type: str
+    loader: str
+    config: str
+    mean_std: tuple[tuple[float, ...], tuple[float, ...]]
+    places_first: bool
+    source: WeightSource
+
+
+_OVERRIDE = "backbone_args.weights=/path/to/folder"
+NETWORKS = {
+    "timesformer": Network(
+        "timesformer",
+        "TimesformerModel",
+        "TimesformerConfig",
+        KINETICS,
+        True,
+        hub_source(
+            "facebook/timesformer-base-finetuned-k400", "0.5 GB", "CC-BY-NC-4.0", _OVERRIDE, False
+        ),
+    ),
+    "vivit": Network(
+        "vivit",
+        "VivitModel",
+        "VivitConfig",
+        HALF,
+        False,
+        hub_source("google/vivit-b-16x2-kinetics400", "0.36 GB", "MIT", _OVERRIDE, False),
+    ),
+}
+
+
+class HFVideo(VideoEncoder):
+    """Patch tokens of a frozen video transformer; the class token is left out.
+
+    A clip of another length than the network's is shown with frames repeated or left out;
+    places in time are averaged until there are at most as many as frames.
+
+    Args:
+        name: a key of ``NETWORKS``.
+        weights: hub name or local folder, or ``random`` (drawn with a fixed seed); the
+            published one when empty.
+
+    Raises:
+        CheckpointError: no weights, or pickles only. ConfigError: another architecture.
+    """
+
+    block_rows = 1  # the networks are large enough to fill a core with one clip
+
+    def __init__(self, name: str, weights: str = "") -> None:
+        self.name, self._spec = name, NETWORKS[name]
+        self.network = load_video_network(name, weights)
+        config: Any = self.network.config
+        self.feature_dim, self.num_frames = int(config.hidden_size), int(config.num_frames)
+        tubelet = getattr(config, "tubelet_size", (1, 0, 0))[0]
+        self._places = self.num_frames // tubelet
+        self.image_size = int(config.image_size)
+        patch = getattr(config, "patch_size", None) or config.tubelet_size[1]
+        self.tokens_per_frame = (self.image_size // patch) ** 2
+        self.identity = identity(name)
+
+    def time_places(self, num_frames: int) -> int:
+        """The network's own, at most one a frame."""
+        return min(self._places, num_frames)
+
+    def clip_tokens(self, video: Tensor) -> Tensor:
+        """(B, T, H, W, 3) uint8 -> (B, P, S, D)."""
+        size = (self.image_size, self.image_size)
+        shown = resample_time(video, self.num_frames)
+        x = pixels(shown.flatten(0, 1), size, *self._spec.mean_std)
+        out = self.network(pixel_values=x.unflatten(0, shown.shape[:2])).last_hidden_state[:, 1:]
+        if self._spec.places_first:
+            tokens = out.unflatten(1, (self.tokens_per_frame, self._places)).transpose(1, 2)
+        else:
+            tokens = out.unflatten(1, (self._places, self.tokens_per_frame))
+        return merge_time(tokens, self.time_places(video.shape[1]))
+
+
+def load_video_network(name: str, weights: str) -> Any:
+    """A frozen network in float32.
+
+    Raises:
+        CheckpointError: no weights, or pickles only. ConfigError: another architecture.
+    """
+    transformers = import_transformers()
+    spec = NETWORKS[name]
+    loader: Any = getattr(transformers, spec.loader)
+    if weights == RANDOM:
+        return freeze(seeded(lambda: loader(getattr(transformers, spec.config)())))
+    where = weights or spec.source.model_id
+    refuse_pickles(name, Path(where))
+    try:
+        found = transformers.AutoConfig.from_pretrained(where).model_type
+        if found != spec.model_type:
+            raise ConfigError(
+                f"backbone_args.weights must be a {spec.model_type} network for {name} "
+                f"(got {found!r} at {where})"
+            )
+        network, report = loader.from_pretrained(
+            where, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:  # absent, unreachable, or no config that is known
+        told = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise missing_weights(name, where, spec.source, told) from error
+    missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]
+    if missing:
+        raise CheckpointError(f"{where} lacks weights: {sorted(missing)[:3]}")
+    return freeze(network)
+
+
+timesformer = partial(HFVideo, "timesformer")
+vivit = partial(HFVideo, "vivit")
+timesformer_image = partial(StillTwin, timesformer)
+vivit_image = partial(StillTwin, vivit)

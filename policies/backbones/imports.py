@@ -1,0 +1,47 @@
+"""Imports of transformers and torchvision that hold beside a CPU build of torch."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neon_sim.errors import require_package
+
+_KEPT: list[Any] = []  # a library that is collected takes its operators along
+
+
+def mend_torchvision() -> None:
+    """Let PyPI's torchvision, a CUDA build, import beside a CPU build of torch.
+
+    Its library of compiled operators cannot be loaded there, and its import then fails on two
+    operators that have no schema. Declaring the two is enough for the image transforms that
+    processors use. Nothing happens where the operators are.
+    """
+    found = importlib.util.find_spec("torchvision")
+    if found is None or found.origin is None or torch.version.cuda is not None or _KEPT:
+        return
+    for library in Path(found.origin).parent.glob("_C*.so"):
+        with contextlib.suppress(OSError):
+            torch.ops.load_library(str(library))
+    if hasattr(torch.ops.torchvision, "nms"):
+        return
+    declared = torch.library.Library("torchvision", "FRAGMENT")
+    declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _KEPT.append(declared)
+
+
+def import_transformers() -> Any:
+    """The package ``transformers``, after torchvision has been made to import.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    mend_torchvision()
+    return require_package(
+        "transformers", why="This backbone", install="pip install 'neon-sim[hub]'"
+    )

@@ -1,0 +1,118 @@
+"""Where the weights of third-party encoders come from, and what is said when they are not there.
+
+Weights come from the hub or a local folder, as safetensors; nothing is unpickled and nothing
+is replaced by random numbers unless the word ``random`` is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from neon_sim.errors import CheckpointError
+
+from .weights import PICKLES
+
+RANDOM = "random"
+RANDOM_SEED = 0
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """Where weights are published.
+
+    Attributes:
+        model_id: name on the hub, or what the publisher calls the file.
+        size: of the download, in words. licence: of the weights. gated: an account must be
+            granted access first. download: the command. override: the setting that takes a
+            local path instead.
+    """
+
+    model_id: str
+    size: str
+    licence: str
+    download: str
+    override: str
+    gated: bool = False
+
+
+def hub_source(model_id: str, size: str, licence: str, override: str, gated: bool) -> WeightSource:
+    """A repository on the Hugging Face hub."""
+    download = f"hf download {model_id} --local-dir weights/{model_id.rpartition('/')[2]}"
+    return WeightSource(model_id, size, licence, download, override, gated)
+
+
+def missing_weights(name: str, asked: str, source: WeightSource, cause: str) -> CheckpointError:
+    """The error for weights that are not to be had here."""
+    gate = "; gated: accept its terms on the hub and run `hf auth login`" if source.gated else ""
+    return CheckpointError(
+        f"{name} has no weights at {asked!r} ({cause}). They are {source.model_id}: "
+        f"{source.size}, licence {source.licence}{gate}. Get them: {source.download}; then name "
+        f"the place: {source.override}"
+    )
+
+
+def refuse_pickles(name: str, path: Path) -> None:
+    """Nothing but safetensors is read.
+
+    Raises:
+        CheckpointError: ``path`` is a pickle, or a folder that holds pickles and no safetensors.
+    """
+    folder = path.is_dir()
+    pickles = [f for p in PICKLES for f in (path.glob(p) if folder else [path]) if f.match(p)]
+    if not pickles or (folder and any(path.glob("*.safetensors"))):
+        return
+    target = pickles[0].with_suffix(".safetensors")
+    raise CheckpointError(
+        f"{name} reads weights only from safetensors (got the pickle {pickles[0]}). Convert it "
+        'where you trust it: python -c "import torch, safetensors.torch as s; '
+        f"s.save_file({{k: v.contiguous() for k, v in torch.load('{pickles[0]}', "
+        f"weights_only=True).items()}}, '{target}')\""
+    )
+
+
+def read_state(name: str, asked: str, source: WeightSource) -> dict[str, Tensor]:
+    """State dict of a local ``.safetensors`` file.
+
+    Raises:
+        CheckpointError: missing, a pickle, or damaged.
+    """
+    path = Path(asked)
+    refuse_pickles(name, path)
+    if not asked or not path.is_file():
+        raise missing_weights(name, asked, source, "no such file" if asked else "none named")
+    try:
+        return load_file(str(path))
+    except Exception as error:  # safetensors raises its own
+        raise CheckpointError(f"{path} is no whole safetensors file ({error})") from error
+
+
+def load_strictly(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    """Fill a network; every name and shape must fit.
+
+    Raises:
+        CheckpointError: the first lines of what does not fit.
+    """
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        told = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{where} is of another architecture: {told}") from error
+
+
+def seeded(build: Callable[[], Any], seed: int = RANDOM_SEED) -> Any:
+    """Build with torch's generator at ``seed``, and leave the generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def freeze(network: Any) -> Any:
+    """Evaluation mode and no gradients."""
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,52 @@
+"""What ``neon-bench list backbones`` says: size, memory, licence, and whether weights are here."""
+
+from __future__ import annotations
+
+from neon_sim.registry import BACKBONES
+
+from .catalogue import CATALOGUE, HubModel
+from .counting import count
+from .weights import is_cached
+
+HEADER = (
+    *("backbone", "parameters", "hidden", "tokens", "bf16", "NF4", "here", "gated", "licence"),
+    "repositories",
+)
+# Pixels of a visual token a side, and frames of a place; families that are absent give one
+# token a place whatever the size.
+TOKEN_PIXELS = {"qwen_vl": 28, "qwen_omni": 28, "qwen3_vl": 32, "vjepa2": 16, "videomae": 16}
+FRAMES_PER_PLACE = {"videomae": 1, "fvlm": 1}
+
+
+def backbone_rows() -> list[tuple[str, ...]]:
+    """A header, the foundation backbones, then what needs no download.
+
+    Parameters are those without language heads. ``_image`` twins share their weights and are
+    not repeated.
+    """
+    known = set(CATALOGUE) | {f"{name}_image" for name in CATALOGUE}
+    rest = [(name, *("-",) * 5, "yes", "no", "-", "comes with neon_sim") for name in BACKBONES]
+    return [HEADER, *map(_row, CATALOGUE.values()), *(row for row in rest if row[0] not in known)]
+
+
+def _row(model: HubModel) -> tuple[str, ...]:
+    size = count(model)
+    return (
+        model.name,
+        f"{size.parameters / 1e6:.0f} M",
+        str(size.hidden),
+        tokens_text(model),
+        f"{size.bf16_gb:.1f} GB",
+        f"{size.nf4_gb:.1f} GB" if size.linear else "-",
+        "yes" if is_cached(model) else "no",
+        "yes" if model.gated else "no",
+        model.licence,
+        " + ".join(model.repositories),
+    )
+
+
+def tokens_text(model: HubModel) -> str:
+    """Visual tokens before the connector: ``64 / 2 frames``."""
+    side = model.image_size // TOKEN_PIXELS.get(model.family, model.image_size)
+    frames = FRAMES_PER_PLACE.get(model.family, 2)
+    return f"{side * side} / {'frame' if frames == 1 else f'{frames} frames'}"

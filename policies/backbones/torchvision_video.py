@@ -1,0 +1,202 @@
+"""Video networks of torchvision: r3d_18, mc3_18, r2plus1d_18, s3d and mvit_v2_s.
+
+Built by torchvision, filled from a local safetensors file of its Kinetics-400 weights, cut
+off before pooling and classifier, so that places stay places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neon_sim.errors import ConfigError, require_package
+
+from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
+from .imports import mend_torchvision
+from .published import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
+
+INSTALL = "pip install -c constraints.txt --no-deps torchvision"
+KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
+SLOWFAST = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network as torchvision publishes it (its weights' ``meta`` and ``transforms``).
+
+    Attributes:
+        file: of the weights at download.pytorch.org/models. size: of it, in words.
+        image_size: pixels a side. mean_std: of pixels in [0, 1].
+        num_frames: the only length it takes; any when 0.
+        layers: where tokens may be taken: name -> frames of the clip in one place in time,
+            channels, and pixels of the input in one place.
+    """
+
+    file: str
+    size: str
+    image_size: int
+    mean_std: tuple[tuple[float, ...], tuple[float, ...]]
+    num_frames: int
+    layers: dict[str, tuple[int, int, int]]
+
+
+_RESNET = {"layer2": (2, 128, 4), "layer3": (4, 256, 8), "layer4": (8, 512, 16)}
+_STILL = {"layer2": (1, 128, 4), "layer3": (1, 256, 8), "layer4": (1, 512, 16)}
+_S3D = {"mixed4": (4, 832, 16), "mixed5": (8, 1024, 32)}
+_MVIT = {"norm": (2, 768, 32)}
+NETWORKS = {
+    "r3d_18": Network("r3d_18-b3b3357e.pth", "127 MB", 112, KINETICS, 0, _RESNET),
+    "mc3_18": Network("mc3_18-a90a0ba3.pth", "45 MB", 112, KINETICS, 0, _STILL),
+    "r2plus1d_18": Network("r2plus1d_18-91a641e6.pth", "120 MB", 112, KINETICS, 0, _RESNET),
+    "s3d": Network("s3d-d76dad2f.pth", "32 MB", 224, KINETICS, 0, _S3D),
+    "mvit_v2_s": Network(
+        "mvit_v2_s-ae3be167.pth", "132 MB", 224, SLOWFAST, 16, {"norm": (2, 768, 32)}
+    ),
+}
+S3D_CUTS = {"mixed4": 13, "mixed5": 16}  # modules of ``features`` up to the end of that stage
+
+
+def import_torchvision() -> Any:
+    """``torchvision.models.video``, also beside a torch without CUDA.
+
+    Raises:
+        MissingPackageError: torchvision is not installed.
+    """
+    mend_torchvision()
+    return require_package(
+        "torchvision.models.video", why="A torchvision video network", install=INSTALL
+    )
+
+
+def weight_source(name: str) -> WeightSource:
+    """Where the weights of a network are published and how to make them safetensors."""
+    file, size = NETWORKS[name].file, NETWORKS[name].size
+    download = (
+        f"curl -LO https://download.pytorch.org/models/{file} && python -c "
+        f"\"import torch, safetensors.torch as s; s.save_file(torch.load('{file}', "
+        f"weights_only=True), '{name}.safetensors')\""
+    )
+    override = f"backbone_args.weights=/path/to/{name}.safetensors"
+    return WeightSource(f"torchvision {file}", size, "BSD-3-Clause", download, override)
+
+
+class TorchvisionVideo(VideoEncoder):
+    """Tokens of an inner feature map of one of torchvision's video networks.
+
+    Args:
+        name: a key of ``NETWORKS``.
+        weights: path of a safetensors state dict, or ``random`` for weights drawn with a fixed
+            seed (a network of that shape that has learned nothing).
+        layer: a name in ``NETWORKS[name].layers``; the last one when empty.
+        image_size: pixels a side; the published one when 0.
+
+    Raises:
+        CheckpointError: no weights, a pickle, or of another architecture.
+        ConfigError: a bad ``layer`` or ``image_size``. MissingPackageError: no torchvision.
+    """
+
+    block_rows = 1  # the networks are large enough to fill a core with one clip
+
+    def __init__(
+        self, name: str, weights: str = "", layer: str = "", image_size: int | str = 0
+    ) -> None:
+        self.name, self._spec = name, NETWORKS[name]
+        self.layer = layer or list(self._spec.layers)[-1]
+        if self.layer not in self._spec.layers:
+            raise ConfigError(
+                f"backbone_args.layer must be one of {', '.join(self._spec.layers)} for {name} "
+                f"(got {layer!r})"
+            )
+        self.image_size = int(image_size) or self._spec.image_size
+        if self._spec.num_frames and self.image_size != self._spec.image_size:
+            raise ConfigError(
+                f"backbone_args.image_size must be {self._spec.image_size} for {name}, whose "
+                f"position tables have that size (got {image_size})"
+            )
+        state = None if weights == RANDOM else read_state(name, weights, weight_source(name))
+        build = getattr(import_torchvision(), name)
+        self.network = seeded(lambda: build(weights=None))
+        if state is None:
+            seeded(self._calibrate)
+        else:
+            load_strictly(self.network, state, weights)
+        freeze(self.network)
+        self._step, self.feature_dim, stride = self._spec.layers[self.layer]
+        self.identity = identity(name, self.layer, self.image_size)
+        self.tokens_per_frame = (-(-self.image_size // stride)) ** 2
+
+    def _frames(self, num_frames: int) -> int:
+        return self._spec.num_frames or num_frames
+
+    def _calibrate(self) -> None:
+        """Set the batch norms of random weights on noise, or signals would fade with depth."""
+        norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm3d)]
+        for norm in norms:
+            norm.momentum = 1.0
+        if norms:
+            self.network.train()
+            self._feature_map(torch.randint(0, 256, (2, 8, 64, 64, 3), dtype=torch.uint8))
+
+    def time_places(self, num_frames: int) -> int:
+        """One for every 1, 2, 4 or 8 frames, by network and layer."""
+        places = -(-self._frames(num_frames) // self._step)
+        return min(places, num_frames)
+
+    def clip_tokens(self, video: Tensor) -> Tensor:
+        """(B, T, H, W, 3) uint8 -> (B, P, S, D)."""
+        x = self._feature_map(resample_time(video, self._frames(video.shape[1])))
+        tokens = x.permute(0, 2, 3, 4, 1).flatten(2, 3)
+        return merge_time(tokens, self.time_places(video.shape[1]))
+
+    def _feature_map(self, video: Tensor) -> Tensor:
+        """(B, T, H, W, 3) uint8 -> (B, D, T', H', W')."""
+        size = (self.image_size, self.image_size)
+        x = pixels(video.flatten(0, 1), size, *self._spec.mean_std)
+        x = x.unflatten(0, video.shape[:2]).transpose(1, 2)
+        with torch.inference_mode():
+            if self.name == "mvit_v2_s":
+                return _mvit_map(self.network, x)
+            if self.name == "s3d":
+                return self._s3d_map(x)
+            return _resnet_map(self.network, x, self.layer)
+
+    def _s3d_map(self, x: Tensor) -> Tensor:
+        """S3D halves the clip three times and needs eight frames: a shorter one starts still."""
+        short = -x.shape[2] % 8
+        x = torch.cat([x[:, :, :1].expand(-1, -1, short, -1, -1), x], dim=2)
+        return self.network.features[: S3D_CUTS[self.layer]](x)  # type: ignore[index]
+
+
+def _resnet_map(network: Any, x: Tensor, layer: str) -> Tensor:
+    x = network.layer1(network.stem(x))
+    for name in ("layer2", "layer3", "layer4"):
+        x = getattr(network, name)(x)
+        if name == layer:
+            break
+    return x
+
+
+def _mvit_map(network: Any, x: Tensor) -> Tensor:
+    """As torchvision's forward, up to the norm; the class token is left out."""
+    x = network.conv_proj(x).flatten(2).transpose(1, 2)
+    x = network.pos_encoding(x)
+    extent = (network.pos_encoding.temporal_size, *network.pos_encoding.spatial_size)
+    for block in network.blocks:
+        x, extent = block(x, extent)
+    return network.norm(x)[:, 1:].transpose(1, 2).unflatten(2, tuple(extent))
+
+
+r3d_18 = partial(TorchvisionVideo, "r3d_18")
+mc3_18 = partial(TorchvisionVideo, "mc3_18")
+r2plus1d_18 = partial(TorchvisionVideo, "r2plus1d_18")
+s3d = partial(TorchvisionVideo, "s3d")
+mvit_v2_s = partial(TorchvisionVideo, "mvit_v2_s")
+r3d_18_image = partial(StillTwin, r3d_18)
+mc3_18_image = partial(StillTwin, mc3_18)
+r2plus1d_18_image = partial(StillTwin, r2plus1d_18)
+s3d_image = partial(StillTwin, s3d)
+mvit_v2_s_image = partial(StillTwin, mvit_v2_s)

@@ -1,0 +1,270 @@
+"""TRIBEv2's shape: one encoder a modality, projected, joined, and fused by a transformer over time.
+
+V-JEPA 2 (video), w2v-BERT 2.0 (sound) and Llama 3.2 (text) are projected to 384 each, joined to
+1152 and run through eight self-attention layers over the places in time. A modality that is
+absent, or dropped in training (0.3), is a learned mask token: never a crash, and never a
+narrower join. Every modality is brought to the places in time before the join, so that none is
+ever cut off by a longer one.
+
+The fusion here has the published shape and names of its own; it does not read the official
+checkpoint. Its weights are a safetensors file (``backbone.fusion=/path``), or, asked for by
+name, ``backbone.fusion=untrained``: a fixed random fusion, which passes the encoders on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from neon_sim.errors import CheckpointError, ConfigError
+
+from .catalogue import CATALOGUE
+from .family import BackboneConfig, EncodedRow, Family
+from .imports import import_transformers
+from .inputs import AUDIO_HZ, Sight
+from .vjepa2 import VJEPA2
+from .weights import file_hash, find_weights
+
+PARTS = ("video", "audio", "text")
+UNTRAINED = "untrained"
+UNTRAINED_SEED = 0
+MAX_PLACES = 512
+
+
+@dataclass(frozen=True)
+class FusionShape:
+    """Widths of the fusion.
+
+    Attributes:
+        video, audio, text: hidden sizes of the encoders.
+        width: of each projection. layers, heads: of the transformer. dropout: of modalities.
+    """
+
+    video: int
+    audio: int
+    text: int
+    width: int = 384
+    layers: int = 8
+    heads: int = 8
+    dropout: float = 0.3
+
+    @property
+    def dim(self) -> int:
+        """Width of the joined token, 1152."""
+        return len(PARTS) * self.width
+
+
+class Fusion(nn.Module):
+    """Projections, mask tokens, places in time and the transformer."""
+
+    def __init__(self, shape: FusionShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.project = nn.ModuleDict({p: nn.Linear(getattr(shape, p), shape.width) for p in PARTS})
+        self.absent = nn.ParameterDict(
+            {p: nn.Parameter(torch.randn(shape.width) * 0.02) for p in PARTS}
+        )
+        self.age = nn.Parameter(torch.randn(MAX_PLACES, shape.dim) * 0.02)
+        layer = nn.TransformerEncoderLayer(
+            shape.dim, shape.heads, 4 * shape.dim, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, shape.layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(shape.dim)
+
+    def forward(self, features: dict[str, Tensor | None], places: int) -> Tensor:
+        """Fuse what there is.
+
+        Args:
+            features: by modality (B, F, D_m), or None where it is absent for all rows.
+            places: F; places are counted back from the newest, so that it is always the same.
+
+        Returns:
+            (B, F, 1152).
+        """
+        rows = next(len(value) for value in features.values() if value is not None)
+        joined = [self._part(name, features[name], rows, places) for name in PARTS]
+        hidden = torch.cat(joined, dim=2) + self.age[:places].flip(0)
+        return self.norm(self.layers(hidden))
+
+    def _part(self, name: str, value: Tensor | None, rows: int, places: int) -> Tensor:
+        stand_in = self.absent[name].expand(rows, places, -1)
+        if value is None:
+            return stand_in
+        projected = self.project[name](value)
+        if not self.training:
+            return projected
+        dropped = torch.rand(rows, 1, 1, device=projected.device) < self.shape.dropout
+        return torch.where(dropped, stand_in, projected)
+
+
+class TribeV2(Family):
+    """Three frozen encoders and the fusion; one token of 1152 a place (two frames).
+
+    ``model_id`` is a folder with the subfolders ``video``, ``audio`` and ``text`` (and perhaps
+    ``fusion.safetensors``), or the repository's name: then each encoder comes from its own.
+    """
+
+    MODEL_TYPES = ("tribev2",)
+    KEPT_OUT_OF_4BIT = ("lm_head",)
+    hears = True
+    tokens_per_place = 1  # type: ignore[assignment]
+
+    def __init__(self, config: BackboneConfig, folder: Path) -> None:
+        super().__init__(config, folder)
+        if not config.freeze_backbone:
+            raise ConfigError("freeze_backbone must be true for TRIBEv2 (got false)")
+        self.homes = find_parts(config)
+        seen = replace(config, load_in_4bit=False)
+        self.video = VJEPA2(seen, self.homes["video"])
+        self.frames_per_place = self.video.frames_per_place
+        widths = {p: int(self.read_config(self.homes[p]).hidden_size) for p in PARTS}
+        self.fusion_file = fusion_file(config)
+        self.shape = fusion_shape(self.fusion_file, widths)
+        self.feature_dim = self.shape.dim
+
+    def folders(self) -> list[Path]:
+        """The three encoders."""
+        return [self.homes[part] for part in PARTS]
+
+    def identity(self) -> dict[str, Any]:
+        """The fusion's weights."""
+        file = self.fusion_file
+        return {"fusion": UNTRAINED if file is None else file_hash(file)}
+
+    def load(self) -> None:
+        """Read three encoders and the fusion."""
+        transformers = import_transformers()
+        self.video.load()
+        self.network = self.video.network
+        audio, text = self.homes["audio"], self.homes["text"]
+        self.ears = self._encoder(transformers.Wav2Vec2BertModel, audio, quantised=False)
+        self.reader = self._encoder(transformers.AutoModel, text, quantised=True)
+        self.cutter = transformers.AutoFeatureExtractor.from_pretrained(audio)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(text)
+        self.fusion = read_fusion(self.shape, self.fusion_file).to(self.device)
+
+    def _encoder(self, loader: Any, folder: Path, quantised: bool) -> Any:
+        settings = self.config
+        if not quantised:
+            self.config = replace(settings, load_in_4bit=False)
+        try:
+            return self.from_pretrained(loader, folder)
+        finally:
+            self.config = settings
+
+    def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
+        """Encode each modality on its own, then fuse row by row, sound and text too."""
+        seen = self.video.encode_rows([self._clip(row) for row in rows], block_rows)
+        done = []
+        for row, video in zip(rows, seen, strict=True):
+            places = len(video.places)
+            features = {
+                "video": video.places.float().mean(dim=1)[None],
+                "audio": self._hear(row, places),
+                "text": self._read(row, places),
+            }
+            hidden = self.fusion(features, places)[0]
+            done.append(EncodedRow(hidden, hidden.unsqueeze(1)))
+        return done
+
+    def _clip(self, row: Sight) -> Sight:
+        return self.video.aligned(replace(row, is_image=False))
+
+    def _hear(self, row: Sight, places: int) -> Tensor | None:
+        """Sound by place (1, F, D): the whole of it in F equal shares, newest last."""
+        if row.audio is None:
+            return None
+        made = self.cutter(row.audio, sampling_rate=AUDIO_HZ, return_tensors="pt")
+        made = {name: value.to(self.device) for name, value in made.items()}
+        made["input_features"] = made["input_features"].to(self.ears.dtype)
+        heard = self.ears(**made).last_hidden_state.float()
+        return nn.functional.adaptive_avg_pool1d(heard.transpose(1, 2), places).transpose(1, 2)
+
+    def _read(self, row: Sight, places: int) -> Tensor | None:
+        """The mean of the instruction's tokens at every place (1, F, D)."""
+        if not row.text:
+            return None
+        ids = self.tokenizer(row.text, return_tensors="pt")["input_ids"].to(self.device)
+        words = self.reader(input_ids=ids, use_cache=False).last_hidden_state.float()
+        return words.mean(dim=1, keepdim=True).expand(-1, places, -1)
+
+
+def find_parts(config: BackboneConfig) -> dict[str, Path]:
+    """Folder of each encoder.
+
+    Raises:
+        CheckpointError: one is not to be had.
+    """
+    folder = Path(config.model_id).expanduser()
+    if folder.is_dir():
+        return {part: find_weights(str(folder / part)) for part in PARTS}
+    row = CATALOGUE["tribev2"]
+    if config.model_id != row.model_id:
+        raise CheckpointError(
+            f"model_id={config.model_id!r} must be {row.model_id} or a folder with the subfolders "
+            f"{', '.join(PARTS)}"
+        )
+    return {part: find_weights(row.parts[part], config.revision) for part in PARTS}
+
+
+def fusion_file(config: BackboneConfig) -> Path | None:
+    """The file of the fusion's weights; None for the untrained one that was asked for.
+
+    Raises:
+        ConfigError: nothing was asked for. CheckpointError: no such file.
+    """
+    own = Path(config.model_id).expanduser() / "fusion.safetensors"
+    if config.fusion is None and own.is_file():
+        return own
+    if config.fusion == UNTRAINED:
+        return None
+    if config.fusion is None:
+        raise ConfigError(
+            "TRIBEv2 needs the weights of its fusion: backbone.fusion=/path/fusion.safetensors, or "
+            f"backbone.fusion={UNTRAINED} for a fixed random one that passes the encoders on"
+        )
+    file = Path(config.fusion).expanduser()
+    if file.suffix != ".safetensors" or not file.is_file():
+        raise CheckpointError(f"backbone.fusion={config.fusion}: no such *.safetensors file")
+    return file
+
+
+def save_fusion(fusion: Fusion, file: Path) -> None:
+    """Write a fusion, and beside its tensors how wide and deep it is."""
+    sizes = {name: str(getattr(fusion.shape, name)) for name in ("width", "layers", "heads")}
+    save_file(fusion.state_dict(), file, metadata=sizes)
+
+
+def fusion_shape(file: Path | None, encoders: dict[str, int]) -> FusionShape:
+    """The published shape, or what a file of ``save_fusion`` says."""
+    if file is None:
+        return FusionShape(**encoders)
+    with safe_open(str(file), "pt") as opened:
+        said = opened.metadata() or {}
+    sizes = {name: int(said[name]) for name in ("width", "layers", "heads") if name in said}
+    return FusionShape(**encoders, **sizes)
+
+
+def read_fusion(shape: FusionShape, file: Path | None) -> Fusion:
+    """The frozen fusion, from a file or from a fixed seed.
+
+    Raises:
+        CheckpointError: the file holds other tensors.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED_SEED)
+        fusion = Fusion(shape)
+    if file is not None:
+        try:
+            fusion.load_state_dict(load_file(file))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{file} is no fusion of this shape ({reason})") from error
+    return fusion.eval().requires_grad_(False)

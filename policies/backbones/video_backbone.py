@@ -1,0 +1,218 @@
+"""The front door: ``VideoBackbone(BackboneConfig(model_id=...))``, one class for every family.
+
+Loading is lazy: making the object reads nothing, ``load()`` (or the first ``encode``) does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neon_sim.errors import ConfigError
+
+from .catalogue import CATALOGUE
+from .family import BackboneConfig, EncodedRow, Family
+from .inputs import AUDIO_HZ, Sight, check_audio, check_frames
+from .weights import find_weights, read_config
+
+FAMILIES = {
+    "qwen_vl": "QwenVL",
+    "qwen_omni": "QwenOmni",
+    "qwen3_vl": "Qwen3VL",
+    "vjepa2": "VJEPA2",
+    "videomae": "VideoMAE",
+    "tribev2": "TribeV2",
+    "fvlm": "FVLM",
+}
+MODEL_TYPE_FAMILIES = {
+    "qwen2_5_vl": "qwen_vl",
+    "qwen2_5_omni": "qwen_omni",
+    "qwen2_5_omni_thinker": "qwen_omni",
+    "qwen3_vl": "qwen3_vl",
+    "vjepa2": "vjepa2",
+    "videomae": "videomae",
+    "tribev2": "tribev2",
+    "fvlm": "fvlm",
+}
+
+
+@dataclass(frozen=True)
+class BackboneInput:
+    """One row for ``encode_batch``; the arguments of ``VideoBackbone.encode``.
+
+    Attributes:
+        images / video_frames: PIL images or (H, W, 3) uint8 arrays, oldest first; give one.
+        text: instruction. audio: (L,) or (C, L) float32 in [-1, 1].
+        time_s: (T,) seconds of the frames of a clip, ascending; ``fps`` apart by default.
+        sampling_rate: of the sound, Hz.
+    """
+
+    images: Sequence[Any] | None = None
+    video_frames: Sequence[Any] | None = None
+    text: str | None = None
+    audio: Any = None
+    time_s: Sequence[float] | None = field(default=None)
+    sampling_rate: int = AUDIO_HZ
+
+
+def family_class(name: str) -> type[Family]:
+    """The class of a family of ``FAMILIES``; its module has the family's name."""
+    module = importlib.import_module(f".{name}", __package__)
+    return getattr(module, FAMILIES[name])
+
+
+class VideoBackbone:
+    """A foundation backbone behind one interface.
+
+    Args:
+        config: what to load and how.
+
+    Attributes:
+        family: the loaded architecture, None before ``load``.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        self.config = config
+        self.family: Family | None = None
+
+    def load(self) -> None:
+        """Find, check and read the weights; a second call does nothing.
+
+        Raises:
+            ConfigError: a setting outside its rule, or an architecture nobody here knows.
+            CheckpointError: the weights are not to be had. MissingPackageError: see there.
+        """
+        if self.family is None:
+            family = open_family(self.config)
+            family.load()
+            self.family = family
+
+    def encode(
+        self,
+        images: Sequence[Any] | None = None,
+        video_frames: Sequence[Any] | None = None,
+        text: str | None = None,
+        audio: Any = None,
+        time_s: Sequence[float] | None = None,
+        sampling_rate: int = AUDIO_HZ,
+    ) -> dict[str, Tensor]:
+        """Encode one image or clip with its instruction and sound.
+
+        Returns:
+            ``hidden_states`` (1, S, D), every token of the last layer, and ``pooled`` (1, D),
+            their mean; float32, on the CPU unless gradients are wanted.
+
+        Raises:
+            ConfigError: neither or both of images and video_frames, too many or too large
+                frames, or sound the model cannot take.
+        """
+        row = BackboneInput(images, video_frames, text, audio, time_s, sampling_rate)
+        return self.encode_batch([row])[0]
+
+    def encode_batch(self, rows: Sequence[BackboneInput]) -> list[dict[str, Tensor]]:
+        """Encode several rows in as few calls of the network as their shapes allow.
+
+        Returns:
+            What ``encode`` returns for each of them, in order.
+
+        Raises:
+            ConfigError: see ``encode``.
+        """
+        sights = [self._sight(row) for row in rows]  # wrong inputs are told before any loading
+        self.load()
+        assert self.family is not None
+        for row in sights:
+            name = type(self.family).__name__
+            if row.text and not self.family.reads:
+                raise ConfigError(f"{name} cannot read, but text was given; leave it out")
+            if row.audio is not None and not self.family.hears:
+                raise ConfigError(
+                    f"{name} cannot hear, but audio was given; leave it out, or use qwen_omni_3b"
+                )
+        return [self._result(row) for row in self.encode_sights(sights)]
+
+    def encode_sights(
+        self, rows: Sequence[Sight], block_rows: int | None = None
+    ) -> list[EncodedRow]:
+        """Encode checked rows; see ``Family.encode_rows``."""
+        self.load()
+        assert self.family is not None
+        aligned = [self.family.aligned(row) for row in rows]
+        with torch.set_grad_enabled(not self.config.freeze_backbone and torch.is_grad_enabled()):
+            return self.family.encode_rows(aligned, block_rows)
+
+    def _result(self, row: EncodedRow) -> dict[str, Tensor]:
+        hidden = row.hidden.float()
+        hidden = (hidden if hidden.requires_grad else hidden.cpu()).unsqueeze(0)
+        return {"hidden_states": hidden, "pooled": hidden.mean(dim=1)}
+
+    def _sight(self, row: BackboneInput) -> Sight:
+        if (row.images is None) == (row.video_frames is None):
+            given = "neither" if row.images is None else "both"
+            raise ConfigError(
+                f"encode needs images or video_frames, one of them (got {given}); a text alone "
+                "is nothing to look at"
+            )
+        still = row.images is not None
+        limit = 1 if still else self.config.max_frames
+        if still and len(row.images or ()) != 1:
+            raise ConfigError(
+                f"images must hold one image (got {len(row.images or ())}); several frames of a "
+                "camera go into video_frames, oldest first"
+            )
+        frames = check_frames(
+            row.images if still else row.video_frames,
+            max_frames=limit,
+            image_size=self.config.image_size,
+        )
+        audio = None if row.audio is None else check_audio(row.audio, row.sampling_rate)
+        return Sight(frames, self._times(row, len(frames)), row.text or "", audio, still)
+
+    def _times(self, row: BackboneInput, count: int) -> np.ndarray:
+        if row.time_s is None:
+            return np.zeros(count)
+        times = np.asarray(row.time_s, dtype=np.float64)
+        if times.shape != (count,) or (np.diff(times) < 0).any():
+            raise ConfigError(
+                f"time_s must be {count} ascending seconds, one a frame (got {list(row.time_s)})"
+            )
+        return times - times[0]
+
+
+def open_family(config: BackboneConfig, family: str | None = None) -> Family:
+    """Find the weights and read the architecture, but not yet the tensors.
+
+    Args:
+        config: what to open. family: of ``FAMILIES``; told by the checkpoint by default.
+
+    Raises:
+        ConfigError, CheckpointError: see ``VideoBackbone.load``.
+    """
+    config.validate()
+    name = family or _known_family(config.model_id)
+    if name == "tribev2":  # three checkpoints, found one by one
+        return family_class(name)(config, None)  # type: ignore[arg-type]
+    folder = find_weights(config.model_id, config.revision)
+    if name is None:
+        kind = str(read_config(folder).get("model_type"))
+        if kind not in MODEL_TYPE_FAMILIES:
+            raise ConfigError(
+                f"{folder} holds a model of type {kind!r}; known: "
+                f"{', '.join(sorted(MODEL_TYPE_FAMILIES))}"
+            )
+        name = MODEL_TYPE_FAMILIES[kind]
+    return family_class(name)(config, folder)
+
+
+def _known_family(model_id: str) -> str | None:
+    rows = [row for row in CATALOGUE.values() if model_id == row.model_id]
+    if not rows and (Path(model_id).expanduser() / "video" / "config.json").is_file():
+        return "tribev2"  # the only family of several checkpoints with an encoder of that name
+    return rows[0].family if rows else None

@@ -1,0 +1,171 @@
+"""Models that read pictures and words in one sequence: prompt, batch, and where the tokens are.
+
+A row is ``instruction, sound, video`` in the model's own chat format. The language models are
+causal, so the video comes last: its tokens have read the instruction and heard the sound, and a
+policy can use them alone. Rows whose tensors have the same shapes go through the network
+together, without any padding, which is what makes a row's result independent of its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from neon_sim.errors import ConfigError
+
+from .family import EncodedRow, Family, blocks
+from .imports import import_transformers
+from .inputs import Sight, fitted_size, frame_interval_s, resize_frames
+from .lora import attach_lora
+
+START, END = "<|im_start|>", "<|im_end|>"
+
+
+class VisionLanguage(Family):
+    """A vision-language model of the Qwen line.
+
+    Attributes:
+        IMAGE / VIDEO: what stands for a picture or a clip in the prompt.
+        factor: pixels of one visual token a side. processor: the checkpoint's own.
+
+    Raises:
+        ConfigError: ``image_size`` is no multiple of ``factor``.
+    """
+
+    SYSTEM: ClassVar[str] = "You are a helpful assistant."
+    IMAGE: ClassVar[str] = "<|vision_start|><|image_pad|><|vision_end|>"
+    VIDEO: ClassVar[str] = "<|vision_start|><|video_pad|><|vision_end|>"
+
+    def __init__(self, config: Any, folder: Any) -> None:
+        super().__init__(config, folder)
+        self.shape = self.core_config(self.read_config())
+        self.feature_dim = int(self.shape.text_config.hidden_size)
+        vision = self.shape.vision_config
+        self.factor = int(vision.patch_size) * int(vision.spatial_merge_size)
+        self.frames_per_place = int(vision.temporal_patch_size)
+        if config.image_size % self.factor:
+            raise ConfigError(
+                f"image_size must be a multiple of {self.factor}, the pixels of one visual token "
+                f"(got {config.image_size})"
+            )
+
+    def core_config(self, config: Any) -> Any:
+        """The part of the config that holds text and vision."""
+        return config
+
+    @property
+    def tokens_per_place(self) -> int:
+        """P, visual tokens of two frames."""
+        return (self.config.image_size // self.factor) ** 2
+
+    def loader(self, transformers: Any) -> Any:
+        """The class without a language head."""
+        return transformers.AutoModel
+
+    def load(self) -> None:
+        """Read processor and weights, and attach adapters when they are to be trained."""
+        transformers = import_transformers()
+        self.processor = transformers.AutoProcessor.from_pretrained(self.folder)
+        self.network = self.from_pretrained(self.loader(transformers))
+        self.special = sorted(self.processor.tokenizer.get_added_vocab())
+        if not self.config.freeze_backbone:
+            self.network = attach_lora(
+                self.network, self.LORA_TARGETS, self.config.lora_r, self.config.lora_alpha
+            )
+
+    # ---- one row ------------------------------------------------------------------------
+
+    def prompt(self, row: Sight) -> str:
+        """The chat turn of one row, placeholders not yet expanded.
+
+        Raises:
+            ConfigError: the instruction holds a control token.
+        """
+        used = [word for word in self.special if word in row.text]
+        if used:
+            raise ConfigError(f"an instruction must not hold the control token {used[0]!r}")
+        sight = self.IMAGE if row.is_image else self.VIDEO
+        said = f"{row.text}{self.sound(row)}{sight}"
+        system = f"{START}system\n{self.SYSTEM}{END}\n"
+        return f"{system}{START}user\n{said}{END}\n{START}assistant\n"
+
+    def identity(self) -> dict[str, Any]:
+        """The prompt around an instruction."""
+        return {"prompt": [START, END, self.SYSTEM, self.IMAGE, self.VIDEO]}
+
+    def sound(self, row: Sight) -> str:
+        """What stands for the sound in the prompt."""
+        del row
+        return ""
+
+    def process(self, row: Sight) -> dict[str, Tensor]:
+        """Tensors of one row as the network takes them, without a padded place."""
+        _, high, wide, _ = row.frames.shape
+        height, width = fitted_size(high, wide, self.config.image_size, self.factor)
+        frames = resize_frames(row.frames, height, width)
+        seen: dict[str, Any] = {}
+        if row.is_image:
+            seen = {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
+        else:
+            seen = {"videos": [frames], "videos_kwargs": self.video_settings(row)}
+        made = self.processor(
+            text=[self.prompt(row)], return_tensors="pt", **seen, **self.heard(row)
+        )
+        kept = {name: torch.as_tensor(value) for name, value in made.items()}
+        return kept | self.timed(row)
+
+    def video_settings(self, row: Sight) -> dict[str, Any]:
+        """Arguments of the video processor: every frame is kept, at its own time."""
+        fps = 1.0 / frame_interval_s(row.time_s, self.config.fps)
+        count = len(row.frames)
+        return {
+            "do_resize": False,
+            "do_sample_frames": False,
+            "cap_pixels_per_frame": False,
+            "video_metadata": [
+                {"total_num_frames": count, "fps": fps, "frames_indices": list(range(count))}
+            ],
+        }
+
+    def heard(self, row: Sight) -> dict[str, Any]:
+        """Arguments of the processor for sound."""
+        del row
+        return {}
+
+    def timed(self, row: Sight) -> dict[str, Tensor]:
+        """Tensors that tell the network about time, where the processor gets them wrong."""
+        del row
+        return {}
+
+    # ---- many rows ----------------------------------------------------------------------
+
+    def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
+        """Encode rows in groups of equal shapes."""
+        made = [self.process(row) for row in rows]
+        groups: dict[Any, list[int]] = {}
+        for number, tensors in enumerate(made):
+            shapes = tuple(sorted((name, tuple(value.shape)) for name, value in tensors.items()))
+            groups.setdefault(shapes, []).append(number)
+        done: dict[int, EncodedRow] = {}
+        for numbers in groups.values():
+            for block in blocks(numbers, block_rows):
+                hidden, ids = self._forward([made[number] for number in block])
+                for number, states, tokens in zip(block, hidden, ids, strict=True):
+                    done[number] = EncodedRow(states, self._places(rows[number], states, tokens))
+        return [done[number] for number in range(len(rows))]
+
+    def _forward(self, made: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
+        assert self.network is not None
+        batch = {name: torch.cat([row[name] for row in made]).to(self.device) for name in made[0]}
+        output = self.network(**batch, use_cache=False)
+        return output.last_hidden_state, batch["input_ids"]
+
+    def _places(self, row: Sight, hidden: Tensor, ids: Tensor) -> Tensor:
+        """(F, P, D): the visual tokens of one row."""
+        tokenizer = self.processor
+        wanted = tokenizer.image_token_id if row.is_image else tokenizer.video_token_id
+        visual = hidden[ids == wanted]
+        return visual.unflatten(0, (self.places(len(row.frames)), -1))

@@ -1,0 +1,183 @@
+"""Where weights come from: a local folder or the hub, by one path, and never a pickle.
+
+Everything is resolved to a folder first and loaded from there, so that a folder of one's own
+(``backbone.model_id=/path``) goes exactly the way of a download.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neon_sim.errors import CheckpointError, ConfigError, require_package
+
+from .catalogue import CATALOGUE, HubModel
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_3"}
+ATTENTIONS = ("eager", "sdpa", *ATTENTION_PACKAGES)
+INSTALL_HUB = "pip install 'neon-sim[hub]'"
+
+
+def find_weights(model_id: str, revision: str | None = None) -> Path:
+    """Folder with the files of a model: a local one, or the hub's snapshot of a repository.
+
+    Args:
+        model_id: an existing folder, or ``owner/name``.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        CheckpointError: not to be had (names size, licence, gate, the download command and the
+            override), or only pickles.
+    """
+    folder = Path(model_id).expanduser()
+    if not folder.is_dir():
+        if model_id.startswith(("/", "./", "../", "~")) or model_id.count("/") != 1:
+            raise CheckpointError(
+                f"model_id={model_id!r} is no folder here and no repository owner/name; give the "
+                "path of a folder with config.json and *.safetensors"
+            )
+        folder = _from_hub(model_id, revision)
+    check_folder(folder)
+    return folder
+
+
+def check_folder(folder: Path) -> None:
+    """Hold a folder to ``config.json`` and safetensors.
+
+    Raises:
+        CheckpointError: one is missing, or the weights are pickles.
+    """
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} holds no config.json; give the folder of a checkpoint")
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise CheckpointError(
+            f"{folder} holds {pickles[0]}, a pickle, which can run code when it is read; only "
+            "*.safetensors are loaded. Convert it where you trust it: "
+            "model.save_pretrained(folder) writes safetensors"
+        )
+    raise CheckpointError(f"{folder} holds no *.safetensors; the download is not complete")
+
+
+def _from_hub(model_id: str, revision: str | None) -> Path:
+    hub = require_package("huggingface_hub", why=f"Loading {model_id}", install=INSTALL_HUB)
+    try:
+        return Path(hub.snapshot_download(model_id, revision=revision, allow_patterns=PATTERNS))
+    except (OSError, ValueError, hub.errors.HfHubHTTPError, RuntimeError) as error:
+        raise CheckpointError(missing_text(model_id, error)) from error
+
+
+def missing_text(model_id: str, error: BaseException | None = None) -> str:
+    """What a user reads when a repository is not to be had."""
+    about = next((row for row in CATALOGUE.values() if model_id in row.repositories), None)
+    reason = f" ({' '.join(str(error).split())[:160]})" if error else ""
+    lines = [f"the weights of {model_id} are not here and could not be fetched{reason}."]
+    if about is not None:
+        lines.append(_about(about, model_id))
+    lines.append(f"Download: hf download {model_id}")
+    lines.append("Or use a folder of your own: backbone.model_id=/path/to/folder")
+    return " ".join(lines)
+
+
+def _about(row: HubModel, model_id: str) -> str:
+    from .counting import count
+
+    gate = (
+        f"gated: accept its licence at huggingface.co/{model_id} and run `hf auth login` first"
+        if row.gated
+        else "not gated"
+    )
+    size = count(row).bf16_gb
+    return f"It is {size:.1f} GB (bf16, all parts of {row.name}), licence {row.licence}, {gate}."
+
+
+def is_cached(row: HubModel) -> bool:
+    """Whether every repository of a model lies in the hub's cache on this machine."""
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
+    return all(
+        isinstance(try_to_load_from_cache(repository, "config.json"), str)
+        for repository in row.repositories
+    )
+
+
+def check_attention(name: str) -> str:
+    """An attention back end that can run here.
+
+    Raises:
+        ConfigError: no such back end. MissingPackageError: its package is not installed.
+    """
+    if name not in ATTENTIONS:
+        raise ConfigError(
+            f"attn_implementation must be one of {', '.join(ATTENTIONS)} (got {name!r})"
+        )
+    if name in ATTENTION_PACKAGES:
+        require_package(
+            ATTENTION_PACKAGES[name],
+            why=f"attn_implementation={name}",
+            install="pip install flash-attn --no-build-isolation (needs a CUDA GPU), or take "
+            "attn_implementation=sdpa",
+        )
+        if not torch.cuda.is_available():
+            raise ConfigError(f"attn_implementation={name} needs a CUDA GPU; take sdpa")
+    return name
+
+
+def quantisation(load_in_4bit: bool, double: bool, skip: tuple[str, ...]) -> Any:
+    """NF4 for the language model alone, towers in bf16; None for no quantisation."""
+    if not load_in_4bit:
+        return None
+    require_package("bitsandbytes", why="load_in_4bit", install="pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=double,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=list(skip),
+    )
+
+
+def content_hash(folder: Path) -> str:
+    """Hex SHA-256 of everything in a folder that decides what a model computes."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja") and path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(file_hash(path).encode())
+    return digest.hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Hex SHA-256 of a file, remembered until it changes."""
+    real = path.resolve()
+    status = real.stat()
+    return _file_hash(real, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
+    """Hash of one file; the hub's cache already names its large files by theirs."""
+    del size, mtime_ns  # they only keep a changed file from being remembered
+    if path.parent.name == "blobs" and len(path.name) == 64:
+        return path.name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a folder."""
+    return dict(json.loads((folder / "config.json").read_text()))

@@ -1,0 +1,255 @@
+"""One residual stream for all modalities: what ``joint_decoder``, ``mot`` and ``moma`` share.
+
+Visual tokens, words, proprioception and action queries stand in one sequence, in that
+order, and read each other; the context is read out of the action queries. Nothing is ever
+cut off: a batch of another length than the fusion was built for is an error. In the last
+block only the queries are updated, since nothing else is read after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neon_sim.errors import ConfigError
+
+from .base import (
+    AGE_WAVES,
+    PROPRIO_TOKENS,
+    Fusion,
+    FusionInput,
+    FusionLayout,
+    age_waves,
+    token_coordinates,
+    whole_number,
+)
+
+MODALITIES = ("vision", "text", "proprio", "action")  # their order in the sequence
+MLP_RATIO = 2
+LOWEST_RAD = torch.pi / 2  # phase of an embedding at the border of [-1, 1]
+OCTAVES = 4  # from the lowest to the highest frequency: finer than a grid of 12
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a residual stream.
+
+    Attributes:
+        width: W. heads: of attention. layers: blocks. queries: action queries.
+        lengths: tokens of each modality.
+    """
+
+    width: int
+    heads: int
+    layers: int
+    queries: int
+    lengths: dict[str, int]
+
+    @classmethod
+    def checked(
+        cls, layout: FusionLayout, width: float, heads: float, layers: float, queries: float
+    ) -> Sizes:
+        """Whole numbers that fit each other.
+
+        Raises:
+            ConfigError: one that is no whole number from 1, or heads that do not divide width.
+        """
+        w, h = whole_number("fusion_args.width", width), whole_number("fusion_args.heads", heads)
+        if w % h:
+            raise ConfigError(f"fusion_args.heads must divide width {w} (got {h})")
+        n = whole_number("fusion_args.queries", queries)
+        vision = layout.num_frames * layout.tokens_per_frame
+        counts = (vision, layout.text_tokens, PROPRIO_TOKENS, n)
+        lengths = dict(zip(MODALITIES, counts, strict=True))
+        return cls(w, h, whole_number("fusion_args.layers", layers), n, lengths)
+
+
+def sinusoids(places: Tensor, width: int) -> Tensor:
+    """Sines and cosines of places, in a geometric progression of frequencies.
+
+    As in "Attention is all you need" (Vaswani et al. 2017, section 3.5), for places (N, d) in
+    [-1, 1] instead of indices; where d = 2, half of the numbers tell x and half y.
+
+    Returns:
+        (N, ``width``) float32.
+    """
+    count = -(-width // (2 * places.shape[1]))
+    frequencies = LOWEST_RAD * 2.0 ** torch.linspace(0.0, OCTAVES, count)
+    phase = (places.unsqueeze(2) * frequencies).flatten(1)
+    return torch.cat([torch.sin(phase), torch.cos(phase)], dim=1)[:, :width]
+
+
+def line(count: int) -> Tensor:
+    """Places (N, 1) on a line from -1 to 1."""
+    return torch.linspace(-1.0, 1.0, count).unsqueeze(1)
+
+
+class StreamEmbedding(nn.Module):
+    """Puts everything that is known into one sequence of width W.
+
+    Args:
+        layout: widths. sizes: of the stream.
+    """
+
+    def __init__(self, layout: FusionLayout, sizes: Sizes) -> None:
+        super().__init__()
+        self.layout, w = layout, sizes.width
+        grid = token_coordinates(layout.tokens_per_frame)
+        grid = grid if grid.any() else line(layout.tokens_per_frame)
+        self.vision = nn.Linear(layout.token_dim, w)
+        self.place = nn.Parameter(sinusoids(grid, w))
+        self.age = nn.Sequential(nn.Linear(AGE_WAVES, w), nn.GELU(), nn.Linear(w, w))
+        self.text = nn.Linear(layout.text_dim, w)
+        self.word = nn.Parameter(sinusoids(line(layout.text_tokens), w))
+        self.proprio = nn.Linear(layout.proprio_dim, w)
+        self.query = nn.Parameter(torch.randn(sizes.queries, w) * 0.5)
+
+    def forward(self, batch: FusionInput) -> tuple[Tensor, Tensor]:
+        """Return the sequence (B, N, W), zeros where masked, and what is real (B, N) bool.
+
+        Raises:
+            ConfigError: more or fewer tokens than the fusion was built for.
+        """
+        self._hold(batch)
+        rows = len(batch.proprio)
+        vision = self.vision(batch.kept()) + self.place
+        vision = vision + self.age(age_waves(batch.time_s)).unsqueeze(2)
+        parts = [
+            _zeroed(vision, batch.mask).flatten(1, 2),
+            _zeroed(self.text(batch.text_tokens) + self.word, batch.text_mask),
+            self.proprio(batch.proprio).unsqueeze(1),
+            self.query.expand(rows, -1, -1),
+        ]
+        always = batch.mask.new_ones(rows, PROPRIO_TOKENS + len(self.query))
+        return torch.cat(parts, 1), torch.cat([batch.mask.flatten(1), batch.text_mask, always], 1)
+
+    def _hold(self, batch: FusionInput) -> None:
+        layout = self.layout
+        wanted = (layout.num_frames, layout.tokens_per_frame, layout.text_tokens)
+        got = (*batch.mask.shape[1:], batch.text_mask.shape[1])
+        if got != wanted:
+            raise ConfigError(
+                "the fusion was built for {} frames x {} tokens and {} words".format(*wanted)
+                + " (got {} x {} and {}); nothing is cut off".format(*got)
+                + ": build it for this clip (clip.num_frames, connector), or show it the other"
+            )
+
+
+def _zeroed(tokens: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask.unsqueeze(-1), tokens, tokens.new_zeros(()))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, mask: Tensor) -> Tensor:
+    """Multi-head attention.
+
+    Args:
+        query: (B, Q, W). key, value: (B, N, W). heads: that share W.
+        mask: (B, 1, Q or 1, N) bool, True where a query may look; somewhere for each.
+
+    Returns:
+        (B, Q, W).
+    """
+    q, k, v = (t.unflatten(2, (heads, -1)).transpose(1, 2) for t in (query, key, value))
+    seen = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return seen.transpose(1, 2).flatten(2)
+
+
+Make = Callable[[], nn.Module]
+Share = Callable[[Make, Sequence[str]], nn.Module]
+
+
+def shared(make: Make, modalities: Sequence[str]) -> nn.Module:
+    """One set of weights for all modalities."""
+    del modalities
+    return make()
+
+
+def updated(last: bool) -> tuple[str, ...]:
+    """Modalities that a block updates."""
+    return MODALITIES[-1:] if last else MODALITIES
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP: (B, N, W) -> (B, N, W), or (B, Q, W) in the last block.
+
+    Args:
+        sizes: of the stream. last: update the action queries alone.
+        share: makes a layer for some modalities; ``shared`` gives all the same weights.
+        mlp: of the tokens that are updated; by default a plain one.
+    """
+
+    def __init__(
+        self, sizes: Sizes, last: bool, share: Share = shared, mlp: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        w, self.heads = sizes.width, sizes.heads
+        self.updated = sizes.queries if last else sum(sizes.lengths.values())
+        writers = updated(last)
+        self.norm = share(lambda: nn.LayerNorm(w), MODALITIES)
+        self.query = share(lambda: nn.Linear(w, w), writers)
+        self.key_value = share(lambda: nn.Linear(w, 2 * w), MODALITIES)
+        self.out = share(lambda: nn.Linear(w, w), writers)
+        self.mlp_norm = share(lambda: nn.LayerNorm(w), writers)
+        self.mlp = mlp or share(lambda: new_mlp(w), writers)
+
+    def forward(self, x: Tensor, real: Tensor, mask: Tensor) -> Tensor:
+        """Update the stream; ``real`` (B, N) and ``mask`` as in ``attend``."""
+        known, n = self.norm(x), self.updated
+        key, value = self.key_value(known).chunk(2, dim=2)
+        query = self.query(known[:, -n:])
+        x = x[:, -n:] + self.out(attend(query, key, value, self.heads, mask[:, :, -n:]))
+        return x + self.feed(self.mlp_norm(x), real[:, -n:])
+
+    def feed(self, x: Tensor, real: Tensor) -> Tensor:
+        """What the MLP adds."""
+        del real
+        return self.mlp(x)
+
+
+def new_mlp(width: int) -> nn.Sequential:
+    """Two layers with GELU, twice as wide inside."""
+    inner = MLP_RATIO * width
+    return nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, width))
+
+
+class StreamFusion(Fusion):
+    """Embedding, blocks, and a read-out of the action queries.
+
+    Args:
+        layout: widths. sizes: of the stream. blocks: ``layers`` of them, the last one last.
+        context: C. dropout: on the context.
+    """
+
+    def __init__(
+        self,
+        layout: FusionLayout,
+        sizes: Sizes,
+        blocks: Sequence[Block],
+        context: float,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.context_dim = whole_number("fusion_args.context", context)
+        self.flat_dim = layout.flat_dim
+        self.embed = StreamEmbedding(layout, sizes)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(sizes.width)
+        self.join = nn.Linear(sizes.queries * sizes.width + self.flat_dim, self.context_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, batch: FusionInput) -> Tensor:
+        """Return the context (B, C)."""
+        x, real = self.embed(batch)
+        mask = self.visible(real)
+        for block in self.blocks:
+            x = block(x, real, mask)
+        parts = [self.norm(x).flatten(1), *([batch.flat()] if self.flat_dim else [])]
+        return self.dropout(functional.gelu(self.join(torch.cat(parts, dim=1))))
+
+    def visible(self, real: Tensor) -> Tensor:
+        """Who may look at whom, (B, 1, N or 1, N) bool: here all at everything that is real."""
+        return real[:, None, None]

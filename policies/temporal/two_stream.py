@@ -1,0 +1,122 @@
+"""Two streams: what the current frame shows, and what moved over the clip.
+
+Simonyan & Zisserman 2014, "Two-stream convolutional networks": the motion stream sees no
+picture, only displacements of all pairs of frames stacked as channels. Displacements are
+estimated here by matching each token with its nine forerunners (soft-argmax of their
+correlation, as in a PWC-Net cost volume, Sun et al. 2018), and joined by what a matching
+on a coarse grid cannot see, the difference of tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neon_sim.errors import ConfigError
+
+from .base import (
+    BUDGET,
+    BudgetedMechanism,
+    Clip,
+    conv,
+    kept,
+    to_maps,
+    to_tokens,
+    with_mask,
+)
+
+REACH = 1  # cells a frame
+SHARPNESS = 10.0  # of the softmax over cosines
+FLOW = 2  # numbers of a displacement
+
+
+class TwoStream(BudgetedMechanism):
+    """An appearance and a motion stream, fused by one layer.
+
+    Args:
+        appearance, motion: 1 or 0, whether a stream is there; with one of them, the other
+            half of the table in the paper.
+
+    Raises:
+        ConfigError: neither stream is there.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        num_frames: int,
+        tokens_per_frame: int,
+        budget: float = BUDGET,
+        appearance: float = 1,
+        motion: float = 1,
+    ) -> None:
+        self.appearance, self.motion = bool(appearance), bool(motion)
+        if not (self.appearance or self.motion):
+            raise ConfigError("temporal_args.appearance and .motion are both 0; keep one of them")
+        self.num_pairs = max(num_frames - 1, 1)
+        super().__init__(feature_dim, num_frames, tokens_per_frame, budget)
+
+    def build(self, width: int) -> nn.ModuleDict:
+        """The streams that are there; differences are narrowed before they are stacked."""
+        parts: dict[str, nn.Module] = {}
+        narrow = max(width // 4, 1)
+        if self.appearance:
+            parts["look"] = conv(self.feature_dim + 1, width, 1)
+            parts["look_again"] = conv(width, width)
+        if self.motion:
+            parts["narrow"] = nn.Linear(self.feature_dim, narrow)
+            parts["move"] = conv(self.num_pairs * (narrow + FLOW + 1), width)
+            parts["move_again"] = conv(width, width)
+        streams = int(self.appearance) + int(self.motion)
+        parts["leave"] = conv(streams * width, self.feature_dim, 1)
+        return nn.ModuleDict(parts)
+
+    def forward(self, hidden: Tensor, mask: Tensor, time_s: Tensor) -> Clip:
+        """Run the streams and fuse them."""
+        streams = []
+        if self.appearance:
+            now = to_maps(with_mask(hidden[:, -1], mask[:, -1]))
+            streams.append(self._stream("look", now))
+        if self.motion:
+            streams.append(self._stream("move", self._motion(kept(hidden, mask), mask)))
+        found = to_tokens(self.parts["leave"](torch.cat(streams, dim=1)))
+        return self.onto_now(found, hidden, mask, time_s)
+
+    def _stream(self, name: str, maps: Tensor) -> Tensor:
+        x = functional.gelu(self.parts[name](maps))
+        return functional.gelu(self.parts[f"{name}_again"](x))
+
+    def _motion(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Motion of all pairs as channels: (B, pairs * M, side, side)."""
+        if hidden.shape[1] == 1:
+            hidden, mask = hidden.expand(-1, 2, -1, -1), mask.expand(-1, 2, -1)
+        both = mask[:, 1:] & mask[:, :-1]
+        change = self.parts["narrow"](hidden[:, 1:] - hidden[:, :-1])
+        flow = estimated_flow(hidden[:, :-1], hidden[:, 1:], mask[:, :-1])
+        return to_maps(with_mask(torch.cat([change, flow], dim=3), both)).flatten(1, 2)
+
+
+def estimated_flow(before: Tensor, after: Tensor, real: Tensor) -> Tensor:
+    """Displacement of each token since the frame before.
+
+    Args:
+        before, after: (B, P, S, D) tokens of P pairs of frames. real: (B, P, S) of ``before``.
+
+    Returns:
+        (B, P, S, 2): x to the right and y downwards, in cells a frame, each in [-1, 1]: the
+        expectation over the nine cells a token may have come from, weighted by the softmax
+        of ten times the cosine; zero where none of them is real.
+    """
+    side = math.isqrt(before.shape[2])
+    step = torch.arange(side, dtype=before.dtype, device=before.device)
+    y, x = torch.meshgrid(step, step, indexing="ij")
+    cells = torch.stack([x.flatten(), y.flatten()], dim=1)
+    near = (cells.unsqueeze(1) - cells).abs().amax(dim=2) <= REACH
+    source = near & real.unsqueeze(2)
+    normal = functional.normalize(before, dim=3), functional.normalize(after, dim=3)
+    cosine = normal[1] @ normal[0].transpose(2, 3)
+    weight = (SHARPNESS * cosine).masked_fill(~source, -1e9).softmax(dim=3)
+    return (cells - weight @ cells) * source.any(dim=3, keepdim=True)

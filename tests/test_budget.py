@@ -1,0 +1,160 @@
+"""The token budget: held when a config is read, from the config alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from neon_sim.conditions import CONDITIONS, condition
+from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config
+from neon_sim.errors import ConfigError
+from neon_sim.policies.backbones.base import known_shape, shape_of
+from neon_sim.policies.backbones.neon_tiny import NeonTinyImage, NeonTinyVideo
+from neon_sim.policies.backbones.random import RandomImageBackbone
+from neon_sim.policies.tower import check_token_budget, make_tower
+from neon_sim.registry import BACKBONES
+
+CLIP = ClipConfig()
+NEEDS_NO_WEIGHTS = ("random", "random_image", "neon_tiny", "neon_tiny_image", "state", "none")
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    """Whoever makes a backbone of these tests fails."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a backbone was made")
+
+    for cls in (NeonTinyVideo, NeonTinyImage, RandomImageBackbone):
+        monkeypatch.setattr(cls, "__init__", refuse)
+
+
+def test_too_many_tokens_are_refused_when_the_config_is_read(no_weights):
+    with pytest.raises(ConfigError) as caught:
+        load_config(PolicyConfig, "policy", "neon_tiny", ["max_tokens=160"])
+    text = str(caught.value)
+    assert "must be at least 161 for policy 'neon_tiny' under condition 'video'" in text
+    assert "1 x 144 visual tokens + 16 words + 1 of proprioception (got 160)" in text
+    assert "raise it, show fewer frames (clip.num_frames) or pool more (connector=avgpool)" in text
+    load_config(PolicyConfig, "policy", "neon_tiny", ["max_tokens=161"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stack_connector=identity"], r"1169 .*: 8 x 144 .*\(stack_connector=avgpool\)"),
+        (["clip.num_frames=16", "clip.fps=25"], "593 .*: 16 x 36 "),
+        (["stack_connector=attentional_pool", "max_tokens=144"], "145 .*: 8 x 16 "),
+        (["stack_connector=avgpool", "stack_connector_args.window=5"], "window must divide"),
+        (["stack_connector=avgpool", "stack_connector_args.windw=2"], "does not take"),
+    ],
+)
+def test_the_sum_counts_every_frame_word_and_the_arm(no_weights, overrides, message):
+    base = ["condition=stack", *overrides]
+    with pytest.raises(ConfigError, match=message):
+        load_config(PolicyConfig, "policy", "neon_tiny", base)
+
+
+def test_a_long_clip_is_no_matter_to_a_condition_of_one_frame(no_weights):
+    settings = ["stack_connector=identity", "condition=frame"]
+    assert load_config(PolicyConfig, "policy", "neon_tiny", settings).condition == "frame"
+
+
+@pytest.mark.parametrize("name", list(CONDITIONS))
+def test_what_is_counted_is_what_the_tower_makes(name):
+    config = PolicyConfig(backbone="random", image_backbone="random_image")
+    tower = make_tower(config, name)
+    exact = tower.num_frames * tower.tokens_per_frame + 17
+    check_token_budget(replace(config, max_tokens=exact), condition(name))
+    with pytest.raises(ConfigError, match=f"at least {exact} "):
+        check_token_budget(replace(config, max_tokens=exact - 1), condition(name))
+
+
+def test_run_and_train_hold_every_condition_they_are_given(no_weights, capsys):
+    from neon_sim.benchmarks.cli import main as bench
+    from neon_sim.train import main as train
+
+    wide = "stack_connector=identity"
+    command = ["run", "--policy", "neon_tiny", "--task", "arm_reach", "--episodes", "1"]
+    assert bench([*command, "--condition", "frame,stack", "--out", "nowhere", wide]) != 0
+    assert "at least 1169" in capsys.readouterr().err
+    arguments = ["policy=neon_tiny", "condition=stack", "data=no", "out=no", f"policy.{wide}"]
+    assert train(arguments) == 1
+    assert "at least 1169" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_every_backbone_says_its_shape_before_it_is_made(name):
+    shape = known_shape(BACKBONES.resolve(name), 4, CLIP, {})
+    assert shape is not None, "give the class tokens_per_frame and num_tokens, or token_shape"
+    assert min(shape) >= 1
+    if name in NEEDS_NO_WEIGHTS:
+        assert shape == shape_of(BACKBONES.resolve(name)(), 4)
+
+
+class PatchedByArguments:
+    """A backbone whose tokens depend on its arguments and the clip, as hub models' do."""
+
+    feature_dim = 4
+
+    def __init__(self, patch: str = "16") -> None:
+        raise AssertionError("weights were touched")
+
+    @classmethod
+    def token_shape(cls, num_frames: int, clip: ClipConfig, patch: str = "16") -> tuple[int, int]:
+        return num_frames // 2, (clip.image_size // int(patch)) ** 2
+
+
+class Silent:
+    """A backbone that only knows once it is made."""
+
+    feature_dim = 4
+
+    def __init__(self) -> None:
+        self.tokens_per_frame = 400
+
+    def num_tokens(self, num_frames: int) -> int:
+        return num_frames * self.tokens_per_frame
+
+
+@pytest.fixture
+def extra_backbones(monkeypatch):
+    monkeypatch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
+    BACKBONES.register("patched", f"{__name__}:PatchedByArguments")
+    BACKBONES.register("silent", f"{__name__}:Silent")
+
+
+def test_a_backbone_whose_tokens_depend_on_arguments_answers_itself(extra_backbones):
+    settings = ["backbone=patched", "backbone_args.patch=8"]
+    with pytest.raises(ConfigError, match=r"593 .*: 4 x 144 "):
+        load_config(PolicyConfig, "policy", "neon_tiny", settings)
+    load_config(PolicyConfig, "policy", "neon_tiny", [*settings, "clip.image_size=48"])
+    load_config(PolicyConfig, "policy", "neon_tiny", ["backbone=patched"])
+
+
+def test_a_backbone_that_cannot_say_is_held_to_it_once_it_is_made(extra_backbones):
+    config = load_config(PolicyConfig, "policy", "neon_tiny", ["backbone=silent"])
+    with pytest.raises(ConfigError, match=r"3217 .*: 8 x 400 "):
+        make_tower(config, "video")
+
+
+def test_an_instance_is_counted_as_it_is():
+    config = PolicyConfig(clip=ClipConfig(num_frames=3))
+    with pytest.raises(ConfigError, match=r"1217 .*: 3 x 400 "):
+        make_tower(config, "video", Silent())
+
+
+@pytest.mark.parametrize("name", config_names("policy"))
+def test_shipped_policies_fit_under_every_condition(name):
+    config = load_config(PolicyConfig, "policy", name, [])
+    for word in CONDITIONS:
+        config.check_budget(word)
+
+
+def test_counting_draws_no_random_number():
+    config = PolicyConfig(connector="attentional_pool")
+    before = torch.random.get_rng_state()
+    check_token_budget(config, condition("video"))
+    assert torch.equal(before, torch.random.get_rng_state())

@@ -1,0 +1,146 @@
+"""``qwen_omni_3b`` from demonstrations to a report, with a tiny checkpoint of one's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from neon_sim import collect, train
+from neon_sim.benchmarks import cli
+from neon_sim.collect_config import CollectConfig
+from neon_sim.collect_worker import load_any_policy
+from neon_sim.config import PolicyConfig, load_config
+from neon_sim.config_loading import main_config
+from neon_sim.dataset import DemoDataset
+from neon_sim.feature_cache import FeatureTable, cache_key, episode_layout
+from neon_sim.policies.policy import load_policy
+from neon_sim.policies.tower import make_tower
+
+SIZE, TASK = 48, "arm_block"
+
+
+@pytest.fixture(scope="module")
+def keys(tiny: Callable[[str], Path]) -> list[str]:
+    """What a user types to use weights of their own."""
+    return [
+        f"backbone.model_id={tiny('qwen_omni')}",
+        "backbone.image_size=56",
+        "backbone.torch_dtype=float32",
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demos") / "block"
+    arguments = [f"task={TASK}", "episodes=3", f"out={out}", f"image_size={SIZE}"]
+    assert collect.main(arguments) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def heads(data: Path, keys: list[str]) -> Path:
+    """Heads of three conditions, by the command line."""
+    out = data.parent / "heads"
+    for condition in ("frame", "stack", "video"):
+        arguments = [
+            *("policy=qwen_omni_3b", f"condition={condition}", f"data={data}", f"out={out}"),
+            *("steps=4", "batch_size=8", "window_stride=16", "val_fraction=0", "device=cpu"),
+            *(f"policy.clip.image_size={SIZE}", "policy.clip.num_frames=4", *keys),
+        ]
+        assert train.main(arguments) == 0
+    return out
+
+
+def policy(keys: list[str]) -> PolicyConfig:
+    wanted = [f"clip.image_size={SIZE}", "clip.num_frames=4", *keys]
+    return load_config(PolicyConfig, "policy", "qwen_omni_3b", wanted)
+
+
+def test_from_demonstrations_to_a_report(heads: Path, keys: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = [
+        *("run", "--policy", "qwen_omni_3b", "--condition", "frame,stack,video"),
+        *("--task", TASK, "--episodes", "1", "--workers", "1", "--videos", "0", "--quiet"),
+        *("--out", str(out), f"checkpoint={heads}/{{condition}}-seed{{train_seed}}.safetensors"),
+        *(f"clip.image_size={SIZE}", "clip.num_frames=4", "replan_steps=16", *keys),
+    ]
+    assert cli.main(arguments) == 0
+    rows = [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
+    assert {row["condition"] for row in rows} == {"frame", "stack", "video"}
+    assert all(row["error"] is None for row in rows)
+    assert "qwen_omni_3b" in (out / "report.html").read_text()
+
+
+def test_a_cached_feature_is_the_live_one(data: Path, keys: list[str], tmp_path: Path) -> None:
+    dataset = DemoDataset.open(data)
+    episode, images = dataset.load(0), dataset.frames(0, "front")
+    for condition in ("video", "stack"):
+        tower = make_tower(policy(keys), condition)
+        table = FeatureTable([dataset], tower, 16, tmp_path, progress=False)
+        layout = episode_layout(tower, dataset.episodes[0].length, 16, 0)
+        window = len(layout.plans) // 2
+        hidden, mask, _ = table.gather(np.array([window]))
+        live = tower.encode(_observed(episode, images, layout.plans[window], window, layout))
+        assert torch.equal(live.hidden[live.mask], hidden[mask])
+        assert torch.equal(live.mask, mask)
+
+
+def _observed(episode: Any, images: Any, plan: Any, window: int, layout: Any) -> Any:
+    """What the live policy would be handed at a window."""
+    from neon_sim.clock import TICKS_PER_CAMERA
+    from neon_sim.observation import ClipBatch
+
+    return ClipBatch(
+        video=images[plan.ticks // TICKS_PER_CAMERA][None],
+        mask=plan.mask[None],
+        time_s=plan.time_s[None],
+        state=None,
+        agent_pos=episode.agent_pos[layout.steps[window]][None],
+        text=[episode.description],
+    )
+
+
+def test_training_leaves_the_backbone_as_it_was(
+    heads: Path, keys: list[str], tiny: Callable[[str], Path]
+) -> None:
+    loaded = load_policy(
+        policy(keys), "video", TASK, checkpoint=str(heads / "video-seed0.safetensors")
+    )
+    fresh = make_tower(policy(keys), "video")
+    assert loaded.tower.fingerprint() == fresh.fingerprint()
+    assert not any("visual" in name for name in loaded.network.state_dict())
+    names = sorted(path.name for path in tiny("qwen_omni").glob("*.safetensors"))
+    assert names == ["model.safetensors"]
+
+
+def test_instructions_prompts_and_settings_have_caches_of_their_own(
+    data: Path, keys: list[str]
+) -> None:
+    dataset = DemoDataset.open(data)
+    tower = make_tower(policy(keys), "video")
+    keys_seen = {cache_key(dataset, tower, 16)}
+    for change in ("backbone.fps=2", "backbone.image_size=112", "backbone.load_in_4bit=true"):
+        other = make_tower(policy([*keys, change]), "video")
+        keys_seen.add(cache_key(dataset, other, 16))
+    tower.backbone._opened.SYSTEM = "You are a robot."
+    keys_seen.add(cache_key(dataset, tower, 16))
+    dataset.episodes[0] = replace(dataset.episodes[0], description="stop it")
+    keys_seen.add(cache_key(dataset, tower, 16))
+    assert len(keys_seen) == 6
+
+
+def test_collect_takes_the_override_too(heads: Path, keys: list[str], tmp_path: Path) -> None:
+    checkpoint = heads / "video-seed0.safetensors"
+    arguments = [f"task={TASK}", f"policy={checkpoint}", f"out={tmp_path}", *keys]
+    config = main_config(CollectConfig, arguments, None)
+    assert config.backbone["image_size"] == "56"
+    loaded, name = load_any_policy(config, TASK)
+    assert name == "video-seed0"
+    assert loaded.config.backbone_args["model_id"] == keys[0].partition("=")[2]
