@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from neon_sim.errors import ConfigError
 
 _LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
-_ARM = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow")
-_ARM += ("wrist_roll", "wrist_pitch", "wrist_yaw")
+_ARM = (
+    *("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow"),
+    *("wrist_roll", "wrist_pitch", "wrist_yaw"),
+)
 _BODY = (
     *(f"{side}_{name}" for side in ("left", "right") for name in _LEG),
     *(f"waist_{name}" for name in ("yaw", "roll", "pitch")),
