@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -34,12 +35,12 @@ FIT_STEPS = {"chunk_mlp": 80, "action_tokens": 120, "diffusion": 400}
 FIT_COPIES = {"flow": 8, "dit_flow": 2, "diffusion": 4}  # of the batch, each with its own noise
 
 
-def make_head(name: str, action_dim: int, **arguments: float) -> Head:
+def make_head(name: str, action_dim: int, **arguments: float) -> Any:
     torch.manual_seed(0)
     return HEADS.resolve(name)(CONTEXT, action_dim, STEPS, **arguments)
 
 
-def awake(head: Head) -> Head:
+def awake(head: Any) -> Any:
     """Weights moved off the zeros that many start from."""
     with torch.no_grad():
         for parameter in head.parameters():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -83,7 +84,7 @@ def save_tiny(kind: str, folder: Path) -> Path:
         return target
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        model = MAKERS[kind]()
+        model: Any = MAKERS[kind]()
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim > 1:

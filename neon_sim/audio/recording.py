@@ -44,7 +44,8 @@ def load_flac(path: str, sha256: str | None = None) -> np.ndarray:
             )
         frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(stream)]
     samples = np.concatenate(frames)
-    scale = -float(np.iinfo(samples.dtype).min) if samples.dtype.kind == "i" else 1.0
+    bits = 8 * samples.dtype.itemsize
+    scale = float(2 ** (bits - 1)) if samples.dtype.kind == "i" else 1.0
     samples = samples.astype(np.float64) / scale
     samples.flags.writeable = False
     return samples

@@ -301,7 +301,8 @@ class _PourVoice:
         ends = [source.level_m(s / AUDIO_HZ) for s in (start, start + count)]
         if ends[0] >= source.height_m:
             return None
-        hz = np.linspace(*(source.pitch_hz(level) for level in ends), count)
+        low, high = (source.pitch_hz(level) for level in ends)
+        hz = np.linspace(low, high, count)
         phase = self.phase + np.cumsum(hz) * (2.0 * np.pi / AUDIO_HZ)
         self.phase = float(phase[-1] % (2.0 * np.pi))
         noise = self.rng.standard_normal((2, count))

@@ -138,7 +138,8 @@ class ActionTokens(Head):
         rows, place = len(context), self.place + self.context(context).unsqueeze(1)
         size = place.shape[2] // self.heads
         caches = [KVCache(rows, self.heads, self.places, size, context.device) for _ in self.blocks]
-        x, chosen = place[:, :1], []
+        x = place[:, :1]
+        chosen: list[Tensor] = []
         for number in range(self.places):
             if number:
                 x = place[:, number : number + 1] + self._said(chosen[-1])
