@@ -85,13 +85,10 @@ def test_run_and_train_hold_every_condition_they_are_given(no_weights, capsys):
     assert "at least 1169" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", list(BACKBONES))
-def test_every_backbone_says_its_shape_before_it_is_made(name):
+@pytest.mark.parametrize("name", NEEDS_NO_WEIGHTS)
+def test_a_shipped_backbone_says_its_shape_before_it_is_made(name):
     shape = known_shape(BACKBONES.resolve(name), 4, CLIP, {})
-    assert shape is not None, "give the class tokens_per_frame and num_tokens, or token_shape"
-    assert min(shape) >= 1
-    if name in NEEDS_NO_WEIGHTS:
-        assert shape == shape_of(BACKBONES.resolve(name)(), 4)
+    assert shape == shape_of(BACKBONES.resolve(name)(), 4)
 
 
 class PatchedByArguments:

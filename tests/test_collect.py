@@ -210,7 +210,7 @@ def test_a_policy_that_returns_nan_is_an_error(
 
 def test_unknown_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(arguments(tmp_path / "d", "policy=neon_tini", "beta=0")) == 1
-    assert "policy 'neon_tini' is no policy (neon_tiny" in capsys.readouterr().err
+    assert "policy 'neon_tini' is no policy (" in capsys.readouterr().err
 
 
 # ---- the collection as a whole ------------------------------------------------------------------

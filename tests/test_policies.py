@@ -401,10 +401,10 @@ def test_a_head_with_a_missing_or_broken_tensor_is_refused(tmp_path):
 def test_a_head_records_the_defaults_it_was_made_with(tmp_path):
     path = saved(tmp_path)
     spec = load_network(path)[0].spec
-    assert spec.fusion_args["queries"] == 6
-    assert spec.head_args["width"] == 256
+    assert spec.fusion_args["queries"] == 4
+    assert spec.head_args["width"] == 192
     load_policy(
-        config(head_args={"width": 256.0}), "video", "arm_catch", checkpoint=str(path)
+        config(head_args={"width": 192.0}), "video", "arm_catch", checkpoint=str(path)
     )  # what was left out and what was spelt out are the same thing
 
 
