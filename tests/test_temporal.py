@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,7 +231,8 @@ def test_inflated_equals_its_image_network_on_a_still_clip():
     parent = image_network(D, mechanism.num_layers, mechanism.width)
     hidden, mask, ages = still()
     x = to_maps(torch.cat([hidden[:, -1], torch.ones(3, S, 1)], dim=2))
-    for layer in [parent["enter"], *parent["layers"]]:
+    layers: Any = parent["layers"]
+    for layer in [parent["enter"], *layers]:
         x = torch.nn.functional.gelu(layer(x))
     expected = hidden[:, -1] + to_tokens(parent["leave"](x))
     torch.testing.assert_close(mechanism(hidden, mask, ages)[0][:, 0], expected)

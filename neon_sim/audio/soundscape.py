@@ -213,8 +213,8 @@ class SoundScape:
         if self._robot < 0:
             return frozenset()
         model, touched = self.world.model, set()
-        for contact in (*blows, *rubs):
-            pair = [int(model.geom_bodyid[geom]) for geom in contact.pair]
+        for geoms in (*(blow.pair for blow in blows), *(rub.pair for rub in rubs)):
+            pair = [int(model.geom_bodyid[geom]) for geom in geoms]
             own = [model.body_rootid[body] == self._robot for body in pair]
             touched |= {body for body, mine in zip(pair, own, strict=True) if any(own) and not mine}
         return frozenset(touched)
