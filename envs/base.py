@@ -90,7 +90,7 @@ class ArmTask(Task):
         render_mode: str | None = None,
         seed: int = 0,
         start_noise: float = 0.0,
-        microphones: Sequence[str] = (),
+        microphones: Sequence[str] | None = None,
         room: str = "anechoic",
     ) -> None:
         super().__init__(

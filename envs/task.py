@@ -44,7 +44,8 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         seed: run seed used until ``reset(seed=...)`` names another.
         start_noise: radius in rad of the perturbation of the start pose.
         microphones: arrays in the observation (``mono``, ``linear4``, ``head_stereo``,
-            ``wrist_contact``); empty for none (then nothing is heard, and nothing is paid).
+            ``wrist_contact``); empty for none (then nothing is heard, and nothing is paid);
+            by default those that the task's ``MICROPHONES`` name.
         room: whose reflections they hear: ``anechoic``, ``dry`` or ``live``.
 
     Attributes:
@@ -59,6 +60,8 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
     VERSION: ClassVar[int] = 0
     EPISODE_STEPS: ClassVar[int]
     VIEWS: ClassVar[dict[str, View]]
+    MICROPHONES: ClassVar[tuple[str, ...]] = ()  # what a task must hear with
+    CUE: ClassVar[str] = ""  # key of the latent that nothing but sound tells
 
     action_dim: int
     proprio_dim: int
@@ -73,9 +76,10 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: str | None = None,
         seed: int = 0,
         start_noise: float = 0.0,
-        microphones: Sequence[str] = (),
+        microphones: Sequence[str] | None = None,
         room: str = "anechoic",
     ) -> None:
+        microphones = self.MICROPHONES if microphones is None else tuple(microphones)
         self.cameras = tuple(cameras)
         self.image_size = image_size
         self.robot = robot
@@ -184,6 +188,21 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def begin_sound(self, sound: SoundScape) -> None:
         """Called as an episode begins, to emit its cues; only where there are microphones."""
+
+    def cues(self) -> list[Any]:
+        """Every value that ``latent[CUE]`` may have in this episode, as JSON; sound tasks only.
+
+        The episode is the same to the bit for each of them, but for what is heard.
+        """
+        raise NotImplementedError
+
+    def fits(self, cue: Any) -> bool:
+        """Whether what was done by now is the job if ``latent[CUE]`` were ``cue``.
+
+        A sound task's ``is_success`` is ``fits(latent[CUE])``; what it did is one irrevocable
+        choice, so that it fits one cue or none.
+        """
+        raise NotImplementedError
 
     def twins(self, seed: int, index: int) -> Twins | None:
         """A pair of episodes equal in last frame and proprioception; None for static tasks."""
