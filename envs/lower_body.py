@@ -89,6 +89,14 @@ class Standing:
 
     def _feedback(self) -> tuple[float, float]:
         """Turn of the ankles, rad: toes down, outward edge down."""
+        ahead, left, ahead_rate, left_rate = self.com_state()
+        return (
+            COM_GAIN * ahead + COM_RATE_GAIN * ahead_rate,
+            COM_GAIN * left + COM_RATE_GAIN * left_rate,
+        )
+
+    def com_state(self) -> tuple[float, float, float, float]:
+        """The centre of mass ahead and left of the soles' middle, m, and its velocity, m/s."""
         model, data = self.world.model, self.world.data
         mujoco.mj_subtreeVel(model, data)
         feet = data.site_xpos[self._feet].tolist()
@@ -98,11 +106,7 @@ class Standing:
         yaw = yaw_of(data.qpos[3:7])
         c, s = math.cos(yaw), math.sin(yaw)
         ahead, left = c * ex + s * ey - COM_OFFSET_M, c * ey - s * ex
-        ahead_rate, left_rate = c * vx + s * vy, c * vy - s * vx
-        return (
-            COM_GAIN * ahead + COM_RATE_GAIN * ahead_rate,
-            COM_GAIN * left + COM_RATE_GAIN * left_rate,
-        )
+        return ahead, left, c * vx + s * vy, c * vy - s * vx
 
 
 class Harness(Standing):
