@@ -33,8 +33,9 @@ COM_OFFSET_M = 0.035  # the soles' middle, ahead of the ankles
 COM_GAIN, COM_RATE_GAIN = 1.5, 0.3  # rad/m, rad s/m (40 of 40 survive 5 N s, 30 10 N s, 7 15 N s)
 HARNESS_NM_RAD, HARNESS_NMS_RAD = 100.0, 10.0
 BASE_LAG_S = 0.25  # assumed; the robot's own controller is not published
-PITCH = [LEFT_ANKLE_PITCH, RIGHT_ANKLE_PITCH]
-ROLL = [LEFT_ANKLE_ROLL, RIGHT_ANKLE_ROLL]
+_LEG = RIGHT_ANKLE_PITCH - LEFT_ANKLE_PITCH
+PITCH = slice(LEFT_ANKLE_PITCH, RIGHT_ANKLE_PITCH + 1, _LEG)  # of both legs
+ROLL = slice(LEFT_ANKLE_ROLL, RIGHT_ANKLE_ROLL + 1, _LEG)
 STRIDE_M, STEP_HZ_AT_REST = 0.35, 1.2  # of the drawn steps
 HIP_SWING, KNEE_LIFT = 0.35, 0.7  # rad at full speed
 
@@ -117,12 +118,16 @@ class Harness(Standing):
     def drive(self, points: np.ndarray, command: np.ndarray) -> None:
         """One control step under the righting torque."""
         data = self.world.data
-        w, x, y, z = data.qpos[3:7]
-        up = np.array([2 * (x * z + w * y), 2 * (y * z - w * x)])  # pelvis z in the world
-        turn = np.zeros(3)
-        turn[:2] = HARNESS_NM_RAD * np.array([up[1], -up[0]])
-        turn[:2] -= HARNESS_NMS_RAD * (data.xmat[self._pelvis].reshape(3, 3) @ data.qvel[3:6])[:2]
-        data.xfrc_applied[self._pelvis, 3:] = turn
+        w, x, y, z = data.qpos[3:7].tolist()
+        p, q, r = data.qvel[3:6].tolist()
+        a = data.xmat[self._pelvis].tolist()
+        lean_x, lean_y = 2 * (x * z + w * y), 2 * (y * z - w * x)  # of the pelvis' z axis
+        rate_x = a[0] * p + a[1] * q + a[2] * r
+        rate_y = a[3] * p + a[4] * q + a[5] * r
+        data.xfrc_applied[self._pelvis, 3:5] = (
+            HARNESS_NM_RAD * lean_y - HARNESS_NMS_RAD * rate_x,
+            -HARNESS_NM_RAD * lean_x - HARNESS_NMS_RAD * rate_y,
+        )
         super().drive(points, command)
 
 
