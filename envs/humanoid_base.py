@@ -30,6 +30,7 @@ from .humanoid import (
     LEGS,
     MAX_VELOCITY,
     NUM_JOINTS,
+    RAMP_ACCELERATION,
     HumanoidKinematics,
     JointRamp,
     action_mode,
@@ -67,6 +68,7 @@ class HumanoidTask(Task):
     MODE: ClassVar[str] = "arms"
     LOWER: ClassVar[str] = "harness"
     SPEED_RAD_S: ClassVar[float | None] = None  # of commanded motion; the lower body's by default
+    RAMP_RAD_S2: ClassVar[float] = RAMP_ACCELERATION  # of commanded motion
     HEAD_PITCH_RAD: ClassVar[float] = HEAD_PITCH_RAD
     VIEWS: ClassVar[dict[str, View]] = {"view": VIEW}
     MATERIALS: ClassVar[dict[str, str]] = {}  # geom or body -> name of neon_sim.audio.materials
@@ -95,7 +97,7 @@ class HumanoidTask(Task):
         )
         self.lower = keeper(self.world, self._step_physics)
         self.kinematics = HumanoidKinematics()
-        self._ramp = JointRamp(self.SPEED_RAD_S or keeper.SPEED)
+        self._ramp = JointRamp(self.SPEED_RAD_S or keeper.SPEED, self.RAMP_RAD_S2)
         self._hands = {side: self.model.site(f"{side}_hand").id for side in ("left", "right")}
         self._torso = self.model.body("torso_link").id
         table = joint_table()
