@@ -35,7 +35,7 @@ class HumanoidGoalkeeper(MeetingTask):
     START_SPREAD_M, TARGET_SPREAD_M = 1.1, 0.5
     RAMP_RAD_S2: ClassVar[float] = 15.0
     HEAD_PITCH_RAD: ClassVar[float] = 0.25
-    VIEWS: ClassVar[dict[str, View]] = {"view": View((2.6, -2.1, 1.75), (0.75, 0.1, 0.72), 42.0)}
+    VIEWS: ClassVar[dict[str, View]] = {"view": View((3.3, -2.9, 2.0), (0.95, 0.1, 0.7), 45.0)}
 
     def build_scene(self, spec: Any) -> None:
         """Ball, line, and the goal's frame behind the robot."""

@@ -1,10 +1,10 @@
 """HumanoidHandover: take the block that a moving partner offers, where and when it offers it.
 
-The partner comes straight on, stops for 0.12 s, and goes again, with the block if nobody has
-taken it. The robot has no fingers to close: a hand that is within 7 cm of the block while it is
+The partner comes straight on, holds still for 0.06 s, and goes again, with the block if nobody has
+taken it. The robot has no fingers to close: a hand that is within 6 cm of the block while it is
 offered holds it from then on, an abstraction of a grip. To be there in time the hand must leave
-before the partner's place tells where it will stop: see ``humanoid_meeting``, with A = 0.9 m and
-B = 0.42 m.
+before the partner's place tells where it will stop: see ``humanoid_meeting``, with A = 1.15 m and
+B = 0.45 m.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from .scene import BOX, CAPSULE, COLOURS, GHOST_BITS, SPHERE, View
 
 START_X, START_Z = 1.75, (0.85, 1.15)  # m, of the block
 OFFER_X, OFFER_Z = 0.30, (0.88, 1.12)
-COMING_STEPS, OFFER_STEPS = 42, 6  # control steps
+COMING_STEPS, OFFER_STEPS = 46, 3  # control steps
 LEAVING_M_S = (1.2, 0.0, 0.0)
-TAKE_M = 0.07
+TAKE_M = 0.06
 BLOCK_HALF = 0.04
 SKIN, SHIRT = (0.88, 0.68, 0.52, 1), (0.30, 0.42, 0.62, 1)
+TROUSERS = (0.24, 0.25, 0.29, 1)
 
 
 class HumanoidHandover(MeetingTask):
@@ -33,10 +34,10 @@ class HumanoidHandover(MeetingTask):
     NAME = "humanoid_handover"
     EPISODE_STEPS = 75
     THING = "block"
-    START_SPREAD_M, TARGET_SPREAD_M = 0.9, 0.42
-    RAMP_RAD_S2: ClassVar[float] = 15.0
+    START_SPREAD_M, TARGET_SPREAD_M = 1.15, 0.45
+    RAMP_RAD_S2: ClassVar[float] = 10.0
     HEAD_PITCH_RAD: ClassVar[float] = 0.35
-    VIEWS: ClassVar[dict[str, View]] = {"view": View((1.5, -2.6, 1.75), (0.75, 0.05, 0.8), 42.0)}
+    VIEWS: ClassVar[dict[str, View]] = {"view": View((2.3, -3.2, 1.95), (0.95, 0.1, 0.72), 42.0)}
 
     def build_scene(self, spec: Any) -> None:
         """The block, and the partner who carries it: trunk, head and an arm held out."""
@@ -51,7 +52,8 @@ class HumanoidHandover(MeetingTask):
             ("forearm", CAPSULE, (0.032, 0, 0), (), (0.08, 0, -0.06, 0.30, -0.05, -0.08), SHIRT),
             ("upper_arm", CAPSULE, (0.04, 0, 0), (), (0.30, -0.05, -0.08, 0.48, -0.1, 0.12), SHIRT),
             ("trunk", CAPSULE, (0.13, 0, 0), (), (0.55, 0.08, -0.35, 0.55, 0.08, 0.08), SHIRT),
-            ("face", SPHERE, (0.10, 0, 0), (0.54, 0.08, 0.36), None, SKIN),
+            ("legs", CAPSULE, (0.10, 0, 0), (), (0.55, 0.08, -0.35, 0.55, 0.08, -1.3), TROUSERS),
+            ("face", SPHERE, (0.10, 0, 0), (0.54, 0.08, 0.30), None, SKIN),
         )
         for name, kind, size, pos, ends, rgba in parts:
             place = {"pos": pos} if ends is None else {"fromto": ends}
