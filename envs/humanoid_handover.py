@@ -3,7 +3,7 @@
 The partner comes straight on, holds still for 0.06 s, and goes again, with the block if nobody has
 taken it. The robot has no fingers to close: a hand that is within 6 cm of the block while it is
 offered holds it from then on, an abstraction of a grip. To be there in time the hand must leave
-before the partner's place tells where it will stop: see ``humanoid_meeting``, with A = 1.15 m and
+before the partner's place tells where it will stop: see ``humanoid_meeting``, with A = 1.0 m and
 B = 0.45 m.
 """
 
@@ -18,12 +18,12 @@ from neon_sim.clock import CONTROL_DT_S
 from .humanoid_meeting import MeetingTask, add_slider
 from .scene import BOX, CAPSULE, COLOURS, GHOST_BITS, SPHERE, View
 
-START_X, START_Z = 1.75, (0.85, 1.15)  # m, of the block
+START_X, START_Z = 1.9, (0.85, 1.15)  # m, of the block
 OFFER_X, OFFER_Z = 0.30, (0.88, 1.12)
 COMING_STEPS, OFFER_STEPS = 46, 3  # control steps
 LEAVING_M_S = (1.2, 0.0, 0.0)
 TAKE_M = 0.06
-BLOCK_HALF = 0.04
+BLOCK_HALF = 0.045
 SKIN, SHIRT = (0.88, 0.68, 0.52, 1), (0.30, 0.42, 0.62, 1)
 TROUSERS = (0.24, 0.25, 0.29, 1)
 
@@ -34,7 +34,7 @@ class HumanoidHandover(MeetingTask):
     NAME = "humanoid_handover"
     EPISODE_STEPS = 75
     THING = "block"
-    START_SPREAD_M, TARGET_SPREAD_M = 1.15, 0.45
+    START_SPREAD_M, TARGET_SPREAD_M = 1.0, 0.45
     RAMP_RAD_S2: ClassVar[float] = 10.0
     HEAD_PITCH_RAD: ClassVar[float] = 0.35
     VIEWS: ClassVar[dict[str, View]] = {"view": View((2.3, -3.2, 1.95), (0.95, 0.1, 0.72), 42.0)}
