@@ -20,7 +20,7 @@ from .scene import BOX, CAPSULE, COLOURS, GHOST_BITS, SPHERE, View
 
 START_X, START_Z = 1.9, (0.85, 1.15)  # m, of the block
 OFFER_X, OFFER_Z = 0.30, (0.88, 1.12)
-COMING_STEPS, OFFER_STEPS = 46, 3  # control steps
+COMING_STEPS, OFFER_STEPS = 42, 3  # control steps
 LEAVING_M_S = (1.2, 0.0, 0.0)
 TAKE_M = 0.06
 BLOCK_HALF = 0.045
