@@ -25,6 +25,8 @@ from .videos import Side, VideoGroup
 KINDS = {
     "temporal": "needs to see time",
     "static": "control: one picture should do",
+    "sound": "needs to hear",
+    "state": "no picture tells",
 }
 CHIPS = {
     "better": "better",

@@ -9,7 +9,7 @@ whatever the policy says (``JointRamp``); torque is limited in the model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -140,18 +140,23 @@ def joint_table() -> JointTable:
 
 def joints_to_action(joints: np.ndarray, part: slice = slice(0, NUM_JOINTS)) -> np.ndarray:
     """Scale joint angles (..., J) of ``part``, rad, to [-1, 1] about the standing pose."""
-    table = joint_table()
-    way = joints - table.stand[part]
-    up, down = (table.high - table.stand)[part], (table.stand - table.low)[part]
-    return np.clip(np.where(way > 0.0, way / up, way / down), -1.0, 1.0)
+    stand, up, down = _ways(part.start, part.stop)
+    way = joints - stand
+    return np.minimum(np.maximum(way / np.where(way > 0.0, up, down), -1.0), 1.0)
 
 
 def joints_from_action(action: np.ndarray, part: slice = slice(0, NUM_JOINTS)) -> np.ndarray:
     """Inverse of ``joints_to_action``; values beyond [-1, 1] are clipped to the joint range."""
-    table = joint_table()
+    stand, up, down = _ways(part.start, part.stop)
     action = np.minimum(np.maximum(action, -1.0), 1.0)
-    up, down = (table.high - table.stand)[part], (table.stand - table.low)[part]
-    return table.stand[part] + np.where(action > 0.0, action * up, action * down)
+    return stand + action * np.where(action > 0.0, up, down)
+
+
+@cache
+def _ways(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standing pose of some joints, and the way from there to each limit, rad."""
+    table, part = joint_table(), slice(start, stop)
+    return table.stand[part], (table.high - table.stand)[part], (table.stand - table.low)[part]
 
 
 def from_action(action: np.ndarray) -> np.ndarray:

@@ -20,14 +20,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from neon_sim.audio.soundscape import SoundScape
 from neon_sim.gl import mujoco
 
 from .humanoid import (
     ARMS,
     COMMAND_LIMIT,
     HEAD_PITCH_RAD,
+    LEGS,
     MAX_VELOCITY,
     NUM_JOINTS,
+    RAMP_ACCELERATION,
     HumanoidKinematics,
     JointRamp,
     action_mode,
@@ -39,10 +42,12 @@ from .humanoid import (
 )
 from .lower_body import lower_body, up_in_body
 from .scene import View, add_camera, add_hall
+from .sound import make_sound
 from .task import Task
 
 FALLEN_HEIGHT_M, FALLEN_UP = 0.55, 0.5  # of the pelvis; cosine of its tilt
 NEAR_LIMIT_RAD, NEAR_TORQUE = 0.01, 0.99  # what counts as being at a limit
+AT_REST = np.zeros(3)  # the command of a base that stays
 VIEW = View((1.95, -1.45, 1.30), (0.14, 0.0, 0.68), 38.0)
 
 
@@ -50,8 +55,9 @@ class HumanoidTask(Task):
     """A humanoid with a job to do.
 
     Args:
-        cameras, image_size, robot, render_mode, seed, start_noise: as of ``Task``; the noise
-            is of the arms' start pose. Camera ``front`` is the one in the head.
+        cameras, image_size, robot, render_mode, seed, start_noise, microphones, room: as of
+            ``Task``; the noise is of the arms' start pose. Camera ``front`` is the one in the
+            head, and there the microphones are (``wrist_contact`` sits on the right wrist).
         mode: name of ``humanoid.MODES``; the task's own by default.
         lower: ``"standing"``, ``"harness"`` or ``"base"``; the task's own by default.
 
@@ -61,8 +67,11 @@ class HumanoidTask(Task):
 
     MODE: ClassVar[str] = "arms"
     LOWER: ClassVar[str] = "harness"
+    SPEED_RAD_S: ClassVar[float | None] = None  # of commanded motion; the lower body's by default
+    RAMP_RAD_S2: ClassVar[float] = RAMP_ACCELERATION  # of commanded motion
     HEAD_PITCH_RAD: ClassVar[float] = HEAD_PITCH_RAD
     VIEWS: ClassVar[dict[str, View]] = {"view": VIEW}
+    MATERIALS: ClassVar[dict[str, str]] = {}  # geom or body -> name of neon_sim.audio.materials
 
     proprio_dim = NUM_JOINTS + 3
 
@@ -74,6 +83,8 @@ class HumanoidTask(Task):
         render_mode: str | None = None,
         seed: int = 0,
         start_noise: float = 0.0,
+        microphones: Sequence[str] | None = None,
+        room: str = "anechoic",
         mode: str | None = None,
         lower: str | None = None,
     ) -> None:
@@ -81,12 +92,17 @@ class HumanoidTask(Task):
         self.action_dim, self.num_joints = self.mode.dim, self.mode.num_joints
         keeper = lower_body(lower or self.LOWER)
         self._prepare = keeper.prepare
-        super().__init__(cameras, image_size, robot, render_mode, seed, start_noise)
+        super().__init__(
+            cameras, image_size, robot, render_mode, seed, start_noise, microphones, room
+        )
         self.lower = keeper(self.world, self._step_physics)
         self.kinematics = HumanoidKinematics()
-        self._ramp = JointRamp(keeper.SPEED)
+        self._ramp = JointRamp(self.SPEED_RAD_S or keeper.SPEED, self.RAMP_RAD_S2)
         self._hands = {side: self.model.site(f"{side}_hand").id for side in ("left", "right")}
         self._torso = self.model.body("torso_link").id
+        table = joint_table()
+        low, high = table.low + NEAR_LIMIT_RAD, table.high - NEAR_LIMIT_RAD
+        self._near = low, high, NEAR_TORQUE * table.torque
         self._at_limit, self._driven = np.zeros((3, NUM_JOINTS), dtype=np.int64), 0
 
     def failed(self) -> bool:
@@ -106,14 +122,16 @@ class HumanoidTask(Task):
 
         The direction is what the inertial sensor's filter gives; no velocity is in it.
         """
-        qpos = self.data.qpos
-        down = [-value for value in up_in_body(qpos[3:7])]
-        values = np.concatenate([joints_to_action(qpos[7:36]), down])
-        return np.clip(values, -1.0, 1.0).astype(np.float32)
+        qpos, values = self.data.qpos, np.empty(NUM_JOINTS + 3, dtype=np.float32)
+        values[:NUM_JOINTS] = joints_to_action(qpos[7:36])
+        values[NUM_JOINTS:] = [min(max(-up, -1.0), 1.0) for up in up_in_body(qpos[3:7])]
+        return values
 
     def hold_action(self) -> np.ndarray:
-        """(A,) float32: where the joints are is where they shall stay, the base at rest."""
-        return self.make_action(self.data.qpos[7:36])
+        """(A,) float32: waist and arms stay where they are, the legs stand, the base rests."""
+        joints = self.data.qpos[7:36].copy()
+        joints[LEGS] = joint_table().stand[LEGS]  # where they are now is the balance at work
+        return self.make_action(joints)
 
     def limit_shares(self) -> dict[str, np.ndarray]:
         """Share of control steps since reset that each joint spent at a limit.
@@ -170,6 +188,9 @@ class HumanoidTask(Task):
 
     # ---- inside ---------------------------------------------------------------------------
 
+    def _make_sound(self, microphones: Sequence[str], room: str) -> SoundScape:
+        return make_sound(self.world, microphones, room, self.MATERIALS, "humanoid")
+
     def _place_robot(self, noise: float) -> None:
         table = joint_table()
         joints = table.stand.copy()
@@ -186,19 +207,19 @@ class HumanoidTask(Task):
         return self._ramp.position
 
     def _drive(self, action: list[float]) -> None:
-        values, count = np.array(action), self.num_joints
+        values, count, mode = np.array(action), self.num_joints, self.mode
         target = joint_table().stand.copy()
-        target[self.mode.joints] = joints_from_action(values[:count], self.mode.joints)
-        command = values[count:] * COMMAND_LIMIT if self.mode.command else np.zeros(3)
+        target[mode.joints] = joints_from_action(values[:count], mode.joints)
+        command = values[count:] * COMMAND_LIMIT if mode.command else AT_REST
         self.lower.drive(self._ramp.step(target), command)
         self._count_limits()
 
     def _count_limits(self) -> None:
-        data, table = self.data, joint_table()
-        joints = data.qpos[7:36]
-        self._at_limit[0] += np.minimum(joints - table.low, table.high - joints) < NEAR_LIMIT_RAD
-        self._at_limit[1] += np.abs(data.qvel[6:35]) >= MAX_VELOCITY
-        self._at_limit[2] += np.abs(data.qfrc_actuator[6:35]) >= NEAR_TORQUE * table.torque
+        data, (low, high, torque) = self.data, self._near
+        joints, counts = data.qpos[7:36], self._at_limit
+        counts[0] += (joints < low) | (joints > high)
+        counts[1] += np.abs(data.qvel[6:35]) >= MAX_VELOCITY
+        counts[2] += np.abs(data.qfrc_actuator[6:35]) >= torque
         self._driven += 1
 
     def _make_spec(self, robot: str) -> Any:

@@ -113,8 +113,8 @@ def add_hall(spec: Any) -> None:
             **GHOST_BITS,
         )
     _add_light(spec, (1.0, -1.2, 3.0))
-    spec.stat.extent, spec.stat.center = 1.6, [0.2, 0.0, 0.7]
-    spec.visual.map.znear = 0.015
+    spec.stat.extent, spec.stat.center = 2.4, [0.7, 0.0, 0.7]
+    spec.visual.map.znear = 0.01
     spec.visual.map.zfar = 12.0
 
 

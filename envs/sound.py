@@ -1,4 +1,4 @@
-"""What the arm's scene is made of, and where its robot's microphones sit."""
+"""What a robot and its surroundings are made of, and where its microphones sit."""
 
 from __future__ import annotations
 
@@ -10,35 +10,55 @@ from neon_sim.audio.soundscape import SoundScape
 from neon_sim.gl import mujoco
 from neon_sim.world import World
 
-# A head above the arm's base that looks along +x over the table; a piezo on the hand.
-MOUNT = Mount(position=(0.0, 0.0, 0.75), contact_body="hand")
+# The arm: a head above its base that looks along +x over the table; a piezo on the hand.
+# The humanoid: the middle of its line of four capsules (``assets/humanoid.xml``).
+MOUNTS = {
+    "arm": Mount(position=(0.0, 0.0, 0.75), contact_body="hand"),
+    "humanoid": Mount(
+        position=(0.046, 0.0, 0.44), body="torso_link", contact_body="right_wrist_yaw_link"
+    ),
+}
+SHELLS = {"arm": "metal", "humanoid": "plastic"}
 DEFAULT_MATERIAL = "plastic"
-_MATERIALS = {"table": "wood", "left_pad": "rubber", "right_pad": "rubber"}
+_MATERIALS = {
+    "arm": {"table": "wood", "left_pad": "rubber", "right_pad": "rubber"},
+    "humanoid": {
+        "floor": "wood",
+        "left_ankle_roll_link": "rubber",
+        "right_ankle_roll_link": "rubber",
+    },
+}
 
 
 def make_sound(
-    world: World, microphones: Sequence[str], room: str, materials: Mapping[str, str]
+    world: World,
+    microphones: Sequence[str],
+    room: str,
+    materials: Mapping[str, str],
+    robot: str = "arm",
 ) -> SoundScape:
-    """Microphones at the arm.
+    """Microphones at a robot.
 
     Args:
-        world: of an arm task. microphones: names of arrays. room: a name of ``ROOMS``.
-        materials: of the task's geoms or bodies; the arm is metal, the table wood.
+        world: of a task. microphones: names of arrays. room: a name of ``ROOMS``.
+        materials: of the task's geoms or bodies; the table and the floor are wood.
+        robot: ``"arm"`` (metal) or ``"humanoid"`` (plastic shells, rubber soles).
     """
-    given = {**_arm_bodies(world.model), **_MATERIALS, **materials}
+    mount = MOUNTS[robot]
+    given = {**_bodies(world.model, robot), **_MATERIALS[robot], **materials}
     return SoundScape(
         world,
         microphones,
-        mount=MOUNT,
+        mount=mount,
         room=room,
         materials=given,
         default_material=DEFAULT_MATERIAL,
     )
 
 
-def _arm_bodies(model: Any) -> dict[str, str]:
-    """Every body of the arm -> metal."""
-    root = model.body_rootid[model.body("hand").id]
+def _bodies(model: Any, robot: str) -> dict[str, str]:
+    """Every body of the robot -> the material of its shell."""
+    root = model.body_rootid[model.body(MOUNTS[robot].contact_body).id]
     bodies = [body for body in range(model.nbody) if model.body_rootid[body] == root]
     kind = mujoco.mjtObj.mjOBJ_BODY
-    return {mujoco.mj_id2name(model, kind, body): "metal" for body in bodies}
+    return {mujoco.mj_id2name(model, kind, body): SHELLS[robot] for body in bodies}

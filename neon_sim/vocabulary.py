@@ -45,6 +45,10 @@ WORDS: tuple[str, ...] = (
     "where",
     "with",
     "yellow",
+    # appended, so that the numbers of the words above stay
+    "alarm",
+    "sounding",
+    "stand",
 )
 MAX_WORDS = 16  # of a description
 INDEX: dict[str, int] = {word: index for index, word in enumerate(WORDS)}

@@ -1,0 +1,151 @@
+"""HumanoidAlarm: turn to the sounding one of four alarms and touch it. A sound task.
+
+The alarms look and sound alike: only where the sound comes from tells which one it is. Two lie
+ahead and two abeam, so that two ears tell all four apart without front-back confusion. Deaf,
+one in four is right; the first touch counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_sim.audio.soundscape import SoundScape
+from neon_sim.audio.sources import Alarm
+from neon_sim.clock import TICKS_PER_CONTROL
+
+from .humanoid import joint_table
+from .humanoid_base import HumanoidTask
+from .lower_body import yaw_of
+from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
+
+BEARINGS_RAD = (0.5, -0.5, 1.7, -1.7)  # left is positive
+JITTER_RAD = 0.12
+DISTANCE_M, HEIGHT_M = (0.46, 0.52), (0.92, 1.02)
+TOUCH_M = 0.085  # from a hand to the middle of an alarm
+START_STEPS = (10, 35)  # control steps before it sounds
+HEARING_STEPS = 10  # of sound that the expert waits for
+ARM_AZIMUTH_RAD = 0.32  # from straight ahead, where a hand reaches best
+FACING_RAD = 0.25  # turned so near, the arm reaches
+TURN_GAIN, TURN_LAG_S = 3.0, 0.3
+
+
+class HumanoidAlarm(HumanoidTask):
+    """Four alarms around the robot; the first one touched is the choice."""
+
+    NAME = "humanoid_alarm"
+    EPISODE_STEPS = 200
+    LOWER = "base"
+    CUE = "sounding"
+    MICROPHONES: ClassVar[tuple[str, ...]] = ("head_stereo",)
+    VIEWS: ClassVar[dict[str, View]] = {"view": View((2.1, -1.5, 1.75), (0.1, 0.0, 0.75), 40.0)}
+
+    def build_scene(self, spec: Any) -> None:
+        """Alarms on poles, parts of the world without contact: a touch is a distance."""
+        for index in range(len(BEARINGS_RAD)):
+            body = spec.worldbody.add_body(name=f"alarm{index}")
+            parts = (
+                ("pole", CYLINDER, (0.014, 0.6, 0), -0.6, (0.35, 0.33, 0.32, 1)),
+                ("bell", SPHERE, (0.05, 0, 0), 0.0, COLOURS["red"]),
+                ("rim", CYLINDER, (0.056, 0.012, 0), -0.03, (0.92, 0.90, 0.84, 1)),
+            )
+            for name, kind, size, z, rgba in parts:
+                body.add_geom(
+                    name=f"{name}{index}",
+                    type=kind,
+                    size=size,
+                    pos=[0, 0, z],
+                    rgba=rgba,
+                    **GHOST_BITS,
+                )
+
+    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Where each alarm stands, m; which one sounds, and from which tick on."""
+        places = []
+        for bearing in BEARINGS_RAD:
+            angle = bearing + rng.uniform(-JITTER_RAD, JITTER_RAD)
+            away, height = rng.uniform(*DISTANCE_M), rng.uniform(*HEIGHT_M)
+            places.append([float(away * np.cos(angle)), float(away * np.sin(angle)), float(height)])
+        return {
+            "places": places,
+            "start_tick": int(rng.integers(*START_STEPS)) * TICKS_PER_CONTROL,
+            self.CUE: int(rng.integers(len(BEARINGS_RAD))),
+        }
+
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Move the alarms; none has been touched."""
+        self._chosen: int | None = None
+        self._places = np.array(latent["places"])
+        for index, place in enumerate(latent["places"]):
+            self.model.body(f"alarm{index}").pos[:] = place
+
+    def begin_sound(self, sound: SoundScape) -> None:
+        """One alarm, until the end."""
+        place = self.latent["places"][self.latent[self.CUE]]
+        sound.emit(Alarm(), place, self.latent["start_tick"])
+
+    def _gaps(self) -> np.ndarray:
+        """(4,) m from each alarm to the nearer hand."""
+        hands = self.data.site_xpos[list(self._hands.values())]
+        offsets = self._places[None] - hands[:, None]
+        return np.sqrt((offsets * offsets).sum(axis=2).min(axis=0))
+
+    def after_step(self) -> None:
+        """Remember the first touch."""
+        if self._chosen is None:
+            gaps = self._gaps()
+            nearest = int(gaps.argmin())
+            self._chosen = nearest if gaps[nearest] < TOUCH_M else None
+
+    def cues(self) -> list[Any]:
+        """Each alarm may be the one."""
+        return list(range(len(BEARINGS_RAD)))
+
+    def fits(self, cue: Any) -> bool:
+        """Whether that alarm was touched first."""
+        return self._chosen is not None and self._chosen == cue
+
+    def is_success(self) -> bool:
+        """The sounding alarm was touched first."""
+        return self.fits(self.latent[self.CUE])
+
+    def failed(self) -> bool:
+        """Another alarm was touched."""
+        return self._chosen is not None and not self.is_success()
+
+    def closeness(self) -> float:
+        """How near a hand is to an alarm, whichever; at most a half."""
+        return 0.5 * max(0.0, 1.0 - max(float(self._gaps().min()) - TOUCH_M, 0.0) / 0.6)
+
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
+        """Where each alarm is: ahead and left of the pelvis and up, m; the heading, rad."""
+        yaw = yaw_of(qpos[3:7])
+        c, s = np.cos(yaw), np.sin(yaw)
+        x, y = (self._places[:, :2] - qpos[:2]).T
+        places = np.stack([c * x + s * y, c * y - s * x, self._places[:, 2]], axis=1)
+        return [*(float(value) for value in places.ravel()), float(yaw)]
+
+    def expert_action(self) -> np.ndarray:
+        """Wait until the alarm is heard, turn to it, then reach with the hand of its side."""
+        heard = self.latent["start_tick"] + HEARING_STEPS * TICKS_PER_CONTROL
+        if self.tick < heard and self._chosen is None:
+            return self.make_action(joint_table().stand)
+        return self.turn_and_reach(self._places[self.latent[self.CUE]])
+
+    def turn_and_reach(self, place: np.ndarray) -> np.ndarray:
+        """Action that turns until a point (3,) m lies before the nearer hand, then reaches."""
+        qpos, qvel = self.data.qpos, self.data.qvel
+        bearing = float(np.arctan2(place[1], place[0]))
+        side = "left" if bearing > 0.0 else "right"
+        ahead = bearing - (ARM_AZIMUTH_RAD if side == "left" else -ARM_AZIMUTH_RAD)
+        rest = ahead - yaw_of(qpos[3:7])
+        turn = (0.0, 0.0, TURN_GAIN * (rest - TURN_LAG_S * float(qvel[5])))
+        if abs(rest) > FACING_RAD:
+            return self.make_action(joint_table().stand, turn)
+        return self.reach_action(place, side, turn)
+
+    @property
+    def task_description(self) -> str:
+        """The same in every episode."""
+        return "touch the sounding alarm"

@@ -1,0 +1,123 @@
+"""HumanoidGoalkeeper: an incoming ball must be stopped by a hand or forearm.
+
+The ball is kicked from the floor and must not cross the line in front of the robot's chest; it
+touches nothing but hands and forearms. Where it is tells where it will arrive only when it is
+too late for arms that speed up at 14 rad/s^2: see ``humanoid_meeting``, with A = 1.1 m, B = 0.5 m.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_sim.clock import PHYSICS_DT_S
+
+from .humanoid_meeting import MeetingTask, add_slider
+from .scene import BOX, GHOST_BITS, SPHERE, View
+
+BALL_RADIUS, BALL_KG = 0.085, 0.12  # m, kg
+START_X, START_Z = 2.2, 0.1  # m
+STOP_X, STOP_Z = 0.27, (0.88, 1.14)  # m: where the hand meets it
+GOAL_X = 0.12  # the line in front of the chest
+FLIGHT_S = (0.70, 0.76)
+GRAVITY_M_S2 = 9.81
+STRUCK_M_S, STOPPED_M_S = 0.03, -0.05
+LIMB_BIT = 4  # of forearms and hands
+
+
+class HumanoidGoalkeeper(MeetingTask):
+    """Stop the ball in front of the goal."""
+
+    NAME = "humanoid_goalkeeper"
+    EPISODE_STEPS = 65
+    THING = "ball"
+    START_SPREAD_M, TARGET_SPREAD_M = 1.1, 0.5
+    RAMP_RAD_S2: ClassVar[float] = 14.0
+    HEAD_PITCH_RAD: ClassVar[float] = 0.25
+    VIEWS: ClassVar[dict[str, View]] = {"view": View((3.3, -2.9, 2.0), (0.95, 0.1, 0.7), 45.0)}
+
+    def build_scene(self, spec: Any) -> None:
+        """Ball, line, and the goal's frame behind the robot."""
+        ball = add_slider(spec, "ball")
+        ball.add_geom(
+            name="ball",
+            type=SPHERE,
+            size=[BALL_RADIUS, 0, 0],
+            mass=BALL_KG,
+            rgba=[1.0, 0.45, 0.05, 1],
+            contype=0,
+            conaffinity=LIMB_BIT,
+            condim=1,
+            priority=1,
+            solref=[0.02, 0.15],  # it bounces
+        )
+        parts = (
+            ("line", (0.02, 0.75, 0.002), (GOAL_X, 0, 0.002)),
+            ("left_post", (0.03, 0.03, 0.8), (-0.35, 0.75, 0.8)),
+            ("right_post", (0.03, 0.03, 0.8), (-0.35, -0.75, 0.8)),
+            ("bar", (0.03, 0.78, 0.03), (-0.35, 0, 1.6)),
+        )
+        for name, size, pos in parts:
+            spec.worldbody.add_geom(
+                name=name, type=BOX, size=size, pos=pos, rgba=[0.95, 0.95, 0.97, 1], **GHOST_BITS
+            )
+
+    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> dict[str, Any]:
+        """The parabola from the floor to where a hand can be."""
+        time_s, target_z = float(rng.uniform(*FLIGHT_S)), float(rng.uniform(*STOP_Z))
+        way_x = STOP_X + BALL_RADIUS - START_X
+        vz = (target_z - START_Z) / time_s + GRAVITY_M_S2 * (time_s + PHYSICS_DT_S) / 2
+        return {
+            "position": [START_X, start_y, START_Z],
+            "velocity": [way_x / time_s, (target_y - start_y) / time_s, vz],
+            "time_s": time_s,
+        }
+
+    def arrival(self, latent: dict[str, Any]) -> np.ndarray:
+        """Where the parabola (semi-implicit Euler's) meets the hand."""
+        time_s = latent["time_s"]
+        point = np.array(latent["position"]) + np.array(latent["velocity"]) * time_s
+        point[2] -= GRAVITY_M_S2 * time_s * (time_s + PHYSICS_DT_S) / 2
+        point[0] -= BALL_RADIUS
+        return point
+
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Kick the ball; nothing has touched it yet."""
+        super().apply_latent(latent)
+        self._struck, self._free_vx = False, latent["velocity"][0]
+
+    def after_step(self) -> None:
+        """Notice the first touch: a velocity that is not the free one's."""
+        vx = float(self.data.qvel[self._thing[1]])
+        self._struck |= abs(vx - self._free_vx) > STRUCK_M_S
+
+    def is_success(self) -> bool:
+        """A hand or forearm has met the ball, which is in front of the line and goes away."""
+        if not self._struck or self.has_fallen():
+            return False
+        q, v = self._thing
+        return bool(self.data.qpos[q] > GOAL_X and self.data.qvel[v] > STOPPED_M_S)
+
+    def failed(self) -> bool:
+        """The ball has crossed the line, or the robot has fallen."""
+        return bool(self.data.qpos[self._thing[0]] < GOAL_X) or self.has_fallen()
+
+    def closeness(self) -> float:
+        """How near a hand is to where the ball will arrive; at most a half."""
+        hands = self.data.site_xpos[list(self._hands.values())]
+        gap = float(np.sqrt(((hands - self._aim) ** 2).sum(axis=1).min()))
+        return 0.5 * max(0.0, 1.0 - gap / 0.5)
+
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
+        """Where the ball is, m."""
+        return [float(value) for value in self.thing_position(qpos)]
+
+    def expert_action(self) -> np.ndarray:
+        """The hand of that side to where the ball will arrive; the other arm hangs."""
+        return self.reach_action(self._aim, "left" if self._aim[1] > 0.0 else "right")
+
+    @property
+    def task_description(self) -> str:
+        """The same in every episode."""
+        return "stop the moving ball in front of the goal"

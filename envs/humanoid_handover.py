@@ -1,0 +1,153 @@
+"""HumanoidHandover: take the block that a moving partner offers, where and when it offers it.
+
+The partner comes straight on, holds still for 0.06 s, and goes again, with the block if nobody has
+taken it. The robot has no fingers to close: a hand that is within 6 cm of the block while it is
+offered holds it from then on, an abstraction of a grip. To be there in time the hand must leave
+before the partner's place tells where it will stop: see ``humanoid_meeting``, with A = 1.0 m and
+B = 0.45 m.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_sim.clock import CONTROL_DT_S
+
+from .humanoid_meeting import MeetingTask, add_slider
+from .scene import BOX, CAPSULE, COLOURS, GHOST_BITS, SPHERE, View
+
+START_X, START_Z = 1.9, (0.85, 1.15)  # m, of the block
+OFFER_X, OFFER_Z = 0.30, (0.88, 1.12)
+COMING_STEPS, OFFER_STEPS = 42, 3  # control steps
+LEAVING_M_S = (1.2, 0.0, 0.0)
+TAKE_M = 0.06
+BLOCK_HALF = 0.045
+SKIN, SHIRT = (0.88, 0.68, 0.52, 1), (0.30, 0.42, 0.62, 1)
+TROUSERS = (0.24, 0.25, 0.29, 1)
+
+
+class HumanoidHandover(MeetingTask):
+    """Be at the block while it is offered."""
+
+    NAME = "humanoid_handover"
+    EPISODE_STEPS = 75
+    THING = "block"
+    START_SPREAD_M, TARGET_SPREAD_M = 1.0, 0.45
+    RAMP_RAD_S2: ClassVar[float] = 10.0
+    HEAD_PITCH_RAD: ClassVar[float] = 0.35
+    VIEWS: ClassVar[dict[str, View]] = {"view": View((2.3, -3.2, 1.95), (0.95, 0.1, 0.72), 42.0)}
+
+    def build_scene(self, spec: Any) -> None:
+        """The block, and the partner who carries it: trunk, head and an arm held out."""
+        block = add_slider(spec, "block", weightless=True)
+        size = [BLOCK_HALF] * 3
+        block.add_geom(
+            name="block", type=BOX, size=size, mass=0.2, rgba=COLOURS["red"], **GHOST_BITS
+        )
+        partner = add_slider(spec, "partner", weightless=True)
+        parts = (
+            ("palm", BOX, (0.05, 0.045, 0.012), (0.03, 0, -0.055), None, SKIN),
+            ("forearm", CAPSULE, (0.032, 0, 0), (), (0.08, 0, -0.06, 0.30, -0.05, -0.08), SHIRT),
+            ("upper_arm", CAPSULE, (0.04, 0, 0), (), (0.30, -0.05, -0.08, 0.48, -0.1, 0.12), SHIRT),
+            ("trunk", CAPSULE, (0.13, 0, 0), (), (0.55, 0.08, -0.35, 0.55, 0.08, 0.08), SHIRT),
+            ("legs", CAPSULE, (0.10, 0, 0), (), (0.55, 0.08, -0.35, 0.55, 0.08, -1.3), TROUSERS),
+            ("face", SPHERE, (0.10, 0, 0), (0.54, 0.08, 0.30), None, SKIN),
+        )
+        for name, kind, size, pos, ends, rgba in parts:
+            place = {"pos": pos} if ends is None else {"fromto": ends}
+            partner.add_geom(
+                name=f"partner_{name}",
+                type=kind,
+                size=size,
+                mass=1.0,
+                rgba=rgba,
+                **place,
+                **GHOST_BITS,
+            )
+
+    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> dict[str, Any]:
+        """A straight line at constant speed from the start to where it is offered."""
+        time_s = COMING_STEPS * CONTROL_DT_S
+        start = np.array([START_X, start_y, rng.uniform(*START_Z)])
+        offer = np.array([OFFER_X, target_y, rng.uniform(*OFFER_Z)])
+        velocity = (offer - start) / time_s
+        return {
+            "position": [float(value) for value in start],
+            "velocity": [float(value) for value in velocity],
+            "time_s": time_s,
+        }
+
+    def arrival(self, latent: dict[str, Any]) -> np.ndarray:
+        """Where the block is offered."""
+        return np.array(latent["position"]) + np.array(latent["velocity"]) * latent["time_s"]
+
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Let the partner set off with the block; nobody has taken it."""
+        super().apply_latent(latent)
+        self._partner = self.slides("partner")
+        q, v = self._partner
+        self.start.qpos[q : q + 3] = latent["position"]
+        self.start.qvel[v : v + 3] = latent["velocity"]
+        self._taken_by = ""
+
+    def _drive(self, action: list[float]) -> None:
+        if self.control_step == COMING_STEPS:
+            self._move((0.0, 0.0, 0.0))
+        elif self.control_step == COMING_STEPS + OFFER_STEPS:
+            self._move(LEAVING_M_S)
+        super()._drive(action)
+
+    def _move(self, velocity: tuple[float, float, float]) -> None:
+        """Let the partner go at (3,) m/s, and the block where the partner has it."""
+        bodies = [self._partner] if self._taken_by else [self._partner, self._thing]
+        for _, v in bodies:
+            self.data.qvel[v : v + 3] = velocity
+
+    def after_step(self) -> None:
+        """A hand at the offered block takes it; what is taken goes with the hand."""
+        if not self._taken_by and self._offered():
+            gaps = {side: self._gap(side) for side in self._hands}
+            side = min(gaps, key=gaps.__getitem__)
+            self._taken_by = side if gaps[side] < TAKE_M else ""
+        if self._taken_by:
+            q, v = self._thing
+            self.data.qpos[q : q + 3] = self.hand_position(self._taken_by)
+            self.data.qvel[v : v + 3] = 0.0
+
+    def _offered(self) -> bool:
+        return COMING_STEPS < self.control_step <= COMING_STEPS + OFFER_STEPS
+
+    def _gap(self, side: str) -> float:
+        """m between a hand and the block."""
+        return float(np.linalg.norm(self.hand_position(side) - self.thing_position()))
+
+    def is_success(self) -> bool:
+        """The robot has the block and stands."""
+        return bool(self._taken_by) and not self.has_fallen()
+
+    def failed(self) -> bool:
+        """The offer is over, or the robot has fallen."""
+        over = self.control_step > COMING_STEPS + OFFER_STEPS
+        return (over and not self._taken_by) or self.has_fallen()
+
+    def closeness(self) -> float:
+        """How near a hand is to where the block will be offered; at most a half."""
+        hands = self.data.site_xpos[list(self._hands.values())]
+        gap = float(np.sqrt(((hands - self._aim) ** 2).sum(axis=1).min()))
+        return 0.5 * max(0.0, 1.0 - gap / 0.5)
+
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
+        """Where the block and the partner's hand are, m."""
+        q = self._partner[0]
+        return [float(value) for value in (*self.thing_position(qpos), *qpos[q : q + 3])]
+
+    def expert_action(self) -> np.ndarray:
+        """The hand of that side to where the block will be offered; the other arm hangs."""
+        return self.reach_action(self._aim, "left" if self._aim[1] > 0.0 else "right")
+
+    @property
+    def task_description(self) -> str:
+        """The same in every episode."""
+        return "reach the moving block and hold it"
