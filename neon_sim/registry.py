@@ -62,7 +62,7 @@ class TaskEntry:
         name: registry name, ``"arm_catch"``.
         env_id: Gymnasium id, ``"neon_sim/ArmCatch-v0"``.
         entry_point: ``"module:Class"``.
-        kind: ``"static"`` (no gain from history is expected), ``"temporal"``, or ``"state"``
+        kind: ``"static"`` (no gain from history is expected), ``"temporal"``, ``"state"``
             (cameras tell nothing of it: no ladder, no certificate), or ``"sound"``.
         version: the number after ``-v``.
         robot: whose task it is, a name of ``EMBODIMENTS``.
@@ -95,6 +95,13 @@ TASKS: dict[str, TaskEntry] = {
         _arm("arm_catch", "ArmCatch", "temporal"),
         _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal"),
         _arm("arm_occluded", "ArmOccluded", "temporal"),
+        _arm("arm_rattle", "ArmRattle", "sound"),
+        _arm("arm_ringing", "ArmRinging", "sound"),
+        _arm("arm_material", "ArmMaterial", "sound"),
+        _arm("arm_tone_order", "ArmToneOrder", "sound"),
+        _arm("arm_latch", "ArmLatch", "sound"),
+        _arm("arm_spoken", "ArmSpoken", "sound"),
+        _arm("arm_audio_visual", "ArmAudioVisual", "sound"),
         _humanoid("humanoid_reach", "HumanoidReach", "static"),
         _humanoid("humanoid_goalkeeper", "HumanoidGoalkeeper", "temporal"),
         _humanoid("humanoid_handover", "HumanoidHandover", "temporal"),
