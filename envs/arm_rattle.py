@@ -15,27 +15,22 @@ from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Rattle
 from neon_sim.gl import mujoco
 
-from .arm import hand_rotation, joint_action
-from .hearing import NOTHING, HearingTask
-from .scene import BOX, COLOURS, GHOST_BITS, OBJECT_BITS
+from .hearing import NOTHING
+from .scene import BOX, GHOST_BITS
+from .squeeze import ALONG_M, HIGH_M, SqueezeTask, add_handle
 
 BOXES_Y = (0.27, 0.09, -0.09, -0.27)  # m, in the order in which the hand comes by
 ROW_X, SHIFT_M = 0.50, 0.015  # m
-BOX_HALF, HANDLE_HALF = (0.045, 0.05, 0.03), (0.018, 0.012, 0.03)  # m
+BOX_HALF = (0.045, 0.05, 0.03)  # m
 BOX_KG, SPRING_N_M, DAMPING = 0.3, 190.0, 1.8  # 4 Hz, a tenth of critical
 STROKE_M = 0.04  # how far a box can go
 HAND_Z = 0.098  # the fingers straddle the handles
 PUSH_M, SHAKEN_M = 0.055, 0.012  # the hand goes so far; a box that went so far was shaken
 LISTEN_TICKS = 80  # from there on a rattle is heard
-ALONG_M, ACROSS_M = 0.02, 0.015  # of the hand from a box: near enough to push, to squeeze
-LOW_M, HIGH_M, GATE_M = 0.03, 0.09, 0.03  # of the hand over HAND_Z; across, off its lane
-HELD_M = 0.05  # what a shut gripper must be near
-OPEN_TRAVEL_M = 0.030  # of a finger; below it the gripper shuts
-HAND = hand_rotation("x")
 CONTENT = Rattle(material="ceramic", size_m=0.02, threshold=2.0, level_db=-20.0)
 
 
-class ArmRattle(HearingTask):
+class ArmRattle(SqueezeTask):
     """Four boxes in a row, an open gripper that passes along their handles."""
 
     NAME = "arm_rattle"
@@ -61,23 +56,21 @@ class ArmRattle(HearingTask):
 
     @staticmethod
     def _add_box(body: Any, index: int) -> None:
-        top = 2 * BOX_HALF[2]
-        parts = (
-            ("crate", BOX_HALF, BOX_HALF[2], (0.80, 0.62, 0.40, 1), {"mass": BOX_KG, **GHOST_BITS}),
-            (
-                "tape",
-                (0.046, 0.012, 0.0305),
-                0.03,
-                (0.93, 0.88, 0.74, 1),
-                {"mass": 0, **GHOST_BITS},
-            ),
-            ("handle", HANDLE_HALF, top + HANDLE_HALF[2], COLOURS["blue"], {"mass": 0.02}),
-        )
-        for name, half, z, rgba, rest in parts:
-            given = {**OBJECT_BITS, **rest}
+        tape = (BOX_HALF[0] + 0.001, 0.012, BOX_HALF[2] + 0.0005)
+        for name, half, rgba, mass in (
+            ("crate", BOX_HALF, (0.80, 0.62, 0.40, 1), BOX_KG),
+            ("tape", tape, (0.93, 0.88, 0.74, 1), 0.0),
+        ):
             body.add_geom(
-                name=f"{name}{index}", type=BOX, size=half, pos=[0, 0, z], rgba=rgba, **given
+                name=f"{name}{index}",
+                type=BOX,
+                size=half,
+                pos=[0, 0, BOX_HALF[2]],
+                rgba=rgba,
+                mass=mass,
+                **GHOST_BITS,
             )
+        add_handle(body, f"handle{index}", 2 * BOX_HALF[2])
 
     def sample_scene(self, rng: np.random.Generator) -> dict[str, Any]:
         """How far the row is shifted, m."""
@@ -111,11 +104,9 @@ class ArmRattle(HearingTask):
                 self._shaken_tick[index] = self.tick
 
     def choice(self) -> Any:
-        """The box whose handle is between the fingers as they shut."""
-        if self.finger_travel() > OPEN_TRAVEL_M:
-            return None
-        off = np.abs(self._places - self.tool_position())[:, :2].max(axis=1)
-        return int(off.argmin()) if off.min() < HELD_M else NOTHING
+        """The box whose handle is squeezed."""
+        index = self.squeezed()
+        return NOTHING if index == -1 else index
 
     def closeness(self) -> float:
         """Share of the boxes that were shaken; at most a half."""
@@ -129,14 +120,14 @@ class ArmRattle(HearingTask):
         """Push box after box until one rattles, go back to it and squeeze."""
         index = self._wanted()
         place = self._places[index]
-        across, aside, above = np.abs(self.tool_position() - place).tolist()
-        over = aside < ALONG_M and across < ACROSS_M
-        if above > LOW_M or (across > GATE_M and aside > ALONG_M):  # come down on it, clear of all
-            return self._go(place + np.array([0.0, 0.0, 0.0 if over else HIGH_M]), 1.0)
+        over, down = self.astride(index)
+        if not down:
+            return self.go(place, above=0.0 if over else HIGH_M)
         if self._heard(index):
-            return self._go(place, -1.0 if over or self._chosen is not None else 1.0)
-        push = aside < ALONG_M and self._shaken_tick[index] is None
-        return self._go(place + np.array([PUSH_M * push, 0.0, 0.0]), 1.0)
+            return self.go(place, -1.0 if over or self._chosen is not None else 1.0)
+        near = abs(float(self.tool_position()[1] - place[1])) < ALONG_M
+        push = near and self._shaken_tick[index] is None
+        return self.go(place + np.array([PUSH_M * push, 0.0, 0.0]))
 
     def _heard(self, index: int) -> bool:
         """Whether a box was shaken long enough ago to know it, and it is the one."""
@@ -149,10 +140,6 @@ class ArmRattle(HearingTask):
         known = [t is not None and self.tick - t >= LISTEN_TICKS for t in self._shaken_tick]
         right: int = self.latent[self.CUE]
         return right if known[right] or all(known) else known.index(False)
-
-    def _go(self, place: np.ndarray, gripper: float) -> np.ndarray:
-        joints = self.kinematics.inverse(place, HAND, posture=self.START)
-        return joint_action(joints, gripper)
 
     @property
     def task_description(self) -> str:
