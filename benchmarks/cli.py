@@ -66,7 +66,9 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--episodes", type=int, help="of every cell (the suite's number)")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--train-seeds", type=integers, default=[0], help="of the heads (0)")
-    run.add_argument("--latency-steps", type=int, default=0, help="control steps of 20 ms (0)")
+    steps = {"type": integers, "default": [], "metavar": "N[,N]"}
+    run.add_argument("--latency-steps", **steps, help="control steps of 20 ms (0); several: sweep")
+    run.add_argument("--replan-steps", **steps, help="control steps between looks; several: sweep")
     run.add_argument("--until-decided", action="store_true", help="stop a task when it is clear")
     run.add_argument("--alpha", type=float, default=0.05)
     run.add_argument("--out", type=Path, required=True, help="run folder")
@@ -130,6 +132,7 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench run``."""
     from .plan import make_plan
     from .results import RunFolder
+    from .sweep import swept
 
     plan = make_plan(
         policies=args.policy,
@@ -139,11 +142,12 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
         episodes=args.episodes,
         seed=args.seed,
         train_seeds=args.train_seeds,
-        latency_steps=args.latency_steps,
+        latency_steps=0,
         until_decided=args.until_decided,
         alpha=args.alpha,
         overrides=args.overrides,
     )
+    plan = swept(plan, args.replan_steps, args.latency_steps)
     folder = RunFolder(args.out)
     failed = play(plan, folder, args, command, resume=args.resume)
     _print_summary(folder)

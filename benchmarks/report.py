@@ -14,7 +14,8 @@ from .certify import read_certificate
 from .compare import plan_of_run, summary_of_run
 from .markup import Html, join, markup, tag
 from .report_background import certificate_section, decisions, failures, provenance
-from .report_sections import all_cells, all_columns, chart, motion, pairs, rates, verdict, videos
+from .report_motion import limits, motion, sweep
+from .report_sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
 from .results import Row, RunFolder, write_whole
 from .videos import VideoGroup, make_videos
 
@@ -25,6 +26,7 @@ CONTENTS = (
     ("pairs", "Comparisons"),
     ("certificates", "Certificates"),
     ("motion", "Speed"),
+    ("limits", "Limits"),
     ("provenance", "What ran where"),
     ("failures", "Errors"),
 )
@@ -107,12 +109,14 @@ def page(run: RunFolder, summary: dict[str, Any], groups: list[VideoGroup]) -> H
         verdict(summary, missing_episodes(run, rows)),
         _contents(),
         chart(summary, certificates),
+        sweep(summary),
         videos(groups, run.videos, columns, cells),
         rates(summary),
         pairs(summary),
         decisions(summary),
         certificate_section(list(summary["tasks"]), certificates),
         motion(summary),
+        limits(summary),
         provenance(manifest),
         failures(summary),
     ]

@@ -116,7 +116,7 @@ def provenance(manifest: dict[str, Any]) -> Html:
         *manifest.get("versions", {}).items(),
         ("seed", config.get("seed", "not recorded")),
         ("episodes", config.get("episodes", "not recorded")),
-        ("late by", f"{config.get('latency_steps', '?')} control steps"),
+        ("late by", f"{_late_by(config)} control steps"),
         *[(key.replace("_", " "), value) for key, value in config.get("options", {}).items()],
         *[(key, manifest[key]) for key in ("workers", "batch", "executor") if key in manifest],
     ]
@@ -124,6 +124,13 @@ def provenance(manifest: dict[str, Any]) -> Html:
     text = json.dumps(config, indent=1, ensure_ascii=False)
     parts.append(details("all settings", tag("pre", text)))
     return section("provenance", "What ran where", *parts)
+
+
+def _late_by(config: dict[str, Any]) -> str:
+    """Latency of the run, or those of its sweep."""
+    swept = [entry.get("latency_steps") for entry in config.get("policies", [])]
+    late = dict.fromkeys(str(steps) for steps in swept if steps is not None)
+    return ", ".join(late) or str(config.get("latency_steps", "?"))
 
 
 def _checkpoints(manifest: dict[str, Any]) -> Html:

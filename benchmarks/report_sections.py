@@ -24,6 +24,7 @@ from .videos import Side, VideoGroup
 
 KINDS = {
     "temporal": "needs to see time",
+    "sound": "needs to hear",
     "static": "control: one picture should do",
 }
 CHIPS = {
@@ -204,13 +205,17 @@ def rates(summary: dict[str, Any]) -> Html:
     """Success rates of every cell."""
     columns, cells = all_columns(summary), all_cells(summary)
     clustered = any("cluster" in cell["any_time"] for cell in cells)
+    swapped = any(cell.get("swapped") for cell in cells)
     head = ["", "training seeds", "n", "successes", "rate %", "Wilson interval"]
     head += ["over seeds"] if clustered else []
-    head += ["at the end %", "interval", "errors"]
+    head += ["at the end %", "interval"]
+    head += ["as heard %", "interval"] if swapped else []
+    head += ["errors"]
     groups = []
     for task, entry in summary["tasks"].items():
         rows = [
-            [named(cell, columns, cells), *_rate_cells(cell, clustered)] for cell in entry["cells"]
+            [named(cell, columns, cells), *_rate_cells(cell, clustered, swapped)]
+            for cell in entry["cells"]
         ]
         groups.append((task, rows))
     small = (
@@ -222,11 +227,17 @@ def rates(summary: dict[str, Any]) -> Html:
             " Over seeds: from drawing training seeds and episodes again (bootstrap), which is "
             "the interval of the chart; Wilson's takes every episode as independent."
         )
+    if swapped:
+        small += (
+            " As heard: successful by the cue that sounded, where that was another episode's; a "
+            "policy that listens does what it hears, and is then no better than chance at what "
+            "was right."
+        )
     body = grouped_table(head, groups, numbers=range(1, len(head)))
     return section("rates", "Rates", body, note(small))
 
 
-def _rate_cells(cell: dict[str, Any], clustered: bool) -> list[str]:
+def _rate_cells(cell: dict[str, Any], clustered: bool, swapped: bool) -> list[str]:
     whole, final = cell["any_time"], cell["final"]
     seeds = [str(seed) for seed in cell["train_seeds"] if seed is not None]
     row = [
@@ -238,7 +249,12 @@ def _rate_cells(cell: dict[str, Any], clustered: bool) -> list[str]:
     ]
     if clustered:
         row.append(interval(whole["cluster"]) if "cluster" in whole else "–")
-    return [*row, f"{100 * final['rate']:.1f}", interval(final["interval"]), str(cell["errors"])]
+    row += [f"{100 * final['rate']:.1f}", interval(final["interval"])]
+    if swapped:
+        heard = cell.get("swapped")
+        shown = (f"{100 * heard['rate']:.1f}", interval(heard["interval"])) if heard else ("–", "–")
+        row += shown
+    return [*row, str(cell["errors"])]
 
 
 def pairs(summary: dict[str, Any]) -> Html:
@@ -295,39 +311,6 @@ def _pair_row(pair: dict[str, Any], columns: Any, alpha: float) -> list[Any]:
         p_text(pair["p_holm"]),
         tag("b", word, class_=f"chip {kind}"),
     ]
-
-
-def motion(summary: dict[str, Any]) -> Html:
-    """How fast the policy thinks and how smoothly the arm moves."""
-    columns, cells = all_columns(summary), all_cells(summary)
-    head = ("", "inference ms", "seeing ms", "jerk rad/s³", "jump mrad", "steps", "wall s")
-    groups = [
-        (
-            task,
-            [
-                [
-                    named(cell, columns, cells),
-                    f"{cell['inference_ms']:.2f}",
-                    f"{cell['observe_ms']:.2f}",
-                    f"{cell['mean_jerk']:.0f}",
-                    f"{1e3 * cell['boundary_jump']:.1f}",
-                    f"{cell['steps']:.0f}",
-                    f"{cell['wall_s']:.2f}",
-                ]
-                for cell in entry["cells"]
-            ],
-        )
-        for task, entry in summary["tasks"].items()
-    ]
-    small = (
-        "Means over episodes. Inference: one answer of the policy, its share of the batch; "
-        "seeing: drawing what the policy looks at. Jerk: third difference of the commanded joint "
-        "angles; jump: how far the command moves in the step where a new chunk of actions takes "
-        f"over. A step is {1000 // CONTROL_HZ} ms of simulated time; wall: real time of an "
-        "episode."
-    )
-    body = grouped_table(head, groups, numbers=range(1, len(head)))
-    return section("motion", "Speed and smoothness", body, note(small))
 
 
 # ---- videos ----------------------------------------------------------------------------------

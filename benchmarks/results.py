@@ -33,9 +33,13 @@ ROW_KEYS = (
     "mean_jerk",
     "boundary_jump",
     "latency_steps",
+    "replan_steps",
+    "success_swapped",
+    "limits",
     "error",
     "timing",
 )
+LATER_KEYS = ("replan_steps", "success_swapped", "limits")  # null in rows of older runs
 Row = dict[str, Any]
 
 
@@ -72,7 +76,8 @@ def sort_key(row: Row) -> tuple[Any, ...]:
 
 def dump_row(row: Row) -> str:
     """One JSON line, keys in the order of ``ROW_KEYS``."""
-    ordered = {key: row[key] for key in ROW_KEYS}
+    filled = {**dict.fromkeys(LATER_KEYS), **row}
+    ordered = {key: filled[key] for key in ROW_KEYS}
     return json.dumps(ordered, separators=(", ", ": "), allow_nan=False, ensure_ascii=False)
 
 
@@ -164,7 +169,10 @@ def _parse_row(line: bytes) -> Row | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and set(row) == set(ROW_KEYS) else None
+    if not isinstance(row, dict) or set(row) | set(LATER_KEYS) != set(ROW_KEYS):
+        return None
+    filled = {**dict.fromkeys(LATER_KEYS), **row}
+    return {key: filled[key] for key in ROW_KEYS}
 
 
 class EpisodeLog:

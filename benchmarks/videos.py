@@ -28,7 +28,16 @@ from .compare import plan_of_run
 from .episode import Job, Settings
 from .pairing import Column, rows_of
 from .plan import Cell, PolicySpec, RunPlan
-from .results import Row, RunError, RunFolder, dump_row, without_timing, write_json, write_whole
+from .results import (
+    LATER_KEYS,
+    Row,
+    RunError,
+    RunFolder,
+    dump_row,
+    without_timing,
+    write_json,
+    write_whole,
+)
 from .summary import headline_pair, oriented
 from .worker import Worker
 
@@ -210,7 +219,8 @@ def check_replay(row: Row, again: Row) -> None:
         RunError: they differ; names in what.
     """
     before, after = without_timing([row, again])
-    differing = [key for key in before if before[key] != after[key]]
+    unknown = {key for key in LATER_KEYS if before.get(key) is None}
+    differing = [key for key in before if before[key] != after[key] and key not in unknown]
     if differing:
         changes = ", ".join(f"{key} {before[key]} -> {after[key]}" for key in differing)
         raise RunError(

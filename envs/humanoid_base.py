@@ -37,12 +37,12 @@ from .humanoid import (
     joints_to_action,
     load_humanoid,
 )
+from .limits import LimitMeter
 from .lower_body import lower_body, up_in_body
 from .scene import View, add_camera, add_hall
 from .task import Task
 
 FALLEN_HEIGHT_M, FALLEN_UP = 0.55, 0.5  # of the pelvis; cosine of its tilt
-NEAR_LIMIT_RAD, NEAR_TORQUE = 0.01, 0.99  # what counts as being at a limit
 VIEW = View((1.95, -1.45, 1.30), (0.14, 0.0, 0.68), 38.0)
 
 
@@ -87,7 +87,8 @@ class HumanoidTask(Task):
         self._ramp = JointRamp(keeper.SPEED)
         self._hands = {side: self.model.site(f"{side}_hand").id for side in ("left", "right")}
         self._torso = self.model.body("torso_link").id
-        self._at_limit, self._driven = np.zeros((3, NUM_JOINTS), dtype=np.int64), 0
+        table = joint_table()
+        self.limits = LimitMeter(table.low, table.high, MAX_VELOCITY, table.torque)
 
     def failed(self) -> bool:
         """The robot has fallen."""
@@ -114,16 +115,6 @@ class HumanoidTask(Task):
     def hold_action(self) -> np.ndarray:
         """(A,) float32: where the joints are is where they shall stay, the base at rest."""
         return self.make_action(self.data.qpos[7:36])
-
-    def limit_shares(self) -> dict[str, np.ndarray]:
-        """Share of control steps since reset that each joint spent at a limit.
-
-        Returns:
-            ``position`` (within 0.01 rad of its range), ``velocity`` (at ``MAX_VELOCITY`` or
-            beyond) and ``torque`` (99 % of the motor's), each (29,) float64 in [0, 1].
-        """
-        shares = self._at_limit / max(self._driven, 1)
-        return dict(zip(("position", "velocity", "torque"), shares, strict=True))
 
     # ---- helpers for tasks ------------------------------------------------------------------
 
@@ -182,7 +173,7 @@ class HumanoidTask(Task):
     def _start_drive(self) -> np.ndarray:
         self._ramp.reset(self.start.qpos[7:36])
         self.lower.begin(self.start)
-        self._at_limit[:], self._driven = 0, 0
+        self.limits.reset()
         return self._ramp.position
 
     def _drive(self, action: list[float]) -> None:
@@ -191,15 +182,8 @@ class HumanoidTask(Task):
         target[self.mode.joints] = joints_from_action(values[:count], self.mode.joints)
         command = values[count:] * COMMAND_LIMIT if self.mode.command else np.zeros(3)
         self.lower.drive(self._ramp.step(target), command)
-        self._count_limits()
-
-    def _count_limits(self) -> None:
-        data, table = self.data, joint_table()
-        joints = data.qpos[7:36]
-        self._at_limit[0] += np.minimum(joints - table.low, table.high - joints) < NEAR_LIMIT_RAD
-        self._at_limit[1] += np.abs(data.qvel[6:35]) >= MAX_VELOCITY
-        self._at_limit[2] += np.abs(data.qfrc_actuator[6:35]) >= NEAR_TORQUE * table.torque
-        self._driven += 1
+        data = self.data
+        self.limits.count(data.qpos[7:36], data.qvel[6:35], data.qfrc_actuator[6:35])
 
     def _make_spec(self, robot: str) -> Any:
         spec = load_humanoid(robot)
