@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from .certify import read_certificate
+from .certificates import read_certificate
 from .compare import plan_of_run, summary_of_run
 from .markup import Html, join, markup, tag
 from .report_background import certificate_section, decisions, failures, provenance
