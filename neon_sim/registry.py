@@ -62,7 +62,7 @@ class TaskEntry:
         name: registry name, ``"arm_catch"``.
         env_id: Gymnasium id, ``"neon_sim/ArmCatch-v0"``.
         entry_point: ``"module:Class"``.
-        kind: ``"static"`` (no gain from history is expected) or ``"temporal"``.
+        kind: ``"static"`` (no gain from history is expected), ``"temporal"`` or ``"sound"``.
         version: the number after ``-v``.
         robot: whose task it is, a name of ``EMBODIMENTS``.
     """
@@ -94,6 +94,8 @@ TASKS: dict[str, TaskEntry] = {
         _arm("arm_catch", "ArmCatch", "temporal"),
         _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal"),
         _arm("arm_occluded", "ArmOccluded", "temporal"),
+        _arm("arm_tone_order", "ArmToneOrder", "sound"),
+        _arm("arm_latch", "ArmLatch", "sound"),
         _humanoid("humanoid_reach", "HumanoidReach", "static"),
     )
 }

@@ -45,6 +45,15 @@ WORDS: tuple[str, ...] = (
     "where",
     "with",
     "yellow",
+    # appended, so that the numbers of the words above stay
+    "button",
+    "clicks",
+    "fall",
+    "latch",
+    "press",
+    "rise",
+    "they",
+    "tones",
 )
 MAX_WORDS = 16  # of a description
 INDEX: dict[str, int] = {word: index for index, word in enumerate(WORDS)}
