@@ -85,17 +85,13 @@ def _add_compare(commands: Any) -> None:
 
 
 def _add_certify(commands: Any) -> None:
-    certify = commands.add_parser(
-        "certify", help="what does a task need? prove it"
-    )
+    certify = commands.add_parser("certify", help="what does a task need? prove it")
     certify.add_argument("--task", type=words, default=[], help="by comma")
     certify.add_argument("--suite", help="tasks of configs/suite/ (arm)")
     certify.add_argument("--episodes", type=int, default=200)
     certify.add_argument("--seed", type=int, default=0)
     certify.add_argument("--train-seeds", type=integers, default=[0])
-    certify.add_argument(
-        "--policy", default="neon_tiny", help="whose oracle, blind, muted heads"
-    )
+    certify.add_argument("--policy", default="neon_tiny", help="whose oracle, blind, muted heads")
     certify.add_argument("--run", type=Path, default=Path("runs/certify"), help="folder of runs")
     certify.add_argument("--out", type=Path, help="folder of certificates (assets/certificates)")
     _add_workers(certify)

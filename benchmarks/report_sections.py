@@ -18,6 +18,7 @@ from .charts import (
     swatch,
 )
 from .markup import Html, details, grouped_table, tag
+from .soundtrack import has_sound
 from .summary import headline_pair, label, oriented, outcome
 from .tables import p_text
 from .videos import Side, VideoGroup
@@ -323,7 +324,8 @@ def videos(groups: Sequence[VideoGroup], folder: Path, columns: Any, cells: Any)
     intro = note(
         "The same episode, from the same start, under two columns; where they end differently "
         "comes first. Each was chosen as the first of its kind, not the best. The pictures are "
-        "drawn for people: what the policy sees is smaller."
+        "drawn for people: what the policy sees is smaller, and what it hears (where a task has "
+        "sound) is quieter."
     )
     shown = [_video_group(group, folder, columns, cells) for group in groups]
     return section("videos", "Videos", intro, tag("div", *shown, class_="cards wide"))
@@ -334,11 +336,20 @@ def _video_group(group: VideoGroup, folder: Path, columns: Any, cells: Any) -> H
         f"Episode {group.episode} (seed {group.seed}). "
         f"{group.alike} of {group.total} episodes ended like this."
     )
+    shown = [_video(side, folder, columns, cells) for side in group.sides]
+    heard = any(has_sound(folder / side.video) for side in group.sides)
+    sound = tag("button", "Sound", type="button", class_="sound") if heard else ""
     return tag(
         "article",
         tag("h3", group.task, " ", tag("q", group.description)),
-        tag("div", *[_video(side, folder, columns, cells) for side in group.sides], class_="pair"),
-        tag("p", tag("button", "Play", type="button"), tag("span", alike), class_="controls"),
+        tag("div", *shown, class_="pair"),
+        tag(
+            "p",
+            tag("button", "Play", type="button", class_="play"),
+            sound,
+            tag("span", alike),
+            class_="controls",
+        ),
         class_="videos",
     )
 
@@ -359,6 +370,7 @@ def _video(side: Side, folder: Path, columns: Any, cells: Any) -> Html:
         src=data_url(folder / side.video, "video/mp4"),
         poster=data_url(folder / side.poster, "image/jpeg"),
         muted=True,
+        data_sound=label(column, columns) if has_sound(folder / side.video) else None,
         playsinline=True,
         preload="auto",
         width=320,

@@ -38,6 +38,7 @@ from .results import (
     write_json,
     write_whole,
 )
+from .soundtrack import Recorder, add_track, for_ears, write_track
 from .summary import headline_pair, oriented
 from .worker import Worker
 
@@ -182,14 +183,26 @@ def find_cell(plan: RunPlan, row: Row) -> tuple[PolicySpec, Cell]:
     raise RunError(f"{' '.join(map(str, wanted))} is in episodes.jsonl and not in manifest.json")
 
 
-def replay(worker: Worker, plan: RunPlan, row: Row) -> tuple[np.ndarray, str]:
+@dataclass(frozen=True)
+class Replay:
+    """An episode played again, for people.
+
+    Attributes:
+        frames: (F, 240, 320, 3) uint8 at 25 Hz.
+        sound: (C, n) float32 at 16 kHz from the same moment on; None without microphones.
+        words: the instruction.
+    """
+
+    frames: np.ndarray
+    sound: np.ndarray | None
+    words: str
+
+
+def replay(worker: Worker, plan: RunPlan, row: Row) -> Replay:
     """Play the episode of a row again.
 
     Args:
         worker: keeps environments and policies. plan: of the run. row: without error.
-
-    Returns:
-        (F, 240, 320, 3) uint8 at 25 Hz, and the instruction of the episode.
 
     Raises:
         RunError: it went another way than the row says.
@@ -197,19 +210,23 @@ def replay(worker: Worker, plan: RunPlan, row: Row) -> tuple[np.ndarray, str]:
     """
     spec, cell = find_cell(plan, row)
     settings = Settings(row["seed"], row["latency_steps"], plan.options, batch=1)
-    drawn: list[np.ndarray] = []
-    words: list[str] = []
+    seen: list[tuple[np.ndarray, str]] = []
+    recorder = Recorder()
 
     def draw(env: Any, _: Row) -> None:
-        core = env.unwrapped
-        ticks = range(0, core.tick + 1, TICKS_PER_CAMERA)
-        drawn.extend(core.render_frame(tick, HEIGHT, WIDTH) for tick in ticks)
-        words.append(core.task_description)
+        seen.append((drawn_frames(env.unwrapped), env.unwrapped.task_description))
 
     job = Job(spec, cell, (row["episode"],), settings)
-    (again,) = worker.play(job, on_end=draw)
+    (again,) = worker.play(job, on_end=draw, on_step=recorder.hear)
     check_replay(row, again)
-    return np.stack(drawn), words[0]
+    frames, words = seen[0]
+    return Replay(frames, recorder.samples(), words)
+
+
+def drawn_frames(core: Any) -> np.ndarray:
+    """(F, 240, 320, 3) uint8 of an episode up to now, at 25 Hz."""
+    ticks = range(0, core.tick + 1, TICKS_PER_CAMERA)
+    return np.stack([core.render_frame(tick, HEIGHT, WIDTH) for tick in ticks])
 
 
 def check_replay(row: Row, again: Row) -> None:
@@ -233,10 +250,14 @@ def check_replay(row: Row, again: Row) -> None:
 # ---- files ------------------------------------------------------------------------------
 
 
-def encode_video(frames: np.ndarray, crf: int) -> bytes:
+def encode_video(frames: np.ndarray, crf: int, sound: np.ndarray | None = None) -> bytes:
     """(F, H, W, 3) uint8 as an MP4 (H.264, yuv420p, 25 pictures a second) for browsers.
 
     Datasets are stored without loss (``neon_sim.video_io``); this one is for the eye.
+
+    Args:
+        frames: the pictures. crf: x264's quality, lower is better.
+        sound: (1 or 2, n) int16 at 16 kHz from the first picture on, as AAC; None for silence.
     """
     buffer = io.BytesIO()
     coding = {"crf": str(crf), "preset": "medium", "threads": "1"}
@@ -244,21 +265,27 @@ def encode_video(frames: np.ndarray, crf: int) -> bytes:
         stream: Any = container.add_stream("libx264", rate=CAMERA_HZ, options=coding)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
+        track = None if sound is None else add_track(container, len(sound))
         for image in frames:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+        if sound is not None:
+            write_track(container, track, sound)
     return buffer.getvalue()
 
 
-def small_video(frames: np.ndarray) -> bytes:
-    """The best quality of ``QUALITIES`` that fits into ``MAX_BYTES`` (or the last of them)."""
+def small_video(frames: np.ndarray, sound: np.ndarray | None = None) -> bytes:
+    """The best quality of ``QUALITIES`` that fits into ``MAX_BYTES`` (or the last of them).
+
+    Sound is neither worse for it nor counted.
+    """
     data = b""
     for crf in QUALITIES:
         data = encode_video(frames, crf)
         if len(data) <= MAX_BYTES:
             break
-    return data
+    return data if sound is None else encode_video(frames, crf, sound)
 
 
 def encode_poster(image: np.ndarray) -> bytes:
@@ -367,9 +394,11 @@ def _make_group(
         if side in known:
             words = known[side]
             continue
-        frames, words = replay(worker, plan, row)
-        write_whole(run.videos / side.video, small_video(frames))
-        write_whole(run.videos / side.poster, encode_poster(frames[-1]))
+        again = replay(worker, plan, row)
+        words = again.words
+        sound = None if again.sound is None else for_ears(again.sound)
+        write_whole(run.videos / side.video, small_video(again.frames, sound))
+        write_whole(run.videos / side.poster, encode_poster(again.frames[-1]))
     first = choice.rows[0]
     return VideoGroup(
         first["task"], first["seed"], first["episode"], words, choice.alike, choice.total, sides
