@@ -42,6 +42,7 @@ from neon_sim.shards import read_shard, shard_path, write_atomic
 COMMAND = "python -m neon_sim.collect"
 BEGUN_FILE = f"{SHARDS_FOLDER}/config.json"
 LOCK_FILE = ".collect.lock"
+CONTENT_FOLDERS = ("data", "videos", "audio", "meta")
 NOT_CONTENT = ("out", "workers")  # settings that do not change what is collected
 BAR = (
     "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, ends {eta:%H:%M},"
@@ -124,11 +125,11 @@ def check_place(root: Path) -> None:
     """
     if root.is_file():
         raise ConfigError(f"out={root} is a file; name a folder")
-    ours = {SHARDS_FOLDER, BUILD_FOLDER, LOCK_FILE, "data", "videos", "meta"}
+    ours = {SHARDS_FOLDER, BUILD_FOLDER, LOCK_FILE, *CONTENT_FOLDERS}
     others = [p.name for p in root.iterdir() if p.name not in ours] if root.exists() else []
     begun = (root / BEGUN_FILE).exists() or (root / PROVENANCE_FILE).exists()
     if root.exists() and not begun:
-        others += [name for name in ("data", "videos", "meta") if (root / name).exists()]
+        others += [name for name in CONTENT_FOLDERS if (root / name).exists()]
     if others and not begun:
         raise ConfigError(
             f"out={root} holds {sorted(others)[0]!r} and is no collection; name an empty folder"
@@ -154,8 +155,9 @@ def content_config(config: CollectConfig) -> dict[str, Any]:
     """The settings that decide the content, with a digest of a checkpoint they name."""
     content = {k: v for k, v in asdict(config).items() if k not in NOT_CONTENT}
     content["task"] = config.task_names
-    if not config.backbone:
-        del content["backbone"]  # as in datasets from before there was such a setting
+    for late in ("backbone", "microphones"):
+        if not content[late]:
+            del content[late]  # as in datasets from before there was such a setting
     if config.policy and Path(config.policy).is_file():
         content["policy_sha256"] = sha256(Path(config.policy).read_bytes()).hexdigest()
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from neon_sim.audio.microphones import microphone_named
 from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
 
@@ -81,6 +82,7 @@ class CollectConfig:
         seed: run seed, >= 0; episodes come from seed + 1000, which no evaluation uses.
         workers: processes; the content does not depend on it.
         image_size: pixels per side of the front camera.
+        microphones: arrays to record with, several by comma; by default those of each task.
         mix: how often an episode is clean, noisy or delayed.
         perturb: how strongly.
         policy: DAgger: name or checkpoint (.safetensors) of a policy that moves the arm.
@@ -98,6 +100,7 @@ class CollectConfig:
     seed: int = 0
     workers: int = 1
     image_size: int = 96
+    microphones: list[str] = field(default_factory=list)
     mix: MixConfig = field(default_factory=MixConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
     policy: str | None = None
@@ -112,13 +115,15 @@ class CollectConfig:
         """Hold the rules of the docstring.
 
         Raises:
-            ConfigError: a value outside its rule. UnknownNameError: no such task.
+            ConfigError: a value outside its rule. UnknownNameError: no such task or microphone.
         """
         names = [task_entry(name).name for name in self.task]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"task must name each task once, at least one (got {self.task})")
         if len({task_entry(name).robot for name in names}) > 1:
             raise ConfigError(f"a dataset holds one robot; collect {self.task} into two folders")
+        for name in self.microphones:
+            microphone_named(name)
         for key, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("image_size", 16)):
             if getattr(self, key) < low:
                 raise ConfigError(f"{key} must be >= {low} (got {getattr(self, key)})")

@@ -95,7 +95,11 @@ class Recorder:
         if name not in self._tasks:
             entry = task_entry(name)
             size = self.config.image_size
-            env = gymnasium.make(entry.env_id, cameras=(), image_size=size).unwrapped
+            microphones = self.config.microphones or None
+            made = gymnasium.make(
+                entry.env_id, cameras=(), image_size=size, microphones=microphones
+            )
+            env = made.unwrapped
             bank = pose_bank(env, entry, self.config.run_seed)
             policy = PolicyMover(self.config, name) if self.config.policy else None
             self._tasks[name] = (entry, env, bank, policy)

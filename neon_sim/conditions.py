@@ -1,4 +1,4 @@
-"""The ladder of conditions, as data: what a policy is allowed to see.
+"""The ladder of conditions, as data: what a policy is allowed to see and to hear.
 
 Every comparison runs on this ladder with the same head, demonstrations and training
 budget; only what reaches the backbone differs. A condition whose ``trained_as`` names
@@ -25,6 +25,10 @@ class Condition:
             (a random order that is never the true one).
         trained_as: the condition whose checkpoint it uses; its own name when it trains.
         about: one line for tables.
+        sound: what a policy that listens gets: ``"true"``; ``"none"``; ``"swap"`` (the episode
+            sounds as if its latent were another, which the runner sees to); ``"late"`` (as it
+            was 0.25 s ago); ``"snr20"`` (white noise at 20 dB). A policy that does not listen
+            hears nothing in any of them, and has no conditions that differ in sound alone.
     """
 
     name: str
@@ -33,10 +37,16 @@ class Condition:
     order: str
     trained_as: str
     about: str
+    sound: str = "true"
+
+    @property
+    def about_sound(self) -> bool:
+        """Whether it is there for policies that listen, and says nothing of any other."""
+        return self.name in ABOUT_SOUND
 
 
 _ROWS = (
-    ("blind", "none", "none", "true", "blind", "proprioception and text only"),
+    ("blind", "none", "none", "true", "blind", "proprioception and text only", "none"),
     ("frame", "image", "last", "true", "frame", "the current frame, image backbone"),
     ("stack", "image", "all", "true", "stack", "the clip, each frame through the image backbone"),
     ("video", "video", "all", "true", "video", "the clip through the video backbone"),
@@ -51,6 +61,7 @@ _ROWS = (
         "true",
         "oracle_memoryless",
         "true visible positions now",
+        "none",
     ),
     (
         "oracle_history",
@@ -59,10 +70,27 @@ _ROWS = (
         "true",
         "oracle_history",
         "true visible positions over the clip",
+        "none",
+    ),
+)
+_SOUND_ROWS = (
+    ("muted", "video", "all", "true", "muted", "the clip through the video backbone, deaf", "none"),
+    ("audio_only", "none", "none", "true", "audio_only", "sound, proprioception and text", "true"),
+    *(
+        (name, "video", "all", "true", "video", about, sound)
+        for name, about, sound in (
+            ("mute_at_test", "trained on video and sound, deaf in test", "none"),
+            ("swap_audio_at_test", "trained on sound, another latent's sound in test", "swap"),
+            ("delay_audio_at_test", "trained on sound, heard 0.25 s late in test", "late"),
+            ("snr20_at_test", "trained on sound, white noise at 20 dB in test", "snr20"),
+            ("snr10_at_test", "trained on sound, white noise at 10 dB in test", "snr10"),
+            ("snr0_at_test", "trained on sound, white noise at 0 dB in test", "snr0"),
+        )
     ),
 )
 
-CONDITIONS: dict[str, Condition] = {row[0]: Condition(*row) for row in _ROWS}
+CONDITIONS: dict[str, Condition] = {row[0]: Condition(*row) for row in (*_ROWS, *_SOUND_ROWS)}
+ABOUT_SOUND = frozenset(row[0] for row in _SOUND_ROWS)
 TRAINED_CONDITIONS = tuple(c.name for c in CONDITIONS.values() if c.trained_as == c.name)
 
 
@@ -75,3 +103,9 @@ def condition(name: str) -> Condition:
     if name not in CONDITIONS:
         raise unknown_name("condition", name, CONDITIONS)
     return CONDITIONS[name]
+
+
+def sight_of(row: Condition) -> Condition:
+    """The first condition of the ladder that shows the same, whatever it lets be heard."""
+    shown = (row.tower, row.frames, row.order)
+    return next(c for c in CONDITIONS.values() if (c.tower, c.frames, c.order) == shown)

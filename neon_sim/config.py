@@ -14,7 +14,15 @@ from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
 from neon_sim.conditions import condition
 from neon_sim.config_loading import config_names, load_config, main_config, parse_overrides
 from neon_sim.errors import ConfigError, unknown_name
-from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, POLICY_PARTS, TEMPORAL
+from neon_sim.registry import (
+    AUDIO_ENCODERS,
+    BACKBONES,
+    CONNECTORS,
+    FUSIONS,
+    HEADS,
+    POLICY_PARTS,
+    TEMPORAL,
+)
 
 __all__ = [
     "ClipConfig",
@@ -26,6 +34,7 @@ __all__ = [
 ]
 
 MAX_CLIP_FRAMES = 64
+NO_AUDIO, OWN_EARS = "none", "backbone"  # words of ``PolicyConfig.audio`` beside the encoders
 
 
 @dataclass
@@ -81,7 +90,12 @@ class PolicyConfig:
         temporal / temporal_args: the mechanism that joins the tokens of several frames
             before the fusion, and its keyword arguments.
         max_tokens: longest sequence the fusion may get under any condition: frames x tokens a
-            frame, 16 words and 1 of proprioception.
+            frame, those of the sound, 16 words and 1 of proprioception.
+        audio / audio_args: the frozen encoder of the sound and its keyword arguments; ``none``
+            does not listen, ``backbone`` hands the sound to a backbone that hears (qwen_omni,
+            tribev2).
+        audio_dropout: share of training windows whose sound is taken away, so that the policy
+            knows what to do without; of an encoder, not of ``backbone``.
         backbone_args: keyword arguments of both backbones (weights path and so on).
         condition: the condition it runs under unless the command line names others.
         clip: what it sees.
@@ -102,6 +116,9 @@ class PolicyConfig:
     stack_connector_args: dict[str, float] = field(default_factory=dict)
     temporal: str = "none"
     temporal_args: dict[str, float] = field(default_factory=dict)
+    audio: str = NO_AUDIO
+    audio_args: dict[str, float] = field(default_factory=dict)
+    audio_dropout: float = 0.2
     max_tokens: int = 320
     fusion: str = "cross_attention"
     fusion_args: dict[str, float] = field(default_factory=dict)
@@ -129,6 +146,10 @@ class PolicyConfig:
         ):
             if name not in registry:
                 raise unknown_name(registry.kind, name, registry)
+        if self.audio not in (NO_AUDIO, OWN_EARS) and self.audio not in AUDIO_ENCODERS:
+            known = (NO_AUDIO, OWN_EARS, *AUDIO_ENCODERS)
+            raise unknown_name(AUDIO_ENCODERS.kind, self.audio, known)
+        _hold("audio_dropout", self.audio_dropout, "0 to 0.9", 0.0, 0.9)
         _hold("replan_steps", self.replan_steps, f"1 to {CHUNK_STEPS}", 1, CHUNK_STEPS)
         self.check_budget(self.condition)
 

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from neon_sim.audio.pcm import RING_SAMPLES, STEP_SAMPLES, from_pcm, read_flac
 from neon_sim.clock import CONTROL_HZ
 from neon_sim.errors import DatasetError
 from neon_sim.registry import TASKS, task_entry
@@ -34,6 +35,8 @@ PROVENANCE_FILE = "meta/neon_sim.json"
 EPISODES_FOLDER = "meta/episodes"
 FILE_PATTERN = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 DATA_PATTERN = f"data/{FILE_PATTERN}.parquet"
+AUDIO_KEY = "observation.audio"
+AUDIO_PATTERN = "audio/{key}/chunk-{chunk_index:03d}/episode-{episode_index:06d}.flac"
 VIDEO_PATTERN = f"videos/{{video_key}}/{FILE_PATTERN}.mp4"
 SHARDS_FOLDER = ".shards"
 
@@ -88,6 +91,8 @@ class EpisodeMeta:
         first_row: row of ``data_file`` where it starts.
         data_file: path below the root.
         videos: camera feature -> (path below the root, first picture).
+        audio_file: path of its sound below the root; empty where none was recorded.
+        audio_channels: a name a channel, such as ``"mono"`` or ``"head_stereo.0"``.
     """
 
     index: int
@@ -103,6 +108,8 @@ class EpisodeMeta:
     first_row: int
     data_file: str
     videos: dict[str, tuple[str, int]]
+    audio_file: str = ""
+    audio_channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,7 +205,8 @@ class DemoDataset:
         if "content_hash" in self.provenance:
             return str(self.provenance["content_hash"])
         digest = hashlib.sha256()
-        for path in sorted([*self.root.glob("data/**/*"), *self.root.glob("videos/**/*")]):
+        folders = ("data", "videos", "audio")
+        for path in sorted(p for name in folders for p in self.root.glob(f"{name}/**/*")):
             if path.is_file():
                 digest.update(path.read_bytes())
         return digest.hexdigest()
@@ -248,6 +256,23 @@ class DemoDataset:
             self.root / name, first, meta.length, fps=CONTROL_HZ, every=ROWS_PER_FRAME
         )
 
+    def sound(self, i: int) -> np.ndarray:
+        """What was heard in episode ``i`` of ``episodes``, to the bit.
+
+        Returns:
+            (C, 16000 + 320 * L) float32 in [-1, 1): the second before the episode, then 320
+            samples a row; ``neon_sim.audio.pcm.rings`` cuts out what a policy hears at a row.
+
+        Raises:
+            DatasetError: no sound was recorded, or its file is missing or damaged.
+            MissingPackageError: soundfile is not installed.
+        """
+        meta = self.episodes[i]
+        if not meta.audio_file:
+            raise no_sound(self.root, meta.task_name)
+        path = self.root / meta.audio_file
+        return from_pcm(read_flac(path, RING_SAMPLES + STEP_SAMPLES * meta.length))
+
     def _read_data(self, name: str) -> dict[str, np.ndarray]:
         if name not in self._columns:
             wanted = [*VECTOR_KEYS, "episode_index"]
@@ -257,6 +282,15 @@ class DemoDataset:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_columns": {}}
+
+
+def no_sound(root: Path, task: str) -> DatasetError:
+    """The error for a dataset that a listening policy cannot use."""
+    return DatasetError(
+        f"{root} holds {task} without sound, and the policy listens; collect it with microphones "
+        f"(python -m neon_sim.collect task={task} microphones=mono out=...), train under "
+        "condition=muted, or take a policy that does not listen (audio=none)"
+    )
 
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
@@ -396,6 +430,8 @@ def _episode_meta(
         first_row=row["dataset_from_index"] - start,
         data_file=info["data_path"].format(chunk_index=place[0], file_index=place[1]),
         videos=videos,
+        audio_file=row.get(f"audio/{AUDIO_KEY}/file") or "",
+        audio_channels=tuple(row.get(f"audio/{AUDIO_KEY}/channels") or ()),
         **{name: row[name] for name in IDENTITY_COLUMNS},
     )
 
@@ -404,6 +440,8 @@ def _check_files(root: Path, provenance: dict[str, Any], episodes: list[EpisodeM
     sizes: dict[str, int] = provenance.get("files", {})
     names = {meta.data_file for meta in episodes}
     names |= {name for meta in episodes for name, _ in meta.videos.values()}
+    # where another tool joined datasets, sound was left behind: an error once it is asked for
+    names |= {meta.audio_file for meta in episodes} & set(sizes)
     for name in sorted(names):
         path = root / name
         if not path.exists():

@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 
 from neon_sim.clock import CONTROL_HZ
 from neon_sim.dataset import (
+    AUDIO_KEY,
+    AUDIO_PATTERN,
     CODEBASE_VERSION,
     DATA_PATTERN,
     EPISODES_FOLDER,
@@ -76,9 +78,10 @@ def assemble(root: Path, shards: Iterable[Path], provenance: dict[str, Any]) -> 
     except BaseException:
         assembler.abort()
         raise
-    for name in ("data", "videos", "meta"):  # meta last: its presence says "finished"
+    for name in ("data", "videos", "audio", "meta"):  # meta last: its presence says "finished"
         shutil.rmtree(root / name, ignore_errors=True)
-        os.replace(build / name, root / name)
+        if (build / name).exists():
+            os.replace(build / name, root / name)
     shutil.rmtree(build, ignore_errors=True)
     shutil.rmtree(root / SHARDS_FOLDER, ignore_errors=True)
     return info
@@ -170,9 +173,24 @@ class _Assembler:
             if key not in self._tracks:
                 self._tracks[key] = _VideoTrack(self.build, key)
             place |= self._tracks[key].add(video, length)
+        place |= self._write_audio(shard, index)
         self.rows.append(self._episode_row(shard, index, place, stats))
         self.num_frames += length
         self._hash.update(shard.content_hash.encode())
+
+    def _write_audio(self, shard: Shard, index: int) -> dict[str, Any]:
+        """Put an episode's sound beside the videos; returns its columns of ``meta/episodes``.
+
+        Not a feature of ``info.json``: lerobot knows no sound and would refuse it.
+        """
+        if not shard.audio:
+            return {}
+        chunk, key = index // CHUNK_FILES, AUDIO_KEY
+        name = AUDIO_PATTERN.format(key=key, chunk_index=chunk, episode_index=index)
+        path = self.build / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(shard.audio)
+        return {f"audio/{key}/file": name, f"audio/{key}/channels": list(shard.audio_channels)}
 
     def _check_robot(self, shard: Shard, index: int) -> None:
         """Hold all episodes to one robot and one length of action."""
@@ -234,7 +252,7 @@ class _Assembler:
         meta = self.build / "meta"
         episodes = self.build / EPISODES_FOLDER / "chunk-000" / "file-000.parquet"
         episodes.parent.mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(self.rows), episodes)
+        pq.write_table(pa.Table.from_pylist(self._even_rows()), episodes)
         pq.write_table(tasks_table(self.tasks), self.build / TASKS_FILE)
         parts = [_row_stats(row) for row in self.rows]
         pooled = {key: pool_stats([part[key] for part in parts]) for key in parts[0]}
@@ -246,6 +264,11 @@ class _Assembler:
         info = self._info()
         _write_json(self.build / INFO_FILE, info)
         return info
+
+    def _even_rows(self) -> list[dict[str, Any]]:
+        """Every row with the columns of all: an episode without sound among others has none."""
+        keys = dict.fromkeys(key for row in self.rows for key in row)
+        return [{key: row.get(key) for key in keys} for row in self.rows]
 
     def _info(self) -> dict[str, Any]:
         return {

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from neon_sim.audio.pcm import to_pcm
 from neon_sim.clock import CONTROL_DT_S, CONTROL_HZ, TICKS_PER_CAMERA
 from neon_sim.collect_config import CollectConfig, MixConfig, PerturbConfig
 from neon_sim.registry import TaskEntry
@@ -227,12 +228,15 @@ def record_episode(
     _, info = env.reset(seed=config.run_seed, options=options)
     rows: list[tuple[np.ndarray, ...]] = []
     success: list[bool] = []
+    heard = [] if env.sound is None else [env.sound.observation()]  # the second before
     done = False
     while not done:
         label = env.expert_action()
         action = mover.act(env, label)
         rows.append((env.agent_pos(), env.environment_state(), label, action))
         _, terminated, truncated, info = env.advance(action)
+        if env.sound is not None:
+            heard.append(env.sound.newest())
         success.append(bool(info["is_success"]))
         done = terminated or truncated
     num_frames = -(-len(rows) // ROWS_PER_FRAME)
@@ -258,4 +262,6 @@ def record_episode(
         executed_action=columns[3],
         success=np.array(success),
         frames={CAMERA: np.stack(frames)},
+        audio=to_pcm(np.concatenate(heard, axis=1)) if heard else None,
+        audio_channels=env.sound.channel_names if heard else (),
     )

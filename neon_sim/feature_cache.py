@@ -4,7 +4,7 @@ One folder a dataset, tower and clip, named by a hash of all that its content de
 Rows are appended episode by episode and the file that declares it whole is written last,
 so a killed run continues where it was and a half-written cache is never mistaken for one.
 An encoder that looks at frames on their own stores each camera frame once, whatever number
-of clips it is in.
+of clips it is in. What an encoder of sound makes has a folder of its own.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from neon_sim.audio.pcm import rings
 from neon_sim.clips import ClipPlan, plan_clip
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
+from neon_sim.conditions import sight_of
 from neon_sim.dataset import DemoDataset
 from neon_sim.errors import DatasetError
 from neon_sim.observation import ClipBatch
@@ -94,10 +96,13 @@ def episode_layout(tower: Any, length: int, stride: int, episode: int = 0) -> Ep
 
 def cache_key(dataset: DemoDataset, tower: Any, stride: int) -> str:
     """Hash of everything the content of a cache depends on."""
+    sight = asdict(sight_of(tower.condition))  # conditions that look alike share their features
+    if not tower.hears:
+        del sight["sound"]
     identity = [
         FORMAT,
         tower.fingerprint(),
-        asdict(tower.condition),
+        sight,
         asdict(tower.clip),
         tower.connector_key,
         str(tower.storage),
@@ -120,20 +125,24 @@ def encode_episode(
     """Encode an episode in blocks of rows: hidden (m, S, D) and mask (m, S).
 
     Raises:
-        DatasetError: the dataset's images are not of the clip's size.
+        DatasetError: the dataset's images are not of the clip's size, or it holds no sound.
     """
     episode = dataset.load(number)
     frames = dataset.frames(number, tower.clip.camera) if "video" in tower.needs else None
+    sound = dataset.sound(number) if tower.hears else None
     if frames is not None and frames.shape[1] != tower.clip.image_size:
         raise DatasetError(
             f"{dataset.root} holds images of {frames.shape[1]} pixels, the policy's clip asks for "
             f"{tower.clip.image_size}; collect with image_size={tower.clip.image_size}"
         )
-    make = _frame_batch if tower.per_frame else _clip_batch
     count = len(layout.frames) if tower.per_frame else len(layout.plans)
     for start in range(0, count, ENCODE_ROWS):
         part = slice(start, min(start + ENCODE_ROWS, count))
-        encoded = tower.encode(make(episode, frames, layout, part))
+        if tower.per_frame:
+            batch = _frame_batch(episode, frames, layout, part)
+        else:
+            batch = _clip_batch(episode, frames, sound, layout, part)
+        encoded = tower.encode(batch)
         yield encoded.hidden.flatten(0, 1).numpy(), encoded.mask.flatten(0, 1).numpy()
 
 
@@ -150,7 +159,9 @@ def _frame_batch(episode: Any, frames: Any, layout: EpisodeLayout, part: slice) 
     )
 
 
-def _clip_batch(episode: Any, frames: Any, layout: EpisodeLayout, part: slice) -> ClipBatch:
+def _clip_batch(
+    episode: Any, frames: Any, sound: Any, layout: EpisodeLayout, part: slice
+) -> ClipBatch:
     """The clips of some windows, as the live policy would have got them."""
     plans = layout.plans[part]
     ticks = np.stack([plan.ticks for plan in plans])
@@ -161,6 +172,7 @@ def _clip_batch(episode: Any, frames: Any, layout: EpisodeLayout, part: slice) -
         state=episode.environment_state[ticks // TICKS_PER_CONTROL],
         agent_pos=episode.agent_pos[layout.steps[part]],
         text=[episode.description] * len(plans),
+        audio=None if sound is None else rings(sound, layout.steps[part]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a policy is handed: a batch of clips, and how a condition takes sight away from it.
+"""What a policy is handed: a batch of clips, and what a condition takes from sight and hearing.
 
 ``observe_row`` asks an environment for what a policy needs and nothing more (a frame that
 is not needed is never drawn), ``stack_observations`` makes the batch, and
@@ -11,15 +11,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from neon_sim.clips import plan_clip
+from neon_sim.clock import AUDIO_HZ
 from neon_sim.conditions import Condition
 from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError
 from neon_sim.seeding import keyed_rng
+
+LATE_SAMPLES = AUDIO_HZ // 4  # 0.25 s
+LOUDNESS_PARTS = 10
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,11 @@ def observe_row(env: Any, clip: ClipConfig, needs: Collection[str]) -> ClipBatch
     Args:
         env: an environment of this project (wrapped or not).
         clip: how the policy samples the past.
-        needs: of ``"video"`` and ``"state"``; what is not named is not drawn.
+        needs: of ``"video"``, ``"state"`` and ``"audio"``; what is not named is not drawn, and
+            not heard. Sound is that of now, also where the clip is that of an earlier look.
+
+    Raises:
+        ConfigError: the policy listens and the environment has no microphones.
     """
     task = env.unwrapped
     plan = plan_clip(clip, task.tick)
@@ -78,7 +87,19 @@ def observe_row(env: Any, clip: ClipConfig, needs: Collection[str]) -> ClipBatch
         state=state,
         agent_pos=np.asarray(task.agent_pos(), dtype=np.float32)[None],
         text=[task.task_description],
+        audio=_heard(task)[None] if "audio" in needs else None,
     )
+
+
+def _heard(task: Any) -> np.ndarray:
+    """(C, 16000) float32: the last second."""
+    if task.sound is None:
+        raise ConfigError(
+            f"the policy listens, but {task.NAME} has no microphones here (got microphones=()); "
+            "make the environment with microphones=('mono',), take a sound task, or a policy that "
+            "does not listen (audio=none)"
+        )
+    return task.sound.observation()
 
 
 def stack_observations(rows: Sequence[ClipBatch]) -> ClipBatch:
@@ -112,7 +133,8 @@ def apply_condition(
 
     ``repeat`` also removes mask and ages, for the number of real frames tells how long the
     episode has run. ``shuffle`` permutes real frames among their places, never in the true
-    order where there are two or more; ages keep claiming the true order.
+    order where there are two or more; ages keep claiming the true order. Sound is muted,
+    delayed or drowned in noise as ``condition.sound`` says; a batch without sound stays so.
 
     Args:
         condition: a row of the ladder.
@@ -126,8 +148,9 @@ def apply_condition(
     for need in condition_needs(condition):
         if getattr(batch, need) is None:
             raise ConfigError(f"condition {condition.name!r} needs {need}, the batch has none")
+    batch = _apply_sound(condition.sound, batch)
     if condition.frames == "none":
-        return replace(batch, video=None, state=None, audio=None)
+        return replace(batch, video=None, state=None)
     if condition.frames == "last":
         return _take(batch, np.full((len(batch), 1), batch.mask.shape[1] - 1))
     if condition.order == "repeat":
@@ -138,6 +161,44 @@ def apply_condition(
         order = np.stack([_wrong_order(m, k) for m, k in zip(batch.mask, keys, strict=True)])
         return replace(_take(batch, order), mask=batch.mask, time_s=batch.time_s)
     return batch
+
+
+def _apply_sound(sound: str, batch: ClipBatch) -> ClipBatch:
+    if batch.audio is None or sound in ("true", "swap"):  # the runner swaps, in the world
+        return batch
+    if sound == "none":
+        return replace(batch, audio=None)
+    change = _late if sound == "late" else partial(_noisy, snr_db=float(sound.removeprefix("snr")))
+    return replace(batch, audio=np.stack([change(row) for row in batch.audio]))
+
+
+def _late(audio: np.ndarray) -> np.ndarray:
+    """(C, L) as heard 0.25 s ago.
+
+    What came before the second that is known is filled with noise as loud as its quietest
+    tenth, so that nothing is repeated and no silence deeper than the microphone's is heard.
+    """
+    late = np.empty_like(audio)
+    late[:, LATE_SAMPLES:] = audio[:, :-LATE_SAMPLES]
+    parts = audio.astype(np.float64).reshape(len(audio), LOUDNESS_PARTS, -1)
+    floor = np.sqrt((parts**2).mean(axis=2)).min(axis=1)
+    noise = keyed_rng("late", _audio_key(audio)).standard_normal((len(audio), LATE_SAMPLES))
+    late[:, :LATE_SAMPLES] = np.clip(floor[:, None] * noise, -1.0, 1.0)
+    return late
+
+
+def _noisy(audio: np.ndarray, snr_db: float) -> np.ndarray:
+    """(C, L) plus white noise ``snr_db`` below the RMS of all of it."""
+    rms = float(np.sqrt((audio.astype(np.float64) ** 2).mean()))
+    noise = keyed_rng("noise", _audio_key(audio)).standard_normal(audio.shape)
+    loud = audio + rms * 10.0 ** (-snr_db / 20.0) * noise
+    return np.clip(loud, -1.0, 1.0).astype(np.float32)
+
+
+def _audio_key(audio: np.ndarray) -> int:
+    """A 64-bit key of a row's own sound, so that batch and call order change nothing."""
+    digest = hashlib.blake2b(np.ascontiguousarray(audio).tobytes(), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")
 
 
 def _take(batch: ClipBatch, places: np.ndarray) -> ClipBatch:

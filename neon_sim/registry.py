@@ -174,6 +174,13 @@ TEMPORAL = Registry(
         "memory_tokens": "neon_sim.policies.temporal.memory_tokens:MemoryTokens",
     },
 )
+AUDIO_ENCODERS = Registry(
+    "audio encoder",
+    {
+        "log_mel": "neon_sim.policies.audio.log_mel:LogMel",
+        "speech_embedding": "neon_sim.policies.audio.speech_embedding:SpeechEmbedding",
+    },
+)
 FUSIONS = Registry(
     "fusion",
     {

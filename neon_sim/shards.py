@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from neon_sim.audio.pcm import encode_flac
 from neon_sim.dataset import SHARDS_FOLDER, video_key
 from neon_sim.dataset_stats import feature_stats, image_stats, to_lists
 from neon_sim.errors import DatasetError
 from neon_sim.video_io import encode_rows
 
 _ARRAYS = ("agent_pos", "environment_state", "action", "executed_action", "success")
-_COLUMN, _VIDEO = "column:", "video:"
+_COLUMN, _VIDEO, _AUDIO = "column:", "video:", "audio"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class RecordedEpisode:
             float32, before each step.
         success: (L,) bool after each step.
         frames: camera -> (F, H, W, 3) uint8.
+        audio: (C, 16000 + 320 * L) int16, the second before the episode and all of it, or None.
+        audio_channels: C names.
     """
 
     identity: EpisodeIdentity
@@ -60,20 +63,24 @@ class RecordedEpisode:
     executed_action: np.ndarray
     success: np.ndarray
     frames: dict[str, np.ndarray]
+    audio: np.ndarray | None = None
+    audio_channels: tuple[str, ...] = ()
 
     def content_hash(self) -> str:
-        """Hex SHA-256 over identity, arrays and frames."""
+        """Hex SHA-256 over identity, arrays, frames and sound."""
         digest = hashlib.sha256(json.dumps(asdict(self.identity), sort_keys=True).encode())
         for name in _ARRAYS:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         for camera, frames in sorted(self.frames.items()):
             digest.update(camera.encode() + np.ascontiguousarray(frames).tobytes())
+        if self.audio is not None:
+            digest.update(",".join(self.audio_channels).encode() + self.audio.tobytes())
         return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A finished episode read back from its shard file."""
+    """A finished episode read back from its shard file; ``audio`` is FLAC, empty for none."""
 
     identity: EpisodeIdentity
     content_hash: str
@@ -81,6 +88,8 @@ class Shard:
     image_size: tuple[int, int]
     columns: dict[str, np.ndarray]
     videos: dict[str, bytes]
+    audio: bytes = b""
+    audio_channels: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
@@ -98,6 +107,7 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
 
     Raises:
         OSError: the disk is full or not writable; nothing is left behind.
+        MissingPackageError: there is sound, and soundfile is not installed.
     """
     length = len(episode.action)
     success = np.asarray(episode.success, dtype=bool)
@@ -111,7 +121,7 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
     }
     stats = {key: feature_stats(values) for key, values in columns.items()}
     stats |= {video_key(camera): image_stats(f) for camera, f in episode.frames.items()}
-    head = {
+    head: dict[str, Any] = {
         "identity": asdict(episode.identity),
         "content_hash": episode.content_hash(),
         "stats": to_lists(stats),
@@ -121,6 +131,9 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
     for camera, frames in episode.frames.items():
         video = encode_rows(frames, length)
         arrays[_VIDEO + video_key(camera)] = np.frombuffer(video, np.uint8)
+    if episode.audio is not None:
+        head["audio_channels"] = list(episode.audio_channels)
+        arrays[_AUDIO] = np.frombuffer(encode_flac(episode.audio), np.uint8)
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
@@ -163,4 +176,6 @@ def read_shard(path: Path) -> Shard:
         image_size=(head["image_size"][0], head["image_size"][1]),
         columns={k.removeprefix(_COLUMN): v for k, v in arrays.items() if k.startswith(_COLUMN)},
         videos={key.removeprefix(_VIDEO): video for key, video in videos.items()},
+        audio=arrays[_AUDIO].tobytes() if _AUDIO in arrays else b"",
+        audio_channels=tuple(head.get("audio_channels", ())),
     )

@@ -23,7 +23,7 @@ from neon_sim.registry import EMBODIMENTS, POLICY_PARTS, task_entry
 from neon_sim.robots import ROBOTS
 from neon_sim.train_config import TrainConfig
 from neon_sim.vocabulary import WORDS
-from neon_sim.windows import BalancedBatches, build_windows
+from neon_sim.windows import BalancedBatches, build_windows, check_datasets
 
 EVAL_WINDOWS = 2000  # at most, a split
 EVAL_ROWS = 250
@@ -55,16 +55,12 @@ class Trainer:
         self.tower = POLICY_PARTS.resolve("make_tower")(policy, self.condition, backbone)
         tasks = list(config.tasks) or None
         self.datasets = [DemoDataset.open(path, tasks) for path in config.data]
+        check_datasets(self.datasets, "audio" in self.tower.needs)
         self.windows = build_windows(self.datasets, config.window_stride, config.val_fraction)
         self.text_ids = POLICY_PARTS.resolve("encode_texts")(self.windows.texts, WORDS)
-        self.features = FeatureTable(
-            self.datasets,
-            self.tower,
-            config.window_stride,
-            Path(config.cache) if config.cache else Path(config.data[0]).parent / "features",
-            config.ram_gb * 1e9,
-            progress,
-        )
+        self.features = self._feature_table(self.tower)
+        listens = self.tower.ears is not None and "audio" in self.tower.needs
+        self.sounds = self._feature_table(self.tower.ears) if listens else None
         self.batches = BalancedBatches(
             self.windows.task, ~self.windows.validation, config.batch_size, config.seed
         )
@@ -113,6 +109,7 @@ class Trainer:
             agent_pos = agent_pos + self.config.proprio_noise * torch.randn_like(agent_pos)
         if training and self.config.feature_noise:
             hidden = hidden.float() + self._feature_noise(len(rows))
+        audio = None if self.sounds is None else self._sound(rows).to(self.device)
         make = POLICY_PARTS.resolve("network_input")
         inputs = make(
             hidden.to(self.device),
@@ -120,9 +117,15 @@ class Trainer:
             time_s.to(self.device),
             agent_pos.to(self.device),
             self.text_ids[torch.from_numpy(windows.text)[index]].to(self.device),
+            audio,
         )
         actions = torch.from_numpy(windows.actions[rows]).to(self.device)
         return inputs, actions, torch.from_numpy(windows.weight[rows]).to(self.device)
+
+    def _sound(self, rows: np.ndarray) -> torch.Tensor:
+        """Tokens (b, S', D') of the sound of some windows."""
+        assert self.sounds is not None
+        return self.sounds.gather(rows)[0][:, 0]
 
     def _feature_noise(self, rows: int) -> torch.Tensor:
         """Noise (B, 1, S, D), drawn from a fixed set of patterns because fresh noise is slow."""
@@ -147,6 +150,15 @@ class Trainer:
 
     # ---- what surrounds it --------------------------------------------------------------
 
+    def _feature_table(self, tower: Any) -> FeatureTable:
+        """Features of all windows behind a frozen encoder."""
+        config = self.config
+        root = Path(config.cache) if config.cache else Path(config.data[0]).parent / "features"
+        ram_bytes = config.ram_gb * 1e9
+        return FeatureTable(
+            self.datasets, tower, config.window_stride, root, ram_bytes, self.progress
+        )
+
     def _new_network(self) -> Any:
         """A fresh network with the statistics of the training windows."""
         make = POLICY_PARTS.resolve("new_network")
@@ -162,6 +174,9 @@ class Trainer:
         real = hidden[mask].double()
         if len(real) > 1:
             network.set_normalisation("feature", real.mean(0).float(), real.std(0).float())
+        if self.sounds is not None:
+            heard = self._sound(chosen).flatten(0, 1).double()
+            network.set_normalisation("audio", heard.mean(0).float(), heard.std(0).float())
         return network.to(self.device)
 
     def run(self) -> float:
@@ -242,6 +257,8 @@ class Trainer:
 
     def identity(self) -> dict[str, Any]:
         """What the head depends on, as its checkpoint and state record it."""
+        ears = self.tower.ears if self.sounds is not None else None
+        heard = {} if ears is None else {"name": ears.name, "fingerprint": ears.fingerprint()}
         return {
             "policy": asdict(self.policy) | {"condition": self.condition},
             "condition": self.condition,
@@ -256,6 +273,7 @@ class Trainer:
                 "name": self.tower.backbone_name,
                 "fingerprint": self.tower.fingerprint(),
             },
+            **({"ears": heard} if heard else {}),
         }
 
     def save_state(self) -> None:

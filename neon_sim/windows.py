@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.dataset import DemoDataset, EpisodeMeta
+from neon_sim.dataset import DemoDataset, EpisodeMeta, no_sound
 from neon_sim.errors import DatasetError
 from neon_sim.seeding import keyed_rng
 
@@ -102,6 +102,30 @@ def build_windows(datasets: Sequence[DemoDataset], stride: int, val_fraction: fl
                 columns[name].append(np.full(len(steps), value))
     joined = {name: np.concatenate(parts) for name, parts in columns.items() if parts}
     return WindowSet(**joined, tasks=tasks, texts=texts)
+
+
+def check_datasets(datasets: Sequence[DemoDataset], listens: bool) -> None:
+    """Hold datasets to one robot and one length of action, and to sound where it is listened to.
+
+    Args:
+        datasets: to train on together. listens: whether the policy hears under its condition.
+
+    Raises:
+        DatasetError: names the two that differ, or the one without sound, and the mend.
+    """
+    kinds = {}
+    for dataset in datasets:
+        action = dataset.info["features"]["action"]["shape"][0]
+        kinds[f"{dataset.info.get('robot_type')} with actions of {action}"] = dataset.root
+    if len(kinds) > 1:
+        (first, one), (second, other) = list(kinds.items())[:2]
+        raise DatasetError(
+            f"a policy is of one robot: {one} is of {first}, {other} of {second}; train one policy "
+            "for each (data=)"
+        )
+    silent = [(d, m) for d in datasets for m in d.episodes if listens and not m.audio_file]
+    if silent:
+        raise no_sound(silent[0][0].root, silent[0][1].task_name)
 
 
 def _check_episode(

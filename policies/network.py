@@ -21,6 +21,7 @@ from .tower import Encoded, Tower
 
 PROPRIO_DIM = 8
 ACTION_DIM = 8
+UNHEARD_STD = 0.02
 MIN_STD = 0.02  # of [-1, 1]; a joint that hardly moves in the labels is not blown up
 
 
@@ -30,6 +31,8 @@ class NetworkSpec:
 
     Attributes:
         feature_dim: D. num_frames: F. tokens_per_frame: S as they come from the tower.
+        audio_tokens, audio_dim: of the sound; 0 for a policy that does not listen.
+        audio_dropout: share of windows whose sound is taken away in training.
         words: the vocabulary, in the order of the embedding.
         connector, temporal, fusion, head: registry names, and their arguments.
         text_dim: of word embeddings. proprio_dim, action_dim, chunk_steps: widths.
@@ -51,6 +54,9 @@ class NetworkSpec:
     proprio_dim: int = PROPRIO_DIM
     action_dim: int = ACTION_DIM
     chunk_steps: int = CHUNK_STEPS
+    audio_tokens: int = 0
+    audio_dim: int = 0
+    audio_dropout: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -69,18 +75,25 @@ class NetworkInput:
     Attributes:
         tokens: what the tower made of the clips.
         agent_pos: (B, 8) float32 in [-1, 1]. text_ids: (B, 16) int64.
+        audio: (B, S', D') tokens of the sound, or None where nothing is heard.
     """
 
     tokens: Encoded
     agent_pos: Tensor
     text_ids: Tensor
+    audio: Tensor | None = None
 
 
 def network_input(
-    hidden: Tensor, mask: Tensor, time_s: Tensor, agent_pos: Tensor, text_ids: Tensor
+    hidden: Tensor,
+    mask: Tensor,
+    time_s: Tensor,
+    agent_pos: Tensor,
+    text_ids: Tensor,
+    audio: Tensor | None = None,
 ) -> NetworkInput:
     """Put cached features (B, F, S, D), their mask and ages together with the rest."""
-    return NetworkInput(Encoded(hidden, mask, time_s), agent_pos, text_ids)
+    return NetworkInput(Encoded(hidden, mask, time_s), agent_pos, text_ids, audio)
 
 
 class NeonPolicy(nn.Module):
@@ -92,6 +105,8 @@ class NeonPolicy(nn.Module):
 
     action_mean: Tensor
     action_std: Tensor
+    audio_mean: Tensor
+    audio_std: Tensor
     feature_mean: Tensor
     feature_std: Tensor
     proprio_mean: Tensor
@@ -112,6 +127,8 @@ class NeonPolicy(nn.Module):
             tokens_per_frame=self.temporal.out_tokens,
             text_dim=spec.text_dim,
             proprio_dim=spec.proprio_dim,
+            audio_tokens=spec.audio_tokens,
+            audio_dim=spec.audio_dim,
         )
         self.fusion = _build(FUSIONS, spec.fusion, spec.fusion_args, layout)
         context = self.fusion.context_dim + spec.proprio_dim
@@ -122,17 +139,20 @@ class NeonPolicy(nn.Module):
             ("feature", spec.feature_dim),
             ("proprio", spec.proprio_dim),
             ("action", spec.action_dim),
+            *([("audio", spec.audio_dim)] if spec.audio_dim else []),
         ):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_std", torch.ones(size))
+        if spec.audio_dim:  # what stands in every place of a sound that is not heard
+            self.unheard = nn.Parameter(torch.randn(spec.audio_dim) * UNHEARD_STD)
 
     def set_normalisation(self, name: str, mean: Tensor, std: Tensor) -> None:
-        """Set the statistics of ``"feature"``, ``"proprio"`` or ``"action"``.
+        """Set the statistics of ``"feature"``, ``"audio"``, ``"proprio"`` or ``"action"``.
 
-        A standard deviation below its floor becomes 1 for features (a constant says nothing)
-        and 0.02 for proprioception and actions.
+        A standard deviation below its floor becomes 1 for features and sound (a constant says
+        nothing) and 0.02 for proprioception and actions.
         """
-        if name == "feature":
+        if name in ("feature", "audio"):
             std = torch.where(std < 1e-4, torch.ones_like(std), std)
         else:
             std = std.clamp(min=MIN_STD)
@@ -161,8 +181,22 @@ class NeonPolicy(nn.Module):
             text_tokens=words,
             text_mask=word_mask,
             text_pooled=pooled,
+            audio=self._listen(batch) if self.spec.audio_dim else None,
         )
         return torch.cat([self.fusion(joined).float(), proprio], dim=1)
+
+    def _listen(self, batch: NetworkInput) -> Tensor:
+        """Sound (B, S', D'), normalised; the mask token where it is muted, and in training where
+        it is dropped."""
+        rows = len(batch.agent_pos)
+        unheard = self.unheard.expand(rows, self.spec.audio_tokens, -1)
+        if batch.audio is None:
+            return unheard
+        heard = (batch.audio.float() - self.audio_mean) / self.audio_std
+        if not (self.training and self.spec.audio_dropout):
+            return heard
+        dropped = torch.rand(rows, 1, 1, device=heard.device) < self.spec.audio_dropout
+        return torch.where(dropped, unheard, heard)
 
     def loss(self, batch: NetworkInput, actions: Tensor, weight: Tensor) -> Tensor:
         """Loss against expert chunks (B, 16, 8) in [-1, 1]; weight (B, 16) is 0 on padding."""
@@ -225,6 +259,7 @@ def network_spec(
 ) -> NetworkSpec:
     """The spec of a policy's network behind a tower, for a robot of these widths (the arm's)."""
     connector, connector_args = tower.trained_connector
+    ears = tower.ears
     spec = NetworkSpec(
         feature_dim=tower.feature_dim,
         num_frames=tower.num_frames,
@@ -240,6 +275,9 @@ def network_spec(
         head_args=dict(config.head_args),
         proprio_dim=proprio_dim,
         action_dim=action_dim,
+        audio_tokens=ears.tokens_per_frame if ears else 0,
+        audio_dim=ears.feature_dim if ears else 0,
+        audio_dropout=config.audio_dropout if ears else 0.0,
     )
     return resolve_spec(spec)
 

@@ -13,7 +13,7 @@ import torch
 
 from neon_sim.conditions import Condition
 from neon_sim.conditions import condition as find_condition
-from neon_sim.config import PolicyConfig
+from neon_sim.config import NO_AUDIO, PolicyConfig
 from neon_sim.errors import CheckpointError, PolicyError
 from neon_sim.observation import ClipBatch
 from neon_sim.registry import BACKBONES, task_entry
@@ -30,7 +30,8 @@ class TrainedPolicy:
     """Frozen tower and trained network; stateless between calls.
 
     Attributes:
-        clip: what to sample from the past. needs: what to observe, of ``"video"``, ``"state"``.
+        clip: what to sample from the past. needs: what to observe, of ``"video"``, ``"state"`` and
+            ``"audio"``.
         replan_steps: control steps of a chunk that are meant to be executed.
         condition: the row of the ladder it runs under. checkpoint: path of its head, or None.
         metadata: what the checkpoint says about itself.
@@ -94,6 +95,7 @@ class TrainedPolicy:
             tokens=encoded,
             agent_pos=torch.from_numpy(np.asarray(block.agent_pos, dtype=np.float32).copy()),
             text_ids=encode_texts(block.text, self.network.spec.words),
+            audio=self.tower.hear(block),
         )
         with torch.inference_mode():
             return self.network.sample(inputs).float().numpy()
@@ -142,6 +144,7 @@ def load_policy(
     backbone, arguments = tower_backbone(config, row)
     tower = Tower(config, row, _shared_backbone(backbone, tuple(sorted(arguments.items()))))
     _check_backbone(path, metadata, tower)
+    _check_ears(path, metadata, config, tower)
     _check_spec(path, network, config, tower)
     return TrainedPolicy(config, tower, network, path, metadata)
 
@@ -199,6 +202,23 @@ def _check_backbone(path: Path, metadata: dict[str, Any], tower: Tower) -> None:
             f"{path} was trained behind other weights of backbone {tower.backbone_name!r} "
             f"({str(trained.get('fingerprint'))[:12]}, here {tower.fingerprint()[:12]}); put those "
             "weights back, or train again"
+        )
+
+
+def _check_ears(path: Path, metadata: dict[str, Any], config: PolicyConfig, tower: Tower) -> None:
+    trained = metadata.get("policy", {}).get("audio", NO_AUDIO)
+    if trained != config.audio:
+        raise CheckpointError(
+            f"{path} was trained with audio={trained}, not audio={config.audio}; ask for that, or "
+            "train again"
+        )
+    if tower.ears is None or "audio" not in tower.needs:  # no weight is read for the deaf
+        return
+    found = metadata.get("ears", {}).get("fingerprint")
+    if found != tower.ears.fingerprint():
+        raise CheckpointError(
+            f"{path} was trained with other weights or settings of the audio encoder "
+            f"{config.audio!r}; install the pinned version, or train again"
         )
 
 

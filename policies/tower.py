@@ -6,7 +6,7 @@ output rounded to the type the cache stores, so what a head is trained on is wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,26 +21,13 @@ from neon_sim.observation import ClipBatch, apply_condition, condition_needs
 from neon_sim.registry import BACKBONES, CONNECTORS
 from neon_sim.vocabulary import MAX_WORDS
 
-from .backbones.base import fingerprint, known_shape, shape_of
+from .backbones.base import Encoded, fingerprint, known_shape, shape_of
 from .connectors.base import Connector
 from .connectors.identity import Identity
+from .ears import NEEDS_AUDIO, backbone_hears, check_hearing, make_ears
 from .fusion.base import PROPRIO_TOKENS
 
 ANY_WIDTH = 64  # of features; it plays no part in how many tokens a connector leaves
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """Tokens of B clips by frame.
-
-    Attributes:
-        hidden: (B, F, S, D); F is 1 where the backbone joins time. mask: (B, F, S) bool.
-        time_s: (B, F) float32 ages of the frames.
-    """
-
-    hidden: Tensor
-    mask: Tensor
-    time_s: Tensor
 
 
 def tower_backbone(config: PolicyConfig, condition: Condition) -> tuple[str, dict[str, str]]:
@@ -76,7 +63,9 @@ class Tower:
         per_frame: every camera frame is encoded on its own, whatever clip it is in.
         storage: dtype that features are rounded to.
         trained_connector: name and arguments of a connector the network has to bring.
-        needs: what must be observed, of ``"video"`` and ``"state"``.
+        ears: what the policy listens with, whatever the condition lets it hear; None for
+            nothing, and where the backbone hears by itself. hears: whether that is so.
+        needs: what must be observed, of ``"video"``, ``"state"`` and ``"audio"``.
 
     Raises:
         ConfigError: more tokens than ``max_tokens``; said before weights are read.
@@ -88,8 +77,11 @@ class Tower:
         self.backbone_name, args = tower_backbone(config, condition)
         self.backbone = backbone or BACKBONES.resolve(self.backbone_name)(**args)
         self.feature_dim = int(self.backbone.feature_dim)
-        self.needs = condition_needs(condition)
-        self.per_frame = condition.tower == "image"
+        self.ears = make_ears(config)
+        self.hears = backbone_hears(config, condition, self.backbone)
+        listens = self.hears or (self.ears is not None and condition.sound != "none")
+        self.needs = condition_needs(condition) | (NEEDS_AUDIO if listens else frozenset())
+        self.per_frame = condition.tower == "image" and not self.hears
         self.storage = torch.float32 if condition.tower == "state" else torch.float16
         self.num_frames, raw = shape_of(self.backbone, shown_frames(config, condition))
         name, arguments = tower_connector(config, condition)
@@ -114,7 +106,10 @@ class Tower:
         Returns:
             ``Encoded`` with hidden in ``storage``; tokens of padding are zero and masked.
         """
-        seen = apply_condition(self.condition, batch)
+        if self.hears and batch.audio is None:
+            raise ConfigError("the policy listens, the batch has no sound")
+        shown = batch if self.hears else replace(batch, audio=None)
+        seen = apply_condition(self.condition, shown)
         with torch.inference_mode():
             tokens = self.backbone.encode(seen)
             rows = len(tokens.hidden)
@@ -129,6 +124,12 @@ class Tower:
             mask=mask.reshape(rows, frames, self.tokens_per_frame).clone(),
             time_s=self.times(batch.time_s),
         )
+
+    def hear(self, batch: ClipBatch) -> Tensor | None:
+        """The sound that the condition leaves, as tokens (B, S', D') float16; None for none."""
+        if self.ears is None or "audio" not in self.needs:
+            return None
+        return self.ears.encode(apply_condition(self.condition, batch)).hidden[:, 0]
 
     def times(self, time_s: np.ndarray) -> Tensor:
         """Ages (B, F) of the places in time, of the ages (B, T) of a clip's frames."""
@@ -183,8 +184,10 @@ def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any
         backbone: use this instance instead of the registry's.
 
     Raises:
-        ConfigError: more tokens than that, or a connector that does not fit them.
+        ConfigError: more tokens than that, a connector that does not fit them, or a condition
+            of sound for a policy that does not listen.
     """
+    check_hearing(config, condition)
     frames, (name, arguments) = shown_frames(config, condition), tower_backbone(config, condition)
     if backbone is not None:
         shape: tuple[int, int] | None = shape_of(backbone, frames)
@@ -204,12 +207,15 @@ def hold_budget(config: PolicyConfig, condition: Condition, frames: int, tokens:
     Raises:
         ConfigError: names the sum and how to mend it.
     """
-    total = frames * tokens + MAX_WORDS + PROPRIO_TOKENS
+    ears = make_ears(config)
+    heard = 0 if ears is None else ears.tokens_per_frame
+    total = frames * tokens + heard + MAX_WORDS + PROPRIO_TOKENS
     if total > config.max_tokens:
         stacked = condition.tower == "image" and condition.frames == "all"
         raise ConfigError(
             f"max_tokens must be at least {total} for policy {config.name!r} under condition "
-            f"{condition.name!r}: {frames} x {tokens} visual tokens + {MAX_WORDS} words + "
+            f"{condition.name!r}: {frames} x {tokens} visual tokens + "
+            f"{f'{heard} of sound + ' if heard else ''}{MAX_WORDS} words + "
             f"{PROPRIO_TOKENS} of proprioception (got {config.max_tokens}); raise it, show fewer "
             "frames (clip.num_frames) or pool more "
             f"({'stack_connector' if stacked else 'connector'}=avgpool)"

@@ -25,20 +25,14 @@ from neon_sim.audio.hearing import (
 from neon_sim.audio.microphones import MicrophoneArray, Mount, microphone_named
 from neon_sim.audio.modal import BLOCK
 from neon_sim.audio.motors import Motors
+from neon_sim.audio.pcm import RING_SAMPLES, quantised
 from neon_sim.audio.room import Room, room_named
 from neon_sim.audio.sources import Source, Voice
-from neon_sim.clock import (
-    AUDIO_HZ,
-    AUDIO_SAMPLES_PER_TICK,
-    CONTROL_DT_S,
-    TICKS_PER_CONTROL,
-)
+from neon_sim.clock import AUDIO_SAMPLES_PER_TICK, CONTROL_DT_S, TICKS_PER_CONTROL
 from neon_sim.errors import ConfigError, unknown_name
 from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
 from neon_sim.world import World
-
-RING_SAMPLES = AUDIO_HZ  # 1 s: a chunk of 0.32 s and any latency, so no cue is ever missed
 
 
 @dataclass
@@ -182,7 +176,10 @@ class SoundScape:
         self._bodies.assign(materials)
 
     def observation(self) -> np.ndarray:
-        """(C, 16000) float32 in [-1, 1]: the last second, newest sample last; a copy."""
+        """(C, 16000) float32 in [-1, 1]: the last second, newest sample last; a copy.
+
+        Whole multiples of 1 / 32768: microphones have 16 bits (``neon_sim.audio.pcm``).
+        """
         return self._ring[:, self._write : self._write + RING_SAMPLES].copy()
 
     def newest(self) -> np.ndarray:
@@ -282,7 +279,7 @@ class SoundScape:
         heard += self._sensor_noise(BLOCK)
         beyond = np.abs(heard) > 1.0
         self.clipped += int(np.count_nonzero(beyond))
-        block = np.clip(heard, -1.0, 1.0)
+        block = quantised(heard)
         self._ring[:, self._write : self._write + BLOCK] = block
         mirror = self._write + RING_SAMPLES
         self._ring[:, mirror : mirror + BLOCK] = block
@@ -290,7 +287,7 @@ class SoundScape:
 
     def _begin_ring(self) -> None:
         """A second of a silent room: the microphones were on before the episode began."""
-        past = np.clip(self._sensor_noise(RING_SAMPLES), -1.0, 1.0)
+        past = quantised(self._sensor_noise(RING_SAMPLES))
         self._ring[:, :RING_SAMPLES], self._ring[:, RING_SAMPLES:] = past, past
 
     def _sensor_noise(self, count: int) -> np.ndarray:

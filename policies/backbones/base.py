@@ -33,6 +33,20 @@ class Tokens:
     pooled: Tensor
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Tokens of B clips by frame, as the frozen half of a policy hands them on.
+
+    Attributes:
+        hidden: (B, F, S, D); F is 1 where the backbone joins time. mask: (B, F, S) bool.
+        time_s: (B, F) float32 ages of the frames.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    time_s: Tensor
+
+
 class Backbone(Protocol):
     """A frozen encoder.
 

@@ -62,6 +62,11 @@ class HubBackbone:
         self.feature_dim = self._opened.feature_dim
         self.tokens_per_frame = self._opened.tokens_per_place
 
+    @property
+    def hears(self) -> bool:
+        """Whether sound reaches the model."""
+        return self._opened.hears
+
     def num_tokens(self, num_frames: int) -> int:
         """Visual tokens of a clip of ``num_frames`` frames.
 

@@ -15,6 +15,7 @@ FLAT_LIMIT = 1024  # numbers; few enough tokens are also read directly, in order
 PROPRIO_TOKENS = 1  # places that proprioception takes in a sequence
 AGE_SCALE_S = 0.5
 AGE_WAVES = 3
+SOUND_WIDTH = 128  # inside the adapter of sound
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class FusionLayout:
     Attributes:
         token_dim: D. num_frames: F. tokens_per_frame: S. text_dim: of word embeddings.
         proprio_dim: of proprioception. text_tokens: L, words of the longest instruction.
+        audio_tokens: S', moments of the sound; 0 for a policy that does not listen.
+        audio_dim: D'.
     """
 
     token_dim: int
@@ -32,6 +35,8 @@ class FusionLayout:
     text_dim: int
     proprio_dim: int
     text_tokens: int = MAX_WORDS
+    audio_tokens: int = 0
+    audio_dim: int = 0
 
     @property
     def flat_dim(self) -> int:
@@ -50,6 +55,8 @@ class FusionInput:
         mask: (B, F, S) bool.
         time_s: (B, F) ages, <= 0. proprio: (B, P) normalised.
         text_tokens: (B, L, E). text_mask: (B, L) bool. text_pooled: (B, E).
+        audio: (B, S', D') normalised, the mask token where nothing is heard; None for a policy
+            that does not listen.
     """
 
     hidden: Tensor
@@ -59,6 +66,7 @@ class FusionInput:
     text_tokens: Tensor
     text_mask: Tensor
     text_pooled: Tensor
+    audio: Tensor | None = None
 
     def flat(self) -> Tensor:
         """All tokens and their mask in order: (B, F * S * (D + 1))."""
@@ -86,6 +94,34 @@ class Fusion(nn.Module):
     def recording(self) -> AbstractContextManager[dict[str, float]]:
         """What the next forwards tell about themselves (loads of experts); here nothing."""
         return nullcontext({})
+
+
+class SoundTokens(nn.Module):
+    """The sound of a ring as tokens that know their moment: (B, S', D') -> (B, S', W).
+
+    Args:
+        layout: widths; of a policy that listens. width: W.
+    """
+
+    def __init__(self, layout: FusionLayout, width: int) -> None:
+        super().__init__()
+        self.layout = layout
+        self.adapt = nn.Sequential(
+            nn.Linear(layout.audio_dim, SOUND_WIDTH), nn.GELU(), nn.Linear(SOUND_WIDTH, width)
+        )
+        self.moment = nn.Parameter(torch.randn(layout.audio_tokens, width) * 0.5)
+
+    def forward(self, audio: Tensor | None) -> Tensor:
+        """Embed.
+
+        Raises:
+            ConfigError: no sound, or of another shape than the fusion was built for.
+        """
+        wanted = (self.layout.audio_tokens, self.layout.audio_dim)
+        if audio is None or audio.shape[1:] != wanted:
+            got = "none" if audio is None else tuple(audio.shape[1:])
+            raise ConfigError(f"the fusion was built for sound of {wanted} (got {got})")
+        return self.adapt(audio) + self.moment
 
 
 def age_waves(time_s: Tensor) -> Tensor:

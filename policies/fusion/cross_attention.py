@@ -6,7 +6,8 @@ attention, DeepSeek-V2 2024, section 2.1.2), which makes a training step cheap. 
 age are scored apart and added. Beside what it reads, every attention head reports where it
 looks: the expected place and age of its attention (soft-argmax; Levine et al. 2016,
 "End-to-end training of deep visuomotor policies", eq. 3), so that positions come out in
-image coordinates, finer than a token.
+image coordinates, finer than a token. A policy that listens hears before every look, in the
+same way, so that what is heard can say where and when to look.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .base import (
     Fusion,
     FusionInput,
     FusionLayout,
+    SoundTokens,
     age_waves,
     token_coordinates,
 )
@@ -103,6 +105,28 @@ class AttentionLayer(nn.Module):
         return grid.sum(dim=2), torch.bmm(grid.sum(dim=3), scene.age)
 
 
+class ListeningLayer(nn.Module):
+    """One round of listening: queries (B, N, W) read the moments of the sound.
+
+    Args:
+        width: W. key_dim: K. heads: per query.
+    """
+
+    def __init__(self, width: int, key_dim: int, heads: int) -> None:
+        super().__init__()
+        self.key_dim = key_dim
+        self.norm = nn.LayerNorm(width)
+        self.listen = nn.Linear(width, heads * key_dim)
+        self.read = nn.Linear(heads * key_dim, width)
+
+    def forward(self, queries: Tensor, sound: Tensor) -> Tensor:
+        """(B, N, W) and (B, S', K) -> (B, N, W)."""
+        b, n, _ = queries.shape
+        asked = self.listen(self.norm(queries)).reshape(b, -1, self.key_dim)
+        logits = torch.bmm(asked, sound.transpose(1, 2)) * self.key_dim**-0.5
+        return queries + self.read(torch.bmm(logits.softmax(dim=2), sound).reshape(b, n, -1))
+
+
 class CrossAttentionFusion(Fusion):
     """Learned queries, modulated by text and proprioception, look at the tokens.
 
@@ -137,6 +161,9 @@ class CrossAttentionFusion(Fusion):
         self.ask = nn.Linear(w, layout.text_dim)
         self.word = nn.Linear(layout.text_dim, w)
         self.layers = nn.ModuleList(AttentionLayer(w, k, p, h, s) for _ in range(rounds))
+        if layout.audio_tokens:
+            self.sound = SoundTokens(layout, k)
+            self.ears = nn.ModuleList(ListeningLayer(w, k, h) for _ in range(rounds))
         joined = n * (w + h * rounds * COORDINATES) + conditions + self.flat_dim
         self.join = nn.Linear(joined, self.context_dim)
         self.dropout = nn.Dropout(dropout)
@@ -145,7 +172,10 @@ class CrossAttentionFusion(Fusion):
         """Return the context (B, C)."""
         scene, queries = self._scene(batch), self._queries(batch)
         looked = []
-        for layer in self.layers:
+        sound = None if batch.audio is None else self.sound(batch.audio)
+        for number, layer in enumerate(self.layers):
+            if sound is not None:
+                queries = self.ears[number](queries, sound)
             queries, where = layer(queries, scene)
             looked.append(where)
         parts = [queries.flatten(1), *looked, batch.proprio, batch.text_pooled]

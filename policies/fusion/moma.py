@@ -27,7 +27,12 @@ from .base import FusionLayout, whole_number
 from .stream import Block, Sizes, StreamFusion, new_mlp, updated
 
 # The two that are few share experts: proprioception is a single token.
-GROUPS = {"vision": ("vision",), "text": ("text",), "action": ("proprio", "action")}
+GROUPS = {
+    "vision": ("vision",),
+    "audio": ("audio",),
+    "text": ("text",),
+    "action": ("proprio", "action"),
+}
 
 
 def sigmoid(logits: Tensor) -> Tensor:
@@ -88,7 +93,7 @@ class GroupedExperts(nn.Module):
     def __init__(self, sizes: Sizes, last: bool, experts: dict[str, int], capacity: float) -> None:
         super().__init__()
         tokens = {
-            group: sum(sizes.lengths[name] for name in names if name in updated(last))
+            group: sum(sizes.lengths[name] for name in names if name in updated(sizes, last))
             for group, names in GROUPS.items()
         }
         self.lengths = [n for n in tokens.values() if n]
@@ -123,11 +128,12 @@ class ExpertBlock(Block):
 
 
 class MixtureOfExpertsFusion(StreamFusion):
-    """Shared attention; MLP experts for vision, for text, and for the arm and its queries.
+    """Shared attention; MLP experts for vision, sound, text, and for the arm and its queries.
 
     Args:
         layout: widths. queries: action queries. width: of the stream. heads: of attention.
-        layers: blocks. vision_experts, text_experts, action_experts: of each group.
+        layers: blocks. vision_experts, text_experts, action_experts, audio_experts: of each
+            group; of sound only where there is some.
         capacity: experts that a token gets on average; below 1 some tokens get none.
         context: C. dropout: on the context.
 
@@ -149,11 +155,12 @@ class MixtureOfExpertsFusion(StreamFusion):
         capacity: float = 1.0,
         context: float = 256,
         dropout: float = 0.1,
+        audio_experts: float = 2,
     ) -> None:
         if not capacity > 0:
             raise ConfigError(f"fusion_args.capacity must be above 0 (got {capacity})")
         sizes = Sizes.checked(layout, width, heads, layers, queries)
-        counts = (vision_experts, text_experts, action_experts)
+        counts = (vision_experts, audio_experts, text_experts, action_experts)
         experts = {
             group: whole_number(f"fusion_args.{group}_experts", count)
             for group, count in zip(GROUPS, counts, strict=True)

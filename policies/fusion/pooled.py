@@ -11,6 +11,8 @@ from .base import Fusion, FusionInput, FusionLayout
 class PooledFusion(Fusion):
     """Mean of each frame's real tokens; where a thing is in the image is lost on purpose.
 
+    Sound is read in order, moment by moment, as frames are.
+
     Args:
         layout: widths. context: C. dropout: on the context.
     """
@@ -20,6 +22,7 @@ class PooledFusion(Fusion):
         self.context_dim = int(context)
         inputs = layout.num_frames * (layout.token_dim + 1)
         inputs += layout.proprio_dim + layout.text_dim
+        inputs += layout.audio_tokens * layout.audio_dim
         self.join = nn.Linear(inputs, self.context_dim)
         self.dropout = nn.Dropout(dropout)
 
@@ -29,5 +32,8 @@ class PooledFusion(Fusion):
         pooled = batch.kept().sum(dim=2) / count.clamp(min=1)
         real = (count > 0).to(pooled.dtype)
         vision = torch.cat([pooled, real], dim=2).flatten(1)
-        joined = torch.cat([vision, batch.proprio, batch.text_pooled], dim=1)
+        parts = [vision, batch.proprio, batch.text_pooled]
+        if batch.audio is not None:
+            parts.append(batch.audio.flatten(1))
+        joined = torch.cat(parts, dim=1)
         return self.dropout(nn.functional.gelu(self.join(joined)))

@@ -1,6 +1,6 @@
 """One residual stream for all modalities: what ``joint_decoder``, ``mot`` and ``moma`` share.
 
-Visual tokens, words, proprioception and action queries stand in one sequence, in that
+Visual tokens, sound (of a policy that listens), words, proprioception and action queries stand in one sequence, in that
 order, and read each other; the context is read out of the action queries. Nothing is ever
 cut off: a batch of another length than the fusion was built for is an error. In the last
 block only the queries are updated, since nothing else is read after it.
@@ -23,12 +23,13 @@ from .base import (
     Fusion,
     FusionInput,
     FusionLayout,
+    SoundTokens,
     age_waves,
     token_coordinates,
     whole_number,
 )
 
-MODALITIES = ("vision", "text", "proprio", "action")  # their order in the sequence
+MODALITIES = ("vision", "audio", "text", "proprio", "action")  # their order in the sequence
 MLP_RATIO = 2
 LOWEST_RAD = torch.pi / 2  # phase of an embedding at the border of [-1, 1]
 OCTAVES = 4  # from the lowest to the highest frequency: finer than a grid of 12
@@ -40,7 +41,7 @@ class Sizes:
 
     Attributes:
         width: W. heads: of attention. layers: blocks. queries: action queries.
-        lengths: tokens of each modality.
+        lengths: tokens of each modality there is, in the order of the sequence.
     """
 
     width: int
@@ -63,8 +64,10 @@ class Sizes:
             raise ConfigError(f"fusion_args.heads must divide width {w} (got {h})")
         n = whole_number("fusion_args.queries", queries)
         vision = layout.num_frames * layout.tokens_per_frame
-        counts = (vision, layout.text_tokens, PROPRIO_TOKENS, n)
+        counts = (vision, layout.audio_tokens, layout.text_tokens, PROPRIO_TOKENS, n)
         lengths = dict(zip(MODALITIES, counts, strict=True))
+        if not layout.audio_tokens:
+            del lengths["audio"]
         return cls(w, h, whole_number("fusion_args.layers", layers), n, lengths)
 
 
@@ -107,6 +110,7 @@ class StreamEmbedding(nn.Module):
         self.word = nn.Parameter(sinusoids(line(layout.text_tokens), w))
         self.proprio = nn.Linear(layout.proprio_dim, w)
         self.query = nn.Parameter(torch.randn(sizes.queries, w) * 0.5)
+        self.sound = SoundTokens(layout, w) if layout.audio_tokens else None
 
     def forward(self, batch: FusionInput) -> tuple[Tensor, Tensor]:
         """Return the sequence (B, N, W), zeros where masked, and what is real (B, N) bool.
@@ -118,14 +122,18 @@ class StreamEmbedding(nn.Module):
         rows = len(batch.proprio)
         vision = self.vision(batch.kept()) + self.place
         vision = vision + self.age(age_waves(batch.time_s)).unsqueeze(2)
+        heard = [] if self.sound is None else [self.sound(batch.audio)]
         parts = [
             _zeroed(vision, batch.mask).flatten(1, 2),
+            *heard,
             _zeroed(self.text(batch.text_tokens) + self.word, batch.text_mask),
             self.proprio(batch.proprio).unsqueeze(1),
             self.query.expand(rows, -1, -1),
         ]
         always = batch.mask.new_ones(rows, PROPRIO_TOKENS + len(self.query))
-        return torch.cat(parts, 1), torch.cat([batch.mask.flatten(1), batch.text_mask, always], 1)
+        sounding = batch.mask.new_ones(rows, self.layout.audio_tokens)
+        real = [batch.mask.flatten(1), sounding, batch.text_mask, always]
+        return torch.cat(parts, 1), torch.cat(real, 1)
 
     def _hold(self, batch: FusionInput) -> None:
         layout = self.layout
@@ -168,9 +176,9 @@ def shared(make: Make, modalities: Sequence[str]) -> nn.Module:
     return make()
 
 
-def updated(last: bool) -> tuple[str, ...]:
+def updated(sizes: Sizes, last: bool) -> tuple[str, ...]:
     """Modalities that a block updates."""
-    return MODALITIES[-1:] if last else MODALITIES
+    return MODALITIES[-1:] if last else tuple(sizes.lengths)
 
 
 class Block(nn.Module):
@@ -188,10 +196,10 @@ class Block(nn.Module):
         super().__init__()
         w, self.heads = sizes.width, sizes.heads
         self.updated = sizes.queries if last else sum(sizes.lengths.values())
-        writers = updated(last)
-        self.norm = share(lambda: nn.LayerNorm(w), MODALITIES)
+        readers, writers = tuple(sizes.lengths), updated(sizes, last)
+        self.norm = share(lambda: nn.LayerNorm(w), readers)
         self.query = share(lambda: nn.Linear(w, w), writers)
-        self.key_value = share(lambda: nn.Linear(w, 2 * w), MODALITIES)
+        self.key_value = share(lambda: nn.Linear(w, 2 * w), readers)
         self.out = share(lambda: nn.Linear(w, w), writers)
         self.mlp_norm = share(lambda: nn.LayerNorm(w), writers)
         self.mlp = mlp or share(lambda: new_mlp(w), writers)
