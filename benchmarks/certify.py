@@ -22,7 +22,7 @@ import numpy as np
 
 import neon_sim
 from neon_sim.clock import latest_camera_tick
-from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.errors import CheckpointError
 from neon_sim.registry import task_entry
 from neon_sim.stats import (
     cluster_bootstrap,
@@ -47,10 +47,10 @@ from .certificates import (
 )
 from .certify_sound import SOUND_HEADS, sound_certificate
 from .pairing import Column, outcomes
-from .plan import ORACLES, Cell, PolicySpec, RunPlan, make_plan
+from .plan import DEFAULT_POLICY, LISTENER, ORACLES, Cell, PolicySpec, RunPlan, make_plan
 from .policies import load_player
 from .results import Row, RunFolder, disk_error, write_json
-from .suites import load_suite
+from .suites import chosen_tasks
 from .tables import percent, span
 
 MEMORYLESS, HISTORY = ORACLES
@@ -104,15 +104,13 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(target, error) from error
-    if args.task and args.suite:
-        raise ConfigError("give --task or --suite, not both")
-    names = args.task or load_suite(args.suite or "arm").tasks
     certificates, failed = [], False
-    for name in dict.fromkeys(task_entry(name).name for name in names):
-        plan, skipped = _plan(args, name)
+    for name in chosen_tasks(args.task, args.suite, "arm"):
+        policy = args.policy or (LISTENER if is_sound(name) else DEFAULT_POLICY)
+        plan, skipped = _plan(args, name, policy)
         folder = RunFolder(args.run / name)
         failed |= play(plan, folder, args, command, resume=True)
-        body = certificate(folder.read_rows(), name, args.policy, args.seed, skipped)
+        body = certificate(folder.read_rows(), name, policy, args.seed, skipped)
         body["command"] = " ".join(command)
         write_json(target / f"{name}.json", body)
         certificates.append(body)
@@ -121,11 +119,16 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
     return EXIT_ERRORS if failed else 0
 
 
-def _plan(args: argparse.Namespace, task: str) -> tuple[RunPlan, dict[str, str]]:
+def is_sound(task: str) -> bool:
+    """Whether a task's certificate is about hearing."""
+    return task_entry(task).kind == "sound"
+
+
+def _plan(args: argparse.Namespace, task: str, policy: str) -> tuple[RunPlan, dict[str, str]]:
     """The run a certificate needs, without the heads that do not exist."""
     plan = make_plan(
-        policies=[args.policy, *SCRIPTED],
-        conditions=SOUND_HEADS if task_entry(task).kind == "sound" else HEADS,
+        policies=[policy, *SCRIPTED],
+        conditions=SOUND_HEADS if is_sound(task) else HEADS,
         tasks=[task],
         suite=None,
         episodes=args.episodes,
@@ -167,7 +170,7 @@ def certificate(
         rows: of the run. task: registry name. policy: whose heads. seed: of the run.
         skipped: conditions without a head -> the command that mends it.
     """
-    if task_entry(task).kind == "sound":
+    if is_sound(task):
         return sound_certificate(rows, task, policy, seed, skipped)
     name, columns = columns_of(rows, policy, HEADS)
     entries = {word: rate_of(rows, task, columns[word], skipped.get(word)) for word in ENTRIES}

@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_compare(commands)
     _add_certify(commands)
+    _add_listen(commands)
     report = commands.add_parser("report", help="write report.html of a run")
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument("--videos", type=int, default=2, help="pairs of videos a task (0: none)")
@@ -91,11 +92,20 @@ def _add_certify(commands: Any) -> None:
     certify.add_argument("--episodes", type=int, default=200)
     certify.add_argument("--seed", type=int, default=0)
     certify.add_argument("--train-seeds", type=integers, default=[0])
-    certify.add_argument("--policy", default="neon_tiny", help="whose oracle, blind, muted heads")
+    certify.add_argument("--policy", help="whose oracle, blind or muted heads")
     certify.add_argument("--run", type=Path, default=Path("runs/certify"), help="folder of runs")
     certify.add_argument("--out", type=Path, help="folder of certificates (assets/certificates)")
     _add_workers(certify)
     certify.add_argument("overrides", nargs="*", metavar="key=value")
+
+
+def _add_listen(commands: Any) -> None:
+    listen = commands.add_parser("listen", help="a page that plays the cues of sound tasks")
+    listen.add_argument("--task", type=words, default=[], help="by comma")
+    listen.add_argument("--suite", help="tasks of configs/suite/ (sound)")
+    listen.add_argument("--seed", type=int, default=0)
+    listen.add_argument("--episode", type=int, default=0)
+    listen.add_argument("--out", type=Path, required=True, help="HTML file")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -216,6 +226,16 @@ def report_command(args: argparse.Namespace, command: list[str]) -> int:
     return 0
 
 
+def listen_command(args: argparse.Namespace, command: list[str]) -> int:
+    """``neon-bench listen``."""
+    from .listen import write_page
+    from .suites import chosen_tasks
+
+    tasks = chosen_tasks(args.task, args.suite, "sound")
+    print(f"page: {write_page(args.out, tasks, args.seed, args.episode)}")
+    return 0
+
+
 def list_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench list``."""
     from .listing import listing
@@ -238,6 +258,7 @@ COMMANDS = {
     "compare": compare_command,
     "certify": certify_command,
     "report": report_command,
+    "listen": listen_command,
     "list": list_command,
     "doctor": doctor_command,
 }

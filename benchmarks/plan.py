@@ -24,6 +24,7 @@ from .suites import load_suite
 
 ORACLES = ("oracle_memoryless", "oracle_history")
 DEFAULT_POLICY = "neon_tiny"  # whose heads the oracles and `blind` use
+LISTENER = "neon_tiny_hear"  # whose heads `muted` uses where nobody is named
 MAX_BATCH = 256
 SWEPT = "@"  # between a policy's name and the settings that a sweep gave it
 
@@ -288,7 +289,7 @@ def make_plan(
 
 def swaps_sound(word: str) -> bool:
     """Whether a condition lets a policy hear another episode's sound."""
-    return word in CONDITIONS and getattr(CONDITIONS[word], "sound", "true") == "swap"
+    return word in CONDITIONS and CONDITIONS[word].sound == "swap"
 
 
 def check_swaps(plan: RunPlan) -> None:

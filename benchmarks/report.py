@@ -5,14 +5,13 @@ Everything it says comes from the run's folder and from the certificates of the 
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from .certificates import read_certificate
 from .compare import plan_of_run, summary_of_run
-from .markup import Html, join, markup, tag
+from .markup import Html, join, markup, resource, tag
 from .report_background import certificate_section, decisions, failures, provenance
 from .report_motion import limits, motion, sweep
 from .report_sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
@@ -122,11 +121,12 @@ def page(run: RunFolder, summary: dict[str, Any], groups: list[VideoGroup]) -> H
     ]
     name = run.path.resolve().name
     return Html(
-        Template(_resource("report.html")).substitute(
+        Template(resource("report.html")).substitute(
             title=markup(f"{name}: {summary['verdict']}"),
+            what="report",
             name=markup(name),
-            style=_resource("report.css"),
-            script=_resource("report.js"),
+            style=resource("report.css"),
+            script=resource("report.js"),
             body=join(parts, "\n"),
         )
     )
@@ -135,7 +135,3 @@ def page(run: RunFolder, summary: dict[str, Any], groups: list[VideoGroup]) -> H
 def _contents() -> Html:
     links = [tag("a", title, href=f"#{name}") for name, title in CONTENTS]
     return tag("nav", *links, aria_label="Contents")
-
-
-def _resource(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")

@@ -176,7 +176,7 @@ def chart(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> H
     if any(cell["per_train_seed"] for cell in all_cells(summary)):
         small += " Small dots: single training seeds."
     if has_level:
-        small += " Dashed: what can be had without looking."
+        small += " Dashed: what can be had without looking, or without hearing."
     columns = all_columns(summary)
     body = tag("div", *panels, class_="panels")
     return section("chart", "Success", legend(all_cells(summary), columns), body, note(small))
@@ -187,6 +187,8 @@ def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list
     for cell in cells:
         if cell["condition"] == "blind":
             return [("blind", cell["any_time"]["rate"])]
+    if certificate.get("kind") == "sound":
+        return [("chance, for who does not hear", certificate["sound"]["chance"])]
     stored = certificate.get("entries", {}).get("blind", {})
     if "rate" in stored:
         return [("blind, from the certificate", stored["rate"])]

@@ -244,10 +244,11 @@ def points(value: float) -> str:
 
 
 def headline_pair(entry: dict[str, Any]) -> dict[str, Any] | None:
-    """The comparison a task is about: frame against video where both ran, else the first."""
-    pairs = entry["pairs"]
+    """The comparison a task is about: video against frame, or against muted where the task is
+    one of sound; the first where they did not both run."""
+    pairs, other = entry["pairs"], "muted" if entry.get("kind") == "sound" else "frame"
     for pair in pairs:
-        if (pair["a"][1], pair["b"][1]) in (("frame", "video"), ("video", "frame")):
+        if pair["a"][0] == pair["b"][0] and {pair["a"][1], pair["b"][1]} == {other, "video"}:
             return dict(pair)
     return dict(pairs[0]) if pairs else None
 

@@ -47,6 +47,7 @@ MAX_BYTES = 150_000  # of one video
 QUALITIES = (20, 24, 28, 32, 36, 40)  # x264 crf, tried until the video is small enough
 MAX_PAIRS = 10  # a task
 INDEX = "index.json"
+PIXELS = {"mjpeg": "yuvj420p", "png": "rgb24"}
 
 
 @dataclass(frozen=True)
@@ -288,14 +289,15 @@ def small_video(frames: np.ndarray, sound: np.ndarray | None = None) -> bytes:
     return data if sound is None else encode_video(frames, crf, sound)
 
 
-def encode_poster(image: np.ndarray) -> bytes:
-    """One (H, W, 3) uint8 picture as JPEG."""
-    codec: Any = av.CodecContext.create("mjpeg", "w")
-    codec.height, codec.width = image.shape[:2]
-    codec.pix_fmt, codec.time_base = "yuvj420p", Fraction(1, CAMERA_HZ)
-    codec.options = {"q:v": "5"}
+def encode_image(image: np.ndarray, codec: str) -> bytes:
+    """One (H, W, 3) uint8 picture, as JPEG (``mjpeg``) or without loss (``png``)."""
+    coder: Any = av.CodecContext.create(codec, "w")
+    coder.height, coder.width = image.shape[:2]
+    coder.pix_fmt, coder.time_base = PIXELS[codec], Fraction(1, CAMERA_HZ)
+    if codec == "mjpeg":
+        coder.options = {"q:v": "5"}
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    packets = [*codec.encode(frame.reformat(format="yuvj420p")), *codec.encode(None)]
+    packets = [*coder.encode(frame.reformat(format=PIXELS[codec])), *coder.encode(None)]
     return b"".join(bytes(packet) for packet in packets)
 
 
@@ -398,7 +400,7 @@ def _make_group(
         words = again.words
         sound = None if again.sound is None else for_ears(again.sound)
         write_whole(run.videos / side.video, small_video(again.frames, sound))
-        write_whole(run.videos / side.poster, encode_poster(again.frames[-1]))
+        write_whole(run.videos / side.poster, encode_image(again.frames[-1], "mjpeg"))
     first = choice.rows[0]
     return VideoGroup(
         first["task"], first["seed"], first["episode"], words, choice.alike, choice.total, sides

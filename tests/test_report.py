@@ -28,7 +28,7 @@ from neon_sim.benchmarks.videos import (
     WIDTH,
     check_replay,
     choose,
-    encode_poster,
+    encode_image,
     encode_video,
     make_videos,
     read_index,
@@ -317,7 +317,7 @@ def test_encoding() -> None:
     assert np.abs(np.stack(pictures).astype(int) - frames).mean() < 4
     noise = np.random.default_rng(0).integers(0, 255, (8, HEIGHT, WIDTH, 3), dtype=np.uint8)
     assert len(small_video(noise)) < len(encode_video(noise, 20))
-    (poster,), _ = decode(encode_poster(frames[0]))
+    (poster,), _ = decode(encode_image(frames[0], "mjpeg"))
     assert np.abs(poster.astype(int) - frames[0]).mean() < 4
 
 
