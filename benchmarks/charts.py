@@ -205,18 +205,28 @@ class Curve:
 CURVE_LEFT, CURVE_TOP, CURVE_HEIGHT = 46, 10, 190
 
 
-def curves_panel(title: str, curves: Sequence[Curve], axis: str, condition: str) -> Html:
+def curves_panel(
+    title: str,
+    curves: Sequence[Curve],
+    axis: str,
+    condition: str,
+    lines: Sequence[tuple[str, float]] = (),
+) -> Html:
     """Success over a setting, a line a curve, with 95 % intervals; settings stand evenly.
 
     Args:
         title: for those who cannot see. curves: at least one. axis: what the setting is.
         condition: whose colour the lines have; shapes and dashes tell them apart.
+        lines: (what, rate) of levels that ask for a dashed line.
     """
     settings = sorted({point[0] for curve in curves for point in curve.points})
     right, bottom = PANEL_WIDTH - 16, CURVE_TOP + CURVE_HEIGHT
     step = (right - CURVE_LEFT - 40) / max(len(settings) - 1, 1)
     places = {value: CURVE_LEFT + 20 + step * i for i, value in enumerate(settings)}
     parts = [_curve_axes(places, right, bottom)]
+    for what, rate in lines:
+        level = f"M{CURVE_LEFT} {_n(_height(rate))}H{_n(right)}"
+        parts.append(tag("path", tag("title", what), d=level, class_="level"))
     for index, curve in enumerate(curves):
         shift = 5.0 * (index - (len(curves) - 1) / 2)
         parts.append(_curve(curve, index, {v: x + shift for v, x in places.items()}, condition))

@@ -107,8 +107,7 @@ def page(run: RunFolder, summary: dict[str, Any], groups: list[VideoGroup]) -> H
     parts = [
         verdict(summary, missing_episodes(run, rows)),
         _contents(),
-        chart(summary, certificates),
-        sweep(summary),
+        chart(summary, certificates, sweep(summary, certificates)),
         videos(groups, run.videos, columns, cells),
         rates(summary),
         pairs(summary),

@@ -8,7 +8,7 @@ from neon_sim.clock import CONTROL_DT_S, CONTROL_HZ
 
 from .charts import SHAPES, Curve, colour_class, curves_panel, marker
 from .markup import Html, grouped_table, join, tag
-from .report_sections import all_cells, all_columns, named, note, section
+from .report_sections import all_cells, all_columns, levels, named, note, section
 from .scripted import CONDITION
 from .sweep import base_name, setting_of
 
@@ -80,21 +80,22 @@ def _limit_cells(shares: dict[str, dict[str, float]], kinds: tuple[str, ...]) ->
 # ---- sweeps --------------------------------------------------------------------------------
 
 
-def sweep(summary: dict[str, Any]) -> Html:
-    """Success over chunk length and latency; nothing for a run without a sweep."""
+def sweep(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> list[Html]:
+    """Success over chunk length and latency, with small print; nothing without a sweep."""
     panels = [
-        _sweep_panel(task, name, word, cells)
+        _sweep_panel(task, name, word, cells, certificates.get(task, {}))
         for task, entry in summary["tasks"].items()
         for (name, word), cells in _by_policy(entry["cells"]).items()
     ]
     if not panels:
-        return Html()
+        return []
     small = note(
-        "The same policy on the same episodes, asked again after so many control steps of "
-        f"{1000 // CONTROL_HZ} ms; in between it acts on its last chunk of actions and takes "
-        "nothing in. Late: how long an answer takes. Lines: 95 % intervals."
+        "Chunk length and latency: the same policy on the same episodes, asked again after so "
+        f"many control steps of {1000 // CONTROL_HZ} ms; in between it acts on its last chunk of "
+        "actions and takes nothing in. Late: how long an answer takes. Upright lines: 95 % "
+        "intervals. Level, dashed: what can be had without looking, or without hearing."
     )
-    return section("sweep", "Chunk length and latency", tag("div", *panels, class_="panels"), small)
+    return [tag("div", *panels, class_="panels"), small]
 
 
 def _by_policy(cells: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -107,7 +108,9 @@ def _by_policy(cells: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[s
     return found
 
 
-def _sweep_panel(task: str, name: str, word: str, cells: list[dict[str, Any]]) -> Html:
+def _sweep_panel(
+    task: str, name: str, word: str, cells: list[dict[str, Any]], certificate: dict[str, Any]
+) -> Html:
     """One policy: a curve a latency over chunk lengths; over latency where only that varies."""
     over_late = len({cell["replan_steps"] for cell in cells}) == 1
     x_key, group_key = "latency_steps", "replan_steps"
@@ -132,7 +135,8 @@ def _sweep_panel(task: str, name: str, word: str, cells: list[dict[str, Any]]) -
         f" {shown}, n = {' or '.join(map(str, counts))}",
         tag("div", *[_key(i, c.name, word) for i, c in enumerate(curves)], class_="keys"),
     )
-    return tag("figure", caption, curves_panel(f"{shown} on {task}", curves, axis, word))
+    lines = levels((), certificate)
+    return tag("figure", caption, curves_panel(f"{shown} on {task}", curves, axis, word, lines))
 
 
 def _lateness(steps: int) -> str:

@@ -18,8 +18,9 @@ from .charts import (
     swatch,
 )
 from .markup import Html, details, grouped_table, tag
-from .soundtrack import has_sound
+from .media import has_sound
 from .summary import headline_pair, label, oriented, outcome
+from .sweep import setting_of
 from .tables import p_text
 from .videos import Side, VideoGroup
 
@@ -155,21 +156,24 @@ def all_cells(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [cell for entry in summary["tasks"].values() for cell in entry["cells"]]
 
 
-def chart(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> Html:
-    """Success by task and column."""
+def chart(
+    summary: dict[str, Any], certificates: dict[str, dict[str, Any]], curves: Sequence[Html] = ()
+) -> Html:
+    """Success by task and column, and what a sweep found, which has no columns here."""
     panels, has_level = [], False
     for task, entry in summary["tasks"].items():
-        if not entry["cells"]:
+        cells = [cell for cell in entry["cells"] if not setting_of(cell["policy"])]
+        if not cells:
             continue
-        lines = levels(entry["cells"], certificates.get(task, {}))
+        lines = levels(cells, certificates.get(task, {}))
         has_level |= bool(lines)
-        counts = sorted({cell["n"] for cell in entry["cells"]})
+        counts = sorted({cell["n"] for cell in cells})
         shown = " or ".join(map(str, counts)) if len(counts) < 3 else f"{counts[0]} to {counts[-1]}"
         panels.append(
             tag(
                 "figure",
                 tag("figcaption", tag("strong", task), f" n = {shown}"),
-                success_panel(task, entry["cells"], lines),
+                success_panel(task, cells, lines),
             )
         )
     small = "Dots: success at any time in the episode; lines: 95 % intervals."
@@ -177,9 +181,9 @@ def chart(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> H
         small += " Small dots: single training seeds."
     if has_level:
         small += " Dashed: what can be had without looking, or without hearing."
-    columns = all_columns(summary)
-    body = tag("div", *panels, class_="panels")
-    return section("chart", "Success", legend(all_cells(summary), columns), body, note(small))
+    columns = [column for column in all_columns(summary) if not setting_of(column[0])]
+    shown = [legend(all_cells(summary), columns), tag("div", *panels, class_="panels"), note(small)]
+    return section("chart", "Success", *(shown if panels else ()), *curves)
 
 
 def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list[tuple[str, float]]:

@@ -358,4 +358,6 @@ def _rates_verdict(tasks: dict[str, Any]) -> str:
             counts[0] += cell["any_time"]["successes"]
             counts[1] += cell["n"]
     shown = [f"{name} succeeds in {k} of {n} episodes" for name, (k, n) in totals.items()]
-    return ("; ".join(shown) or "No episodes") + "."
+    settings = len({setting_of(cell["policy"]) for cell in cells})
+    over = f", over {settings} settings" if settings > 1 else ""
+    return ("; ".join(shown) or "No episodes") + f"{over}."

@@ -9,23 +9,21 @@ episode that went another way than its row says would be a lie, so that is an er
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from tqdm import tqdm
 
-from neon_sim.clock import CAMERA_HZ, TICKS_PER_CAMERA
+from neon_sim.clock import TICKS_PER_CAMERA
 
 from .compare import plan_of_run
 from .episode import Job, Settings
+from .media import Recorder, encode_image, for_ears, small_video
 from .pairing import Column, rows_of
 from .plan import Cell, PolicySpec, RunPlan
 from .results import (
@@ -38,16 +36,12 @@ from .results import (
     write_json,
     write_whole,
 )
-from .soundtrack import Recorder, add_track, for_ears, write_track
 from .summary import headline_pair, oriented
 from .worker import Worker
 
 HEIGHT, WIDTH = 240, 320
-MAX_BYTES = 150_000  # of one video
-QUALITIES = (20, 24, 28, 32, 36, 40)  # x264 crf, tried until the video is small enough
 MAX_PAIRS = 10  # a task
 INDEX = "index.json"
-PIXELS = {"mjpeg": "yuvj420p", "png": "rgb24"}
 
 
 @dataclass(frozen=True)
@@ -249,56 +243,6 @@ def check_replay(row: Row, again: Row) -> None:
 
 
 # ---- files ------------------------------------------------------------------------------
-
-
-def encode_video(frames: np.ndarray, crf: int, sound: np.ndarray | None = None) -> bytes:
-    """(F, H, W, 3) uint8 as an MP4 (H.264, yuv420p, 25 pictures a second) for browsers.
-
-    Datasets are stored without loss (``neon_sim.video_io``); this one is for the eye.
-
-    Args:
-        frames: the pictures. crf: x264's quality, lower is better.
-        sound: (1 or 2, n) int16 at 16 kHz from the first picture on, as AAC; None for silence.
-    """
-    buffer = io.BytesIO()
-    coding = {"crf": str(crf), "preset": "medium", "threads": "1"}
-    with av.open(buffer, "w", format="mp4") as container:
-        stream: Any = container.add_stream("libx264", rate=CAMERA_HZ, options=coding)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        track = None if sound is None else add_track(container, len(sound))
-        for image in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-        if sound is not None:
-            write_track(container, track, sound)
-    return buffer.getvalue()
-
-
-def small_video(frames: np.ndarray, sound: np.ndarray | None = None) -> bytes:
-    """The best quality of ``QUALITIES`` that fits into ``MAX_BYTES`` (or the last of them).
-
-    Sound is neither worse for it nor counted.
-    """
-    data = b""
-    for crf in QUALITIES:
-        data = encode_video(frames, crf)
-        if len(data) <= MAX_BYTES:
-            break
-    return data if sound is None else encode_video(frames, crf, sound)
-
-
-def encode_image(image: np.ndarray, codec: str) -> bytes:
-    """One (H, W, 3) uint8 picture, as JPEG (``mjpeg``) or without loss (``png``)."""
-    coder: Any = av.CodecContext.create(codec, "w")
-    coder.height, coder.width = image.shape[:2]
-    coder.pix_fmt, coder.time_base = PIXELS[codec], Fraction(1, CAMERA_HZ)
-    if codec == "mjpeg":
-        coder.options = {"q:v": "5"}
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    packets = [*coder.encode(frame.reformat(format=PIXELS[codec])), *coder.encode(None)]
-    return b"".join(bytes(packet) for packet in packets)
 
 
 def _stem(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""The sound of an episode for people: recorded while it is played, loud enough, in a file.
+"""Pictures and sound of an episode for people: kept small, loud enough, in files browsers play.
 
 What a policy hears is quiet, for its level tells how far a source is. A track is made louder as a
 whole, so within it everything keeps its level; tracks of two episodes cannot be compared by ear.
@@ -14,12 +14,71 @@ from typing import Any
 import av
 import numpy as np
 
-from neon_sim.clock import AUDIO_HZ
+from neon_sim.clock import AUDIO_HZ, CAMERA_HZ
 
+MAX_BYTES = 150_000  # of one video
+QUALITIES = (20, 24, 28, 32, 36, 40)  # x264 crf, tried until the video is small enough
+PIXELS = {"mjpeg": "yuvj420p", "png": "rgb24"}
 PEAK = 0.9  # of full scale
 MAX_GAIN = 10.0 ** (30.0 / 20.0)  # a silent room stays quiet: its noise is at -60 dB
 LAYOUTS = {1: "mono", 2: "stereo"}
 AAC_BITS_PER_CHANNEL = 48_000
+
+
+# ---- pictures ---------------------------------------------------------------------------
+
+
+def encode_video(frames: np.ndarray, crf: int, sound: np.ndarray | None = None) -> bytes:
+    """(F, H, W, 3) uint8 as an MP4 (H.264, yuv420p, 25 pictures a second) for browsers.
+
+    Datasets are stored without loss (``neon_sim.video_io``); this one is for the eye.
+
+    Args:
+        frames: the pictures. crf: x264's quality, lower is better.
+        sound: (1 or 2, n) int16 at 16 kHz from the first picture on, as AAC; None for silence.
+    """
+    buffer = io.BytesIO()
+    coding = {"crf": str(crf), "preset": "medium", "threads": "1"}
+    with av.open(buffer, "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=CAMERA_HZ, options=coding)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        track = None if sound is None else add_track(container, len(sound))
+        for image in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+        if sound is not None:
+            write_track(container, track, sound)
+    return buffer.getvalue()
+
+
+def small_video(frames: np.ndarray, sound: np.ndarray | None = None) -> bytes:
+    """The best quality of ``QUALITIES`` that fits into ``MAX_BYTES`` (or the last of them).
+
+    Sound is neither worse for it nor counted.
+    """
+    data = b""
+    for crf in QUALITIES:
+        data = encode_video(frames, crf)
+        if len(data) <= MAX_BYTES:
+            break
+    return data if sound is None else encode_video(frames, crf, sound)
+
+
+def encode_image(image: np.ndarray, codec: str) -> bytes:
+    """One (H, W, 3) uint8 picture, as JPEG (``mjpeg``) or without loss (``png``)."""
+    coder: Any = av.CodecContext.create(codec, "w")
+    coder.height, coder.width = image.shape[:2]
+    coder.pix_fmt, coder.time_base = PIXELS[codec], Fraction(1, CAMERA_HZ)
+    if codec == "mjpeg":
+        coder.options = {"q:v": "5"}
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+    packets = [*coder.encode(frame.reformat(format=PIXELS[codec])), *coder.encode(None)]
+    return b"".join(bytes(packet) for packet in packets)
+
+
+# ---- sound ------------------------------------------------------------------------------
 
 
 class Recorder:
