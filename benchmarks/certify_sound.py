@@ -195,16 +195,19 @@ def check_sound(
     env = gymnasium.make(task_entry(task).env_id, disable_env_checker=True, cameras=())
     check = SoundCheck(episodes=episodes)
     try:
-        _count_cues(env.unwrapped, check, seed, draws)
-        for episode in range(episodes):
-            _check_episode(Twins(env, task, seed, episode), check, episode)
+        if _count_cues(env.unwrapped, check, seed, draws):
+            for episode in range(episodes):
+                _check_episode(Twins(env, task, seed, episode), check, episode)
     finally:
         env.close()
     return check
 
 
-def _count_cues(core: Any, check: SoundCheck, seed: int, draws: int) -> None:
-    """Whether every cue is drawn, and as often as any other: chance is one in so many then."""
+def _count_cues(core: Any, check: SoundCheck, seed: int, draws: int) -> bool:
+    """Whether every cue is drawn, and as often as any other: chance is one in so many then.
+
+    False when a cue is none of those that the task names, so that no twin could be played.
+    """
     drawn: list[int] = []
     sizes: list[int] = []
     for episode in range(draws):
@@ -212,17 +215,16 @@ def _count_cues(core: Any, check: SoundCheck, seed: int, draws: int) -> None:
         cues, cue = list(core.cues()), core.latent.get(core.CUE)
         if cue not in cues or len(cues) < 2:
             check.fault(f"episode {episode}: latent[{core.CUE!r}] = {cue!r} of cues() = {cues}")
-            continue
+            return False
         drawn.append(cues.index(cue))
         sizes.append(len(cues))
-    if not drawn:
-        return
     check.cues = max(sizes)
     check.chance = float(np.mean([1.0 / size for size in sizes]))
     check.even_p = uniform_p(drawn, sizes)
     if check.even_p < MIN_EVEN_P:
         counts = np.bincount(drawn, minlength=check.cues).tolist()
         check.fault(f"cues are not drawn evenly: {counts} in {len(drawn)} episodes")
+    return True
 
 
 def _check_episode(twins: Twins, check: SoundCheck, episode: int) -> None:
