@@ -35,6 +35,8 @@ FINGER_VELOCITY, FINGER_ACCELERATION = 0.1, 4.0  # m/s, m/s^2 a finger (the real
 # kd / kp of each servo: adding this times the ramp's velocity cancels its damping lag.
 FEED_FORWARD = np.array([0.1] * NUM_JOINTS + [0.04])
 HOME = np.array([0.0, 0.0, 0.0, -np.pi / 2, 0.0, np.pi / 2, -np.pi / 4])
+# Fingertips near the base, out of the camera's way to the table, to reach forward from.
+READY = np.array([0.0, -0.367, 0.0, -2.835, 0.0, 2.968, -np.pi / 4])
 GRIP_POINT = (0.0, 0.0, 0.1334)  # between the pads, in the frame of body "hand"
 ROBOTS = ("primitive", "menagerie")
 

@@ -51,6 +51,8 @@ from .arm import (
     NUM_JOINTS,
     ArmKinematics,
     Ramp,
+    hand_rotation,
+    joint_action,
     load_arm,
     scale_from_action,
     scale_to_action,
@@ -60,6 +62,9 @@ from .limits import LimitMeter
 from .scene import FRONT, VIEW, View, add_camera, add_room
 from .sound import make_sound
 from .task import Task
+
+# The hand reaches forward, so that it does not hide what it touches.
+REACHING_HAND = hand_rotation("x", 0.5)
 
 
 class ArmTask(Task):
@@ -151,6 +156,13 @@ class ArmTask(Task):
         """Mean travel of the fingers in m: 0 shut, 0.04 open."""
         qpos = self.world.data.qpos
         return float(qpos[self._fingers] + qpos[self._fingers + 1]) / 2
+
+    def touch_action(self, point: np.ndarray) -> np.ndarray:
+        """(8,) float32: bring the shut fingertips to (3,) ``point`` in m, reaching forward."""
+        joints = self.kinematics.inverse(
+            point, REACHING_HAND, rotation_weight=0.1, posture=self.START, spin_free=True
+        )
+        return joint_action(joints, -1.0)
 
     # ---- inside ---------------------------------------------------------------------------
 

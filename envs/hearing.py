@@ -12,15 +12,12 @@ import numpy as np
 
 from neon_sim.clock import TICKS_PER_CONTROL
 
-from .arm import hand_rotation, joint_action
+from .arm import READY, joint_action
 from .base import ArmTask
+from .posts import ASIDE
 
 NOTHING = "nothing"  # a choice that is right for no cue
 HEARING_TICKS = TICKS_PER_CONTROL  # from a sound's end to the observation that holds all of it
-TILT_RAD = 0.5  # the hand reaches forward, so that it does not hide what it touches
-REACHING_HAND = hand_rotation("x", TILT_RAD)
-# Fingertips above the middle of the near edge, out of the camera's way to the table.
-READY = np.array([0.0, -0.367, 0.0, -2.835, 0.0, 2.968, -np.pi / 4])
 
 
 class HearingTask(ArmTask):
@@ -83,15 +80,13 @@ class TouchTask(HearingTask):
     Where the knobs are, ``self._knobs`` (N, 3) in m, is set in ``apply_latent``.
 
     Class attributes:
-        TOUCH_M: from fingertip to the middle of a knob. ASIDE: m from the middle of a knob to
-            where the fingertip goes.
+        TOUCH_M: from fingertip to the middle of a knob.
     """
 
     START: ClassVar[np.ndarray] = READY
     START_GRIPPER = -1.0
     MIN_START_HEIGHT_M = 0.17
     TOUCH_M: ClassVar[float] = 0.045
-    ASIDE: ClassVar[tuple[float, float, float]] = (-0.015, 0.0, 0.01)
     _knobs: np.ndarray
 
     def knows(self) -> bool:
@@ -113,6 +108,10 @@ class TouchTask(HearingTask):
         nearest = int(distances.argmin())
         return self.cues()[nearest] if distances[nearest] < self.TOUCH_M else None
 
+    def right_knob(self) -> int:
+        """Index of the knob that stands for the cue that sounds."""
+        return self.cues().index(self.latent[self.CUE])
+
     def closeness(self) -> float:
         """How near the fingertip is to a knob, whichever; at most a half."""
         rest = max(float(self.distances().min()) - self.TOUCH_M, 0.0)
@@ -123,16 +122,8 @@ class TouchTask(HearingTask):
         del qpos  # they stand still
         return [float(value) for value in self._knobs[:, :2].ravel()]
 
-    def touch_action(self, point: np.ndarray) -> np.ndarray:
-        """Bring the fingertip to a point in m."""
-        joints = self.kinematics.inverse(
-            point, REACHING_HAND, rotation_weight=0.1, posture=self.START, spin_free=True
-        )
-        return joint_action(joints, -1.0)
-
     def expert_action(self) -> np.ndarray:
         """Seek until the cue can be known, then straight to the knob that stands for it."""
         if not (self.knows() or self._chosen is not None):
             return self.seek_action()
-        index = self.cues().index(self.latent[self.CUE])
-        return self.touch_action(self._knobs[index] + np.array(self.ASIDE))
+        return self.touch_action(self._knobs[self.right_knob()] + ASIDE)

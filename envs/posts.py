@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from .scene import CYLINDER, GHOST_BITS, SPHERE
+import numpy as np
 
-STEM_RGBA = (0.35, 0.33, 0.32, 1.0)
+from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE
+from .task import Task
+
+NUM_POSTS = 3
+ASIDE = np.array([-0.015, 0.0, 0.01])  # from a knob to its near upper side, m
 
 
 def add_post(
     spec: Any,
     index: int,
-    stem: tuple[float, float],
+    stem: tuple[float, float, float],
     knob: tuple[float, float],
     rgba: Sequence[float] = (0.5, 0.5, 0.5, 1.0),
+    stem_rgba: Sequence[float] = (0.35, 0.33, 0.32, 1.0),
 ) -> None:
     """Add body ``post{index}`` with geoms ``stem{index}`` and ``knob{index}``.
 
     Args:
-        stem: radius and height, m; it stands on the body's origin.
-        knob: radius and height of its middle, m. rgba: of the knob.
+        stem: radius, half its height and height of its middle above the body, m.
+        knob: radius and height of its middle, m. rgba, stem_rgba: their colours.
     """
-    radius, height = stem
+    radius, half, middle = stem
     body = spec.worldbody.add_body(name=f"post{index}")
     body.add_geom(
         name=f"stem{index}",
         type=CYLINDER,
-        size=[radius, height / 2, 0],
-        pos=[0, 0, height / 2],
-        rgba=STEM_RGBA,
+        size=[radius, half, 0],
+        pos=[0, 0, middle],
+        rgba=stem_rgba,
         **GHOST_BITS,
     )
     body.add_geom(
@@ -41,3 +46,99 @@ def add_post(
         rgba=rgba,
         **GHOST_BITS,
     )
+
+
+def draw_colours(rng: np.random.Generator) -> list[str]:
+    """Three of the four colours, in any order."""
+    order = rng.permutation(len(COLOURS))[:NUM_POSTS]
+    return [list(COLOURS)[int(index)] for index in order]
+
+
+def visible_posts(colours: Sequence[str], places: np.ndarray) -> list[float]:
+    """Per colour of ``COLOURS``: whether it is there, and its place, a row of (N, 2 or 3) m."""
+    state: list[float] = []
+    by_colour = dict(zip(colours, places.tolist(), strict=True))
+    for colour in COLOURS:
+        place = by_colour.get(colour)
+        state += [0.0] * (1 + places.shape[1]) if place is None else [1.0, *place]
+    return state
+
+
+class NamedPost(Task):
+    """Three posts stand at random; the first one's colour is named, touching another fails.
+
+    A latent is ``{"places": [[x, y, ...], ...], "colours": [...]}``.
+
+    Class attributes:
+        TOUCH_M, WRONG_M: from what touches to the middle of the named knob, of another.
+        PLACE_AXES: how many coordinates of a place are drawn. KNOB_M: height of a knob above
+            its place.
+    """
+
+    TOUCH_M: ClassVar[float]
+    WRONG_M: ClassVar[float]
+    PLACE_AXES: ClassVar[int]
+    KNOB_M: ClassVar[float]
+
+    def draw_places(self, rng: np.random.Generator) -> list[list[float]]:
+        """Three places in m."""
+        raise NotImplementedError
+
+    def touching(self) -> np.ndarray:
+        """(H, 3) m of what may touch."""
+        raise NotImplementedError
+
+    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Three places, three of four colours, the first one named."""
+        return {"places": self.draw_places(rng), "colours": draw_colours(rng)}
+
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Move and paint the posts."""
+        self._touched_wrong = False
+        self._distances_tick, self._distances_now = -1, np.zeros(NUM_POSTS)
+        self._knobs = place_posts(self.model, latent, self.KNOB_M)
+
+    @property
+    def task_description(self) -> str:
+        """Names the colour."""
+        return f"touch the {self.latent['colours'][0]} post"
+
+    def _distances(self) -> np.ndarray:
+        """(3,) m from each knob, the named one first, to what is nearest; once a tick."""
+        if self._distances_tick != self.tick or self.tick == 0:
+            offsets = self._knobs[None] - self.touching()[:, None]
+            self._distances_now = np.sqrt((offsets * offsets).sum(axis=2).min(axis=0))
+            self._distances_tick = self.tick
+        return self._distances_now
+
+    def after_step(self) -> None:
+        """Remember a touch of a wrong post."""
+        self._touched_wrong |= bool(self._distances()[1:].min() < self.WRONG_M)
+
+    def is_success(self) -> bool:
+        """The named knob is touched and none has been before."""
+        return not self._touched_wrong and bool(self._distances()[0] < self.TOUCH_M)
+
+    def failed(self) -> bool:
+        """A wrong post was touched, or the robot can go on no more."""
+        return self._touched_wrong or super().failed()
+
+    def closeness(self) -> float:
+        """1 at the named knob, 0 from 0.6 m on."""
+        rest = max(float(self._distances()[0]) - self.TOUCH_M, 0.0)
+        return max(0.0, 1.0 - rest / 0.6)
+
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
+        """Per colour: whether it is there, and where."""
+        del qpos  # posts stand still
+        return visible_posts(self.latent["colours"], self._knobs[:, : self.PLACE_AXES])
+
+
+def place_posts(model: Any, latent: dict[str, Any], knob_m: float) -> np.ndarray:
+    """Move and paint the posts of a latent; (3, 3) m of their knobs, ``knob_m`` above places."""
+    places = np.zeros((NUM_POSTS, 3))
+    for index, (place, colour) in enumerate(zip(latent["places"], latent["colours"], strict=True)):
+        places[index, : len(place)] = place
+        model.body(f"post{index}").pos[:] = places[index]
+        model.geom(f"knob{index}").rgba[:] = COLOURS[colour]
+    return places + np.array([0.0, 0.0, knob_m])

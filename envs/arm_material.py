@@ -1,0 +1,122 @@
+"""ArmMaterial: tap a painted block and hear what it is made of; touch the post of that material.
+
+Wood, metal and glass under one paint: the block's mass, shape and contact are the same for all,
+only the sound is of the material. Nothing is heard unless the block is struck.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from neon_sim.clock import CONTROL_DT_S, s_to_ticks
+
+from .hearing import HEARING_TICKS, TouchTask
+from .posts import add_post
+from .scene import BOX, STATIC_BITS
+
+MATERIALS = ("wood", "metal", "glass")
+KNOB_RGBA = {
+    "wood": (0.52, 0.30, 0.12, 1.0),
+    "metal": (0.42, 0.44, 0.50, 1.0),
+    "glass": (0.45, 0.85, 0.92, 1.0),
+}
+POSTS = ((0.50, 0.24), (0.67, 0.0), (0.50, -0.24))  # m, in the order of MATERIALS
+STEM, KNOB = (0.018, 0.035, 0.035), (0.036, 0.07)  # as of add_post, m
+BLOCK_X, BLOCK_Y, BLOCK_HALF = (0.42, 0.47), (-0.04, 0.04), 0.025  # m
+TAP_SPEED = 0.10  # m/s of the fingertip just before a touch that is heard well
+REMEMBER_TICKS = s_to_ticks(0.94)  # so long a tap is in the ear; then it takes another
+FINGERTIP_M = 0.013  # from the tool point to the end of the fingers
+ABOVE_M, DEEP_M, ASTRAY_M = 0.06, 0.02, 0.02  # over the block; how far below its top a tap aims
+CLEAR_M, LIFT_M = 0.06, 0.02  # aside of the block or above it the way is free
+OVER = np.array([-0.06, 0.0, 0.10])  # from a knob: where the way begins, m
+
+
+class ArmMaterial(TouchTask):
+    """One block to tap, three posts; the first touch of a post counts."""
+
+    NAME = "arm_material"
+    EPISODE_STEPS = 200
+    CUE = "material"
+    MATERIALS: ClassVar[dict[str, str]] = {"block": "wood"}
+
+    def build_scene(self, spec: Any) -> None:
+        """The block, and a post for each material."""
+        block = spec.worldbody.add_body(name="block")
+        block.add_geom(
+            name="block",
+            type=BOX,
+            size=[BLOCK_HALF] * 3,
+            pos=[0, 0, BLOCK_HALF],
+            rgba=[0.86, 0.36, 0.50, 1],
+            **STATIC_BITS,
+        )
+        for index, material in enumerate(MATERIALS):
+            add_post(spec, index, STEM, KNOB, KNOB_RGBA[material])
+
+    def sample_scene(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Where the block stands, m."""
+        return {"place": [float(rng.uniform(*BLOCK_X)), float(rng.uniform(*BLOCK_Y))]}
+
+    def cues_of(self, scene: dict[str, Any]) -> list[Any]:
+        """The materials."""
+        del scene
+        return list(MATERIALS)
+
+    def apply_latent(self, latent: dict[str, Any]) -> None:
+        """Move the block, and make it of its material, for the ear alone."""
+        super().apply_latent(latent)
+        self.model.body("block").pos[:2] = latent["place"]
+        self._knobs = np.array([[*place, KNOB[1]] for place in POSTS])
+        for index, knob in enumerate(self._knobs):
+            self.model.body(f"post{index}").pos[:2] = knob[:2]
+        self._top = np.array([*latent["place"], 2 * BLOCK_HALF + FINGERTIP_M])
+        self._block = self.model.geom("block").id
+        self._tapped_tick, self._touching, self._height = -REMEMBER_TICKS, False, 0.0
+        if self.sound is not None:
+            self.sound.assign({"block": latent[self.CUE]})
+
+    def after_step(self) -> None:
+        """Remember the choice, and when the block was last struck."""
+        super().after_step()
+        touching = bool((self.data.contact.geom == self._block).any())
+        height = float(self.tool_position()[2])
+        fast = self._height - height > TAP_SPEED * CONTROL_DT_S
+        if touching and not self._touching and fast:
+            self._tapped_tick = self.tick
+        self._touching, self._height = touching, height
+
+    def knows(self) -> bool:
+        """The last tap is over and can still be heard in the last second."""
+        return HEARING_TICKS <= self.tick - self._tapped_tick < REMEMBER_TICKS
+
+    def seek_action(self) -> np.ndarray:
+        """Above the block, then down onto it."""
+        aside, _ = self._over_block()
+        return self._to_block(ABOVE_M if aside > ASTRAY_M else -DEEP_M)
+
+    def expert_action(self) -> np.ndarray:
+        """Tap, lift the finger clear of the block, touch the right post."""
+        aside, above = self._over_block()
+        if self.knows() and aside < CLEAR_M and above < LIFT_M:
+            return self.touch_action(self._knobs[self.right_knob()] + OVER)
+        return super().expert_action()
+
+    def _over_block(self) -> tuple[float, float]:
+        """How far the fingertips are from the middle of the block's top: aside, above; m."""
+        x, y, z = (self.tool_position() - self._top).tolist()
+        return float(np.hypot(x, y)), z
+
+    def _to_block(self, above: float) -> np.ndarray:
+        return self.touch_action(self._top + np.array([0.0, 0.0, above]))
+
+    def visible_state(self, qpos: np.ndarray) -> list[float]:
+        """x and y of the block; the posts always stand where they stand."""
+        del qpos  # it stands still
+        return [float(value) for value in self.latent["place"]]
+
+    @property
+    def task_description(self) -> str:
+        """The same in every episode."""
+        return "tap the block and touch the post of what it is made of"
