@@ -277,7 +277,7 @@ def _encode_all(
     bar = tqdm(
         total=len(layouts),
         initial=writer.episodes,
-        desc=f"encode {dataset.root.name} ({tower.condition.name})",
+        desc=f"encode {dataset.root.name} ({tower.name})",
         unit="ep",
         disable=not progress,
     )

@@ -59,7 +59,7 @@ class Tower:
         backbone: use this instance instead of the registry's.
 
     Attributes:
-        num_frames: F. tokens_per_frame: S after the connector here. feature_dim: D.
+        name: of the condition. num_frames: F. tokens_per_frame: S after the connector here. feature_dim: D.
         per_frame: every camera frame is encoded on its own, whatever clip it is in.
         storage: dtype that features are rounded to.
         trained_connector: name and arguments of a connector the network has to bring.
@@ -72,7 +72,7 @@ class Tower:
     """
 
     def __init__(self, config: PolicyConfig, condition: Condition, backbone: Any = None) -> None:
-        self.condition, self.clip = condition, config.clip
+        self.name, self.condition, self.clip = condition.name, condition, config.clip
         check_token_budget(config, condition, backbone)
         self.backbone_name, args = tower_backbone(config, condition)
         self.backbone = backbone or BACKBONES.resolve(self.backbone_name)(**args)

@@ -13,17 +13,19 @@ import pytest
 import torch
 
 from neon_sim import collect, train
+from neon_sim.audio.pcm import rings
 from neon_sim.benchmarks import cli
 from neon_sim.collect_config import CollectConfig
 from neon_sim.collect_worker import load_any_policy
 from neon_sim.config import PolicyConfig, load_config
 from neon_sim.config_loading import main_config
 from neon_sim.dataset import DemoDataset
+from neon_sim.errors import ConfigError
 from neon_sim.feature_cache import FeatureTable, cache_key, episode_layout
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
 
-SIZE, TASK = 48, "arm_block"
+SIZE, TASK, TRIBE_SIZE = 48, "arm_block", 64
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,31 @@ def heads(data: Path, keys: list[str]) -> Path:
         ]
         assert train.main(arguments) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One episode with sound."""
+    out = tmp_path_factory.mktemp("heard") / "block"
+    arguments = [f"task={TASK}", "episodes=1", f"out={out}", f"image_size={SIZE}"]
+    assert collect.main([*arguments, "microphones=mono"]) == 0
+    return out
+
+
+def hearing(name: str, tiny: Callable[[str], Path]) -> PolicyConfig:
+    """A policy whose backbone hears by itself."""
+    family = name.removesuffix("_3b")
+    size = {"qwen_omni": 56, "tribev2": TRIBE_SIZE}[family]
+    return load_config(
+        PolicyConfig,
+        "policy",
+        name,
+        [
+            *(f"clip.image_size={SIZE}", "clip.num_frames=4", "audio=backbone"),
+            *(f"backbone.model_id={tiny(family)}", f"backbone.image_size={size}"),
+            "backbone.torch_dtype=float32",
+        ],
+    )
 
 
 def policy(keys: list[str]) -> PolicyConfig:
@@ -105,6 +132,49 @@ def _observed(episode: Any, images: Any, plan: Any, window: int, layout: Any) ->
         agent_pos=episode.agent_pos[layout.steps[window]][None],
         text=[episode.description],
     )
+
+
+@pytest.mark.parametrize("condition", ["video", "frame"])
+@pytest.mark.parametrize("name", ["qwen_omni_3b", "tribev2"])
+def test_a_backbone_with_ears_hears_live_what_is_cached(
+    name: str, condition: str, heard: Path, tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    settings = hearing(name, tiny)
+    dataset, tower = DemoDataset.open(heard), make_tower(settings, condition)
+    assert tower.needs == {"video", "audio"}
+    assert not tower.per_frame
+    table = FeatureTable([dataset], tower, 16, tmp_path, progress=False)
+    layout = episode_layout(tower, dataset.episodes[0].length, 16, 0)
+    window = len(layout.plans) // 2
+    hidden, mask, _ = table.gather(np.array([window]))
+    seen = _observed(dataset.load(0), dataset.frames(0), layout.plans[window], window, layout)
+    audio = rings(dataset.sound(0), layout.steps[window : window + 1])
+    live = tower.encode(replace(seen, audio=audio))
+    assert torch.equal(live.hidden[live.mask], hidden[mask])
+    assert torch.equal(live.mask, mask)
+    other = tower.encode(replace(seen, audio=audio[..., ::-1].copy()))
+    assert not torch.equal(live.hidden, other.hidden)
+    deaf = make_tower(replace(settings, audio="none"), condition).encode(replace(seen, audio=audio))
+    muted = make_tower(settings, "mute_at_test" if condition == "video" else "muted")
+    assert not muted.hears
+    assert not torch.equal(live.hidden, deaf.hidden)
+    if condition == "video":
+        assert torch.equal(muted.encode(replace(seen, audio=audio)).hidden, deaf.hidden)
+    with pytest.raises(ConfigError, match="no sound"):
+        tower.encode(seen)
+
+
+def test_hearing_has_features_of_its_own_and_the_deaf_ones_stay(
+    heard: Path, tiny: Callable[[str], Path]
+) -> None:
+    settings, dataset = hearing("qwen_omni_3b", tiny), DemoDataset.open(heard)
+    keys = {
+        audio: cache_key(dataset, make_tower(replace(settings, audio=audio), "video"), 16)
+        for audio in ("none", "backbone", "log_mel")
+    }
+    assert keys["none"] == keys["log_mel"] != keys["backbone"]
+    muted = cache_key(dataset, make_tower(settings, "muted"), 16)
+    assert muted == keys["none"]
 
 
 def test_training_leaves_the_backbone_as_it_was(

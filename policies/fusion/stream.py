@@ -1,9 +1,10 @@
 """One residual stream for all modalities: what ``joint_decoder``, ``mot`` and ``moma`` share.
 
-Visual tokens, sound (of a policy that listens), words, proprioception and action queries stand in one sequence, in that
-order, and read each other; the context is read out of the action queries. Nothing is ever
-cut off: a batch of another length than the fusion was built for is an error. In the last
-block only the queries are updated, since nothing else is read after it.
+Visual tokens, sound (of a policy that listens), words, proprioception and action queries
+stand in one sequence, in that order, and read each other; the context is read out of the
+action queries. Nothing is ever cut off: a batch of another length than the fusion was built
+for is an error. In the last block only the queries are updated, since nothing else is read
+after it.
 """
 
 from __future__ import annotations
