@@ -3,6 +3,10 @@
 ``episodes.jsonl`` is valid after every line: a row is one ``write`` followed by ``fsync``,
 and a line that was torn is cut off before the next one is written. A finished run's rows
 are sorted, so that the file (``timing`` aside) does not tell how it was computed.
+
+Of a row, ``success`` is by the cue of the episode, ``success_swapped`` by the one that sounded
+(null unless a condition swapped them; ``progress`` goes by it then), and ``limits`` the share of
+control steps in which some joint was at the end of its range, its largest speed or torque.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from neon_sim.conditions import condition
 from neon_sim.registry import TASKS
 from neon_sim.stats import (
     cluster_bootstrap,
@@ -126,11 +127,17 @@ def cell_summary(rows: Sequence[Row], task: str, column: Column) -> dict[str, An
 
 
 def _swapped(rows: Sequence[Row], task: str, column: Column) -> dict[str, Any] | None:
-    """Success by the cue that sounded, of columns whose sound was another episode's."""
+    """Success by the cue that sounded, of columns whose sound was another episode's.
+
+    ``against`` compares it (as b) with success of the same policy under the true sound (a).
+    """
     mine = rows_of(rows, task, column)
     if not mine or any(row.get("success_swapped") is None for row in mine):
         return None
-    return rate_summary(rows, task, column, "success_swapped")
+    heard = [{**row, "success": row["success_swapped"]} for row in mine]
+    true: Column = (column[0], condition(column[1]).trained_as)
+    against = describe_pair(outcomes(rows, task, true, column, other=heard), true, column)
+    return {**rate_summary(heard, task, column, "success"), "against": against}
 
 
 def _limits(rows: Sequence[Row]) -> dict[str, Any]:

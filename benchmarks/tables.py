@@ -129,14 +129,25 @@ def summary_text(summary: dict[str, Any]) -> str:
 def swap_sentences(summary: dict[str, Any]) -> list[str]:
     """What became of policies that heard another episode's sound, a sentence a column."""
     return [
-        f"{task}: {cell['policy']} {cell['condition']} does what it hears in "
-        f"{percent(cell['swapped']['rate'])} % {span(cell['swapped']['interval'])} of "
-        f"{cell['n']} episodes, and what was right in {percent(cell['any_time']['rate'])} % "
-        f"{span(cell['any_time']['interval'])}."
+        _swap_sentence(task, cell)
         for task, entry in summary["tasks"].items()
         for cell in entry["cells"]
         if cell.get("swapped")
     ]
+
+
+def _swap_sentence(task: str, cell: dict[str, Any]) -> str:
+    heard, right = cell["swapped"], cell["any_time"]
+    text = (
+        f"{task}: {cell['policy']} {cell['condition']} does what it hears in "
+        f"{percent(heard['rate'])} % {span(heard['interval'])} of {cell['n']} episodes, and what "
+        f"was right in {percent(right['rate'])} % {span(right['interval'])}"
+    )
+    pair = heard["against"]
+    if not pair["n"]:
+        return f"{text}."
+    gap = f"{100 * pair['difference']:+.1f} points {span(pair['interval'])}"
+    return f"{text}; {gap} from what it does with the true sound."
 
 
 def decisions_text(decisions: dict[str, Any]) -> str:

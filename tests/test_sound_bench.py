@@ -201,6 +201,8 @@ def test_tables_tell_what_was_right_from_what_was_heard(swapped) -> None:
     shown = summary_text(summary)
     assert "as heard %" in shown
     assert "does what it hears in 100.0 % [61.0, 100.0] of 6 episodes" in shown
+    assert cell["swapped"]["against"]["both"] == 6
+    assert "+0.0 points [-39.0, 39.0] from what it does with the true sound." in shown
     assert "As heard: successful by the cue that sounded" in page
     assert page.count("data-sound=") == 2
     assert '<button type="button" class="sound">' in page
