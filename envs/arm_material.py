@@ -6,6 +6,7 @@ only the sound is of the material. Nothing is heard unless the block is struck.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,8 +30,6 @@ TAP_SPEED = 0.10  # m/s of the fingertip just before a touch that is heard well
 REMEMBER_TICKS = s_to_ticks(0.94)  # so long a tap is in the ear; then it takes another
 FINGERTIP_M = 0.013  # from the tool point to the end of the fingers
 ABOVE_M, DEEP_M, ASTRAY_M = 0.06, 0.02, 0.02  # over the block; how far below its top a tap aims
-CLEAR_M, LIFT_M = 0.06, 0.02  # aside of the block or above it the way is free
-OVER = np.array([-0.06, 0.0, 0.10])  # from a knob: where the way begins, m
 
 
 class ArmMaterial(TouchTask):
@@ -93,22 +92,8 @@ class ArmMaterial(TouchTask):
 
     def seek_action(self) -> np.ndarray:
         """Above the block, then down onto it."""
-        aside, _ = self._over_block()
-        return self._to_block(ABOVE_M if aside > ASTRAY_M else -DEEP_M)
-
-    def expert_action(self) -> np.ndarray:
-        """Tap, lift the finger clear of the block, touch the right post."""
-        aside, above = self._over_block()
-        if self.knows() and aside < CLEAR_M and above < LIFT_M:
-            return self.touch_action(self._knobs[self.right_knob()] + OVER)
-        return super().expert_action()
-
-    def _over_block(self) -> tuple[float, float]:
-        """How far the fingertips are from the middle of the block's top: aside, above; m."""
-        x, y, z = (self.tool_position() - self._top).tolist()
-        return float(np.hypot(x, y)), z
-
-    def _to_block(self, above: float) -> np.ndarray:
+        x, y, _ = (self.tool_position() - self._top).tolist()
+        above = ABOVE_M if math.hypot(x, y) > ASTRAY_M else -DEEP_M
         return self.touch_action(self._top + np.array([0.0, 0.0, above]))
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:

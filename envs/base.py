@@ -26,7 +26,9 @@ How a task is written (one file in ``envs/``, one line in ``neon_sim.registry.TA
 8. ``task_description``: built from the words in ``neon_sim.vocabulary``.
 9. ``twins(seed, index)`` where the task is temporal.
 10. A task with sound names its ``MATERIALS`` and emits its cues in ``begin_sound()``, through
-    ``self.sound`` (``neon_sim.audio``; None unless the environment has microphones).
+    ``self.sound`` (``neon_sim.audio``; None unless the environment has microphones). Where only
+    sound tells what is right, derive from ``HearingTask`` (``hearing.py``): ``CUE``, ``cues_of``,
+    ``choice``.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ policy succeeds no more often than chance, ``1 / len(cues())``, and a gain is he
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from .base import ArmTask
 from .posts import ASIDE
 
 NOTHING = "nothing"  # a choice that is right for no cue
+NEAR_M, OVER_M = 0.07, 0.09  # further away from a knob the fingertip stays so much above it
 HEARING_TICKS = TICKS_PER_CONTROL  # from a sound's end to the observation that holds all of it
 
 
@@ -123,7 +125,10 @@ class TouchTask(HearingTask):
         return [float(value) for value in self._knobs[:, :2].ravel()]
 
     def expert_action(self) -> np.ndarray:
-        """Seek until the cue can be known, then straight to the knob that stands for it."""
+        """Seek until the cue can be known, then over the others to the knob that stands for it."""
         if not (self.knows() or self._chosen is not None):
             return self.seek_action()
-        return self.touch_action(self._knobs[self.right_knob()] + ASIDE)
+        target = self._knobs[self.right_knob()] + ASIDE
+        x, y, _ = (self.tool_position() - target).tolist()
+        over = OVER_M if math.hypot(x, y) > NEAR_M else 0.0
+        return self.touch_action(target + np.array([0.0, 0.0, over]))

@@ -94,11 +94,13 @@ TASKS: dict[str, TaskEntry] = {
         _arm("arm_catch", "ArmCatch", "temporal"),
         _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal"),
         _arm("arm_occluded", "ArmOccluded", "temporal"),
+        _arm("arm_rattle", "ArmRattle", "sound"),
         _arm("arm_ringing", "ArmRinging", "sound"),
         _arm("arm_material", "ArmMaterial", "sound"),
         _arm("arm_tone_order", "ArmToneOrder", "sound"),
         _arm("arm_latch", "ArmLatch", "sound"),
         _arm("arm_spoken", "ArmSpoken", "sound"),
+        _arm("arm_audio_visual", "ArmAudioVisual", "sound"),
         _humanoid("humanoid_reach", "HumanoidReach", "static"),
     )
 }
