@@ -34,6 +34,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV) (the first time takes minutes) ..."
 	@$(PY) -m pip install -q -c constraints.txt torch
 	@$(PY) -m pip install -q -c constraints.txt -e ".[dev]"
+	@$(PY) -m pip install -q --no-deps -c constraints.txt openwakeword  # two ONNX files, see pyproject
 	@touch $@
 	@echo "ready. Rendering uses EGL or OSMesa where there is one and ray casting where not;"
 	@echo "\`$(VENV)/bin/neon-bench doctor\` says which, how fast, and what would make it faster."

@@ -41,6 +41,12 @@ PACKAGES = (
 EXTRAS = {  # import name -> (what needs it, command)
     "ray": ("running on Ray", "pip install 'neon-sim[ray]'"),
     "matplotlib": ("plots", "pip install 'neon-sim[viz]'"),
+    "soundfile": ("sound in datasets", "pip install 'neon-sim[sound]'"),
+    "onnxruntime": ("the speech embedding", "pip install 'neon-sim[sound]'"),
+    "openwakeword": (
+        "the speech embedding's weights",
+        "pip install --no-deps openwakeword==0.5.1",
+    ),
     "lerobot": ("checking datasets with LeRobot's own reader", "pip install lerobot"),
 }
 WEIGHTS = ("neon_tiny", "neon_tiny_image")

@@ -74,7 +74,7 @@ class TrainedPolicy:
             stop = min(start + BLOCK_ROWS, len(batch))
             spare = BLOCK_ROWS - (stop - start)
             block = batch.rows(start, stop, repeat_last=spare)
-            parts.append(self._act_block(block)[: stop - start])
+            parts.append(self._act_block(block, stop - start)[: stop - start])
         actions = np.concatenate(parts)
         if not np.isfinite(actions).all():
             row, step, index = (int(v) for v in np.argwhere(~np.isfinite(actions))[0])
@@ -89,16 +89,24 @@ class TrainedPolicy:
     def _chunk_shape(self) -> tuple[int, int]:
         return self.network.spec.chunk_steps, self.network.spec.action_dim
 
-    def _act_block(self, block: ClipBatch) -> np.ndarray:
+    def _act_block(self, block: ClipBatch, count: int) -> np.ndarray:
+        """Chunks of a block whose first ``count`` rows are real."""
         encoded = self.tower.encode(block)
         inputs = NetworkInput(
             tokens=encoded,
             agent_pos=torch.from_numpy(np.asarray(block.agent_pos, dtype=np.float32).copy()),
             text_ids=encode_texts(block.text, self.network.spec.words),
-            audio=self.tower.hear(block),
+            audio=self._hear(block, count),
         )
         with torch.inference_mode():
             return self.network.sample(inputs).float().numpy()
+
+    def _hear(self, block: ClipBatch, count: int) -> torch.Tensor | None:
+        """Sound of a block; encoders take rows one by one, so only real ones are encoded."""
+        heard = self.tower.hear(block.rows(0, count)) if "audio" in self.needs else None
+        if heard is None:
+            return None
+        return torch.cat([heard, heard[-1:].expand(len(block) - count, -1, -1)])
 
 
 @lru_cache(maxsize=4)

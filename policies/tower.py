@@ -59,7 +59,8 @@ class Tower:
         backbone: use this instance instead of the registry's.
 
     Attributes:
-        name: of the condition. num_frames: F. tokens_per_frame: S after the connector here. feature_dim: D.
+        name: of the condition.
+        num_frames: F. tokens_per_frame: S after the connector here. feature_dim: D.
         per_frame: every camera frame is encoded on its own, whatever clip it is in.
         storage: dtype that features are rounded to.
         trained_connector: name and arguments of a connector the network has to bring.

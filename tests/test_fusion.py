@@ -60,7 +60,8 @@ def make_batch(rows: int = 4, seed: int = 0, layout: FusionLayout = LAYOUT) -> F
 
 
 def rows_of(batch: FusionInput, start: int, stop: int) -> FusionInput:
-    return FusionInput(*(getattr(batch, item.name)[start:stop] for item in fields(batch)))
+    values = (getattr(batch, item.name) for item in fields(batch))
+    return FusionInput(*(value if value is None else value[start:stop] for value in values))
 
 
 def with_words(batch: FusionInput, words: torch.Tensor) -> FusionInput:

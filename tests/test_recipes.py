@@ -60,7 +60,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Run a recipe's registry line; the registries are as before afterwards."""
     monkeypatch.setattr(registry, "TASKS", dict(registry.TASKS))
-    for table in (registry.BACKBONES, registry.HEADS):
+    for table in (registry.BACKBONES, registry.HEADS, registry.AUDIO_ENCODERS):
         monkeypatch.setattr(table, "_entries", dict(table._entries))
     return lambda name: eval(recipe(name), vars(registry))
 
@@ -151,6 +151,31 @@ def test_head_recipe_overfits_a_small_batch(place: Place, registered: Callable[[
     with torch.no_grad():
         assert (head.sample(context, seed=1) - actions).abs().max() < 0.01
         assert torch.equal(head.sample(context, seed=1), head.sample(context, seed=1))
+
+
+def test_audio_encoder_recipe_gives_a_policy_ears(
+    place: Place, registered: Callable[[str], Any]
+) -> None:
+    from neon_sim.policies.network import new_network
+    from neon_sim.policies.policy import TrainedPolicy
+    from neon_sim.policies.tower import make_tower
+
+    place("policies/audio/loudness.py")
+    registered("registry audio encoder")
+    config = PolicyConfig(audio="loudness", condition="audio_only")
+    config.validate()
+    tower = make_tower(config, "audio_only")
+    policy = TrainedPolicy(config, tower, new_network(config, tower, vocabulary.WORDS, seed=0))
+    audio = np.zeros((2, 3, 16_000), dtype=np.float32)
+    audio[1, :, -800:] = 0.5
+    ages, text = np.zeros((2, 1), dtype=np.float32), ["touch the green post"] * 2
+    pose = np.zeros((2, 8), dtype=np.float32)
+    batch = ClipBatch(None, np.ones((2, 1), dtype=bool), ages, None, pose, text, audio)
+    heard = tower.hear(batch)
+    assert heard is not None
+    assert int(heard[1, :, 0].argmax()) == 9
+    silent, loud = policy.act(batch)
+    assert np.abs(silent - loud).max() > 0
 
 
 def test_every_recipe_block_is_covered() -> None:
