@@ -352,7 +352,10 @@ def judge_sound(body: dict[str, Any]) -> dict[str, Any]:
     if MUTED not in lacking:
         checks.append(_muted(body))
     judged = verdict_of("sound: only what is heard tells", checks)
-    return judged if judged["status"] == "refused" or not lacking else incomplete(lacking)
+    if judged["status"] == "refused" or not lacking:
+        return judged
+    found = incomplete(lacking)
+    return {**found, "verdict": "; ".join([found["verdict"], *judged["reasons"]])}
 
 
 def _same(sound: dict[str, Any]) -> tuple[bool, str]:

@@ -138,7 +138,8 @@ def test_certify_prints_it_and_says_what_is_missing(tmp_path, capsys, beep) -> N
     command += ["--run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
     assert main([*command, "checkpoint=nowhere/{condition}.safetensors"]) == 0
     shown = capsys.readouterr().out
-    assert "incomplete: muted did not run" in shown
+    assert "incomplete: muted did not run; expert 100.0 %" in shown
+    assert "2 of 2 pairs of cues sound different" in shown
     assert "twins heard" in shown
     body = json.loads((tmp_path / "out" / f"{beep}.json").read_text())
     assert body["sound"]["holds"]
