@@ -1,17 +1,17 @@
-"""``neon-bench certify``: the proof that a task needs to see time, or that it does not.
+"""``neon-bench certify``: the proof that a task needs to see time, to hear, or neither.
 
-A certificate holds success, with n and intervals, of the scripted expert, of heads trained
+A visual certificate holds success, with n and intervals, of the scripted expert, of heads trained
 on the true visible positions now (memoryless oracle) and over time (history oracle), of a
 head that sees nothing, of holding still and of luck; and, for temporal tasks, twins: pairs
 of episodes whose last frame and proprioception are equal to the bit while the right actions
 differ. A head that does not exist is an explicit ``skipped`` entry with the command that
-mends it, and the certificate then says that it is incomplete.
+mends it, and the certificate then says that it is incomplete. A sound task's certificate is
+another one: ``certify_sound.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,35 +25,41 @@ from neon_sim.clock import latest_camera_tick
 from neon_sim.errors import CheckpointError
 from neon_sim.registry import task_entry
 from neon_sim.stats import (
-    clopper_pearson,
     cluster_bootstrap,
     cluster_equivalence_p,
     equivalence_p,
     newcombe_paired,
     sign_flip,
-    wilson,
 )
 
-from .machine import git_commit, now, versions
-from .pairing import Column, outcomes, rows_of, success_matrix
-from .plan import ORACLES, Cell, PolicySpec, RunPlan, make_plan
+from .certificates import (
+    ALPHA,
+    SCRIPTED,
+    certificate_folder,
+    certificates_table,
+    clause,
+    columns_of,
+    expert_clause,
+    incomplete,
+    provenance,
+    rate_of,
+    verdict_of,
+)
+from .certify_sound import SOUND_HEADS, sound_certificate
+from .pairing import Column, outcomes
+from .plan import DEFAULT_POLICY, LISTENER, ORACLES, Cell, PolicySpec, RunPlan, make_plan
 from .policies import load_player
 from .results import Row, RunFolder, disk_error, write_json
-from .scripted import CONDITION
-from .suites import load_suite
-from .tables import align, percent, span
+from .suites import chosen_tasks
+from .tables import percent, span
 
 MEMORYLESS, HISTORY = ORACLES
 HEADS = (MEMORYLESS, HISTORY, "blind")
-SCRIPTED = ("expert", "hold", "random")
 ENTRIES = ("expert", HISTORY, MEMORYLESS, "blind", "hold", "random")
 MIN_GAIN = 0.25  # history oracle over memoryless oracle, temporal tasks
 MAX_BLIND = 0.25
 MARGIN = 0.05  # of equivalence, static tasks
-MIN_EXPERT = 0.95
-ALPHA = 0.05
 NUM_TWINS = 16
-VERSION = 1
 
 Play = Callable[..., bool]
 
@@ -98,13 +104,13 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(target, error) from error
-    names = args.task or load_suite("arm").tasks
     certificates, failed = [], False
-    for name in dict.fromkeys(task_entry(name).name for name in names):
-        plan, skipped = _plan(args, name)
+    for name in chosen_tasks(args.task, args.suite, "arm"):
+        policy = args.policy or (LISTENER if is_sound(name) else DEFAULT_POLICY)
+        plan, skipped = _plan(args, name, policy)
         folder = RunFolder(args.run / name)
         failed |= play(plan, folder, args, command, resume=True)
-        body = certificate(folder.read_rows(), name, args.policy, args.seed, skipped)
+        body = certificate(folder.read_rows(), name, policy, args.seed, skipped)
         body["command"] = " ".join(command)
         write_json(target / f"{name}.json", body)
         certificates.append(body)
@@ -113,28 +119,16 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
     return EXIT_ERRORS if failed else 0
 
 
-def certificate_folder() -> Path:
-    """Where certificates ship."""
-    return Path(next(iter(neon_sim.__path__))) / "assets" / "certificates"
+def is_sound(task: str) -> bool:
+    """Whether a task's certificate is about hearing."""
+    return task_entry(task).kind == "sound"
 
 
-def read_certificate(task: str, folder: Path | None = None) -> dict[str, Any] | None:
-    """The certificate of a task, None when there is none (or of another version)."""
-    path = (folder or certificate_folder()) / f"{task}.json"
-    if not path.is_file():
-        return None
-    try:
-        body = dict(json.loads(path.read_text()))
-    except ValueError:
-        return None
-    return body if body.get("version") == VERSION else None
-
-
-def _plan(args: argparse.Namespace, task: str) -> tuple[RunPlan, dict[str, str]]:
+def _plan(args: argparse.Namespace, task: str, policy: str) -> tuple[RunPlan, dict[str, str]]:
     """The run a certificate needs, without the heads that do not exist."""
     plan = make_plan(
-        policies=[args.policy, *SCRIPTED],
-        conditions=HEADS,
+        policies=[policy, *SCRIPTED],
+        conditions=SOUND_HEADS if is_sound(task) else HEADS,
         tasks=[task],
         suite=None,
         episodes=args.episodes,
@@ -176,47 +170,18 @@ def certificate(
         rows: of the run. task: registry name. policy: whose heads. seed: of the run.
         skipped: conditions without a head -> the command that mends it.
     """
-    entry = task_entry(task)
-    name = next((r["policy"] for r in rows if r["condition"] in HEADS), policy)
-    columns: dict[str, Column] = {word: (name, word) for word in HEADS}
-    columns |= {word: (word, CONDITION) for word in SCRIPTED}
-    entries = {word: _rate(rows, task, columns[word], skipped.get(word)) for word in ENTRIES}
+    if is_sound(task):
+        return sound_certificate(rows, task, policy, seed, skipped)
+    name, columns = columns_of(rows, policy, HEADS)
+    entries = {word: rate_of(rows, task, columns[word], skipped.get(word)) for word in ENTRIES}
     twins = check_twins(task, seed)
     body: dict[str, Any] = {
-        "version": VERSION,
-        "task": task,
-        "env_id": entry.env_id,
-        "kind": entry.kind,
-        "policy": name,
-        "seed": seed,
-        "date": now(),
-        "git_commit": git_commit(),
-        "versions": versions(),
+        **provenance(task, name, seed),
         "entries": entries,
         "history_gain": _gain(rows, task, columns),
         "twins": None if twins is None else {**twins.__dict__, "holds": twins.holds},
     }
     return {**body, **judge(body)}
-
-
-def _rate(rows: Sequence[Row], task: str, column: Column, mend: str | None) -> dict[str, Any]:
-    mine = rows_of(rows, task, column)
-    if mend is not None or not mine:
-        return {"skipped": True, "why": mend or "not run"}
-    n, successes = len(mine), sum(bool(row["success"]) for row in mine)
-    found: dict[str, Any] = {
-        "n": n,
-        "successes": successes,
-        "rate": successes / n,
-        "wilson": list(wilson(successes, n)),
-        "clopper_pearson": list(clopper_pearson(successes, n)),
-        "train_seeds": sorted({r["train_seed"] for r in mine if r["train_seed"] is not None}),
-        "errors": sum(row["error"] is not None for row in mine),
-    }
-    matrix = success_matrix(rows, task, column)
-    if len(matrix.train_seeds) > 1 and matrix.n:
-        found["cluster"] = list(cluster_bootstrap(matrix.a))
-    return found
 
 
 def _gain(rows: Sequence[Row], task: str, columns: dict[str, Column]) -> dict[str, Any] | None:
@@ -289,27 +254,10 @@ def judge(body: dict[str, Any]) -> dict[str, Any]:
     """``status`` (``certified``, ``refused`` or ``incomplete``), ``reasons`` and ``verdict``."""
     entries, gain = body["entries"], body["history_gain"]
     if entries["expert"].get("skipped") or gain is None or entries["blind"].get("skipped"):
-        lacking = [word for word in ENTRIES if entries[word].get("skipped")]
-        sentence = f"incomplete: {', '.join(lacking)} did not run"
-        return {"status": "incomplete", "reasons": lacking, "verdict": sentence}
-    expert = _check(
-        entries["expert"]["rate"] >= MIN_EXPERT,
-        f"expert {percent(entries['expert']['rate'])} % (at least {percent(MIN_EXPERT)})",
-    )
-    checks = [expert, *(_static(gain) if body["kind"] == "static" else _temporal(body))]
-    reasons = [text for _, text in checks]
-    broken = [text for holds, text in checks if not holds]
-    what = "static: history gains nothing" if body["kind"] == "static" else "temporal"
-    if broken:
-        sentence = f"not certified as {what}: {'; '.join(broken)}"
-    else:
-        sentence = f"certified {what}: {'; '.join(reasons)}"
-    status = "refused" if broken else "certified"
-    return {"status": status, "reasons": reasons, "verdict": sentence}
-
-
-def _check(holds: bool, text: str) -> tuple[bool, str]:
-    return holds, text if holds else f"{text} does not hold"
+        return incomplete([word for word in ENTRIES if entries[word].get("skipped")])
+    is_static = body["kind"] == "static"
+    checks = [expert_clause(entries), *(_static(gain) if is_static else _temporal(body))]
+    return verdict_of("static: history gains nothing" if is_static else "temporal", checks)
 
 
 def _static(gain: dict[str, Any]) -> list[tuple[bool, str]]:
@@ -318,7 +266,7 @@ def _static(gain: dict[str, Any]) -> list[tuple[bool, str]]:
         f"equivalent within {100 * MARGIN:.0f} (two one-sided tests, "
         f"p = {gain['p_equivalent']:.2g})"
     )
-    return [_check(gain["p_equivalent"] <= ALPHA, text)]
+    return [clause(gain["p_equivalent"] <= ALPHA, text)]
 
 
 def _temporal(body: dict[str, Any]) -> list[tuple[bool, str]]:
@@ -329,46 +277,11 @@ def _temporal(body: dict[str, Any]) -> list[tuple[bool, str]]:
     )
     seen = f"blind {percent(blind['rate'])} % (at most {percent(MAX_BLIND)})"
     checks = [
-        _check(gain["difference"] >= MIN_GAIN, gained),
-        _check(blind["rate"] <= MAX_BLIND, seen),
+        clause(gain["difference"] >= MIN_GAIN, gained),
+        clause(blind["rate"] <= MAX_BLIND, seen),
     ]
     if twins is not None:
         text = f"{twins['equal']} of {twins['checked']} twins equal to the bit"
         text += f", {twins['differing']} with other right actions"
-        checks.append(_check(twins["holds"], text))
+        checks.append(clause(twins["holds"], text))
     return checks
-
-
-def certificates_table(certificates: Sequence[dict[str, Any]]) -> str:
-    """Certificates as text: a row a task, then a sentence a task."""
-    head = ("task", "kind", *ENTRIES, "gain", "twins", "status")
-    rows = [head]
-    for body in certificates:
-        gain, twins = body["history_gain"], body["twins"]
-        rows.append(
-            (
-                body["task"],
-                body["kind"],
-                *(_cell(body["entries"][word]) for word in ENTRIES),
-                "" if gain is None else f"{100 * gain['difference']:+.1f}",
-                "" if twins is None else f"{twins['equal']}/{twins['checked']}",
-                body["status"],
-            )
-        )
-    sentences = [f"{body['task']}: {body['verdict']}" for body in certificates]
-    lacking = {
-        f"  {word}: {entry['why']}"
-        for body in certificates
-        for word, entry in body["entries"].items()
-        if entry.get("skipped")
-    }
-    if lacking:
-        sentences.append("\n".join(["skipped:", *sorted(lacking)]))
-    return "\n\n".join([align(rows), "success in % [95 % Wilson], n episodes", *sentences])
-
-
-def _cell(entry: dict[str, Any]) -> str:
-    if entry.get("skipped"):
-        return "skipped"
-    low, high = entry["wilson"]
-    return f"{percent(entry['rate'])} [{100 * low:.0f}, {100 * high:.0f}] n={entry['n']}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from neon_sim.conditions import CONDITIONS
@@ -184,6 +185,102 @@ SCRIPTED_WORDS = {
     "random": "random targets",
     "hold": "never moves",
 }
+
+
+# ---- curves -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Success over some setting.
+
+    Attributes:
+        name: of the line. points: (setting, rate, low, high) in the order of the setting.
+    """
+
+    name: str
+    points: list[tuple[int, float, float, float]]
+
+
+CURVE_LEFT, CURVE_TOP, CURVE_HEIGHT = 46, 10, 190
+
+
+def curves_panel(
+    title: str,
+    curves: Sequence[Curve],
+    axis: str,
+    condition: str,
+    lines: Sequence[tuple[str, float]] = (),
+) -> Html:
+    """Success over a setting, a line a curve, with 95 % intervals; settings stand evenly.
+
+    Args:
+        title: for those who cannot see. curves: at least one. axis: what the setting is.
+        condition: whose colour the lines have; shapes and dashes tell them apart.
+        lines: (what, rate) of levels that ask for a dashed line.
+    """
+    settings = sorted({point[0] for curve in curves for point in curve.points})
+    right, bottom = PANEL_WIDTH - 16, CURVE_TOP + CURVE_HEIGHT
+    step = (right - CURVE_LEFT - 40) / max(len(settings) - 1, 1)
+    places = {value: CURVE_LEFT + 20 + step * i for i, value in enumerate(settings)}
+    parts = [_curve_axes(places, right, bottom)]
+    for what, rate in lines:
+        level = f"M{CURVE_LEFT} {_n(_height(rate))}H{_n(right)}"
+        parts.append(tag("path", tag("title", what), d=level, class_="level"))
+    for index, curve in enumerate(curves):
+        shift = 5.0 * (index - (len(curves) - 1) / 2)
+        parts.append(_curve(curve, index, {v: x + shift for v, x in places.items()}, condition))
+    parts.append(
+        tag("text", axis, x=_n((CURVE_LEFT + right) / 2), y=bottom + 34, class_="tick",
+            text_anchor="middle")
+    )  # fmt: skip
+    spoken = "; ".join(
+        f"{curve.name}: "
+        + ", ".join(f"{value} {percent(rate)}" for value, rate, *_ in curve.points)
+        for curve in curves
+    )
+    return tag(
+        "svg",
+        *parts,
+        viewBox=f"0 0 {PANEL_WIDTH} {bottom + 42}",
+        role="img",
+        aria_label=f"Success of {title} over {axis}. {spoken}",
+        class_="chart",
+    )
+
+
+def _curve_axes(places: dict[int, float], right: float, bottom: float) -> Html:
+    parts = []
+    for tick in (0, 25, 50, 75, 100):
+        y = _height(tick / 100)
+        name = f"{tick} %" if tick == 100 else str(tick)
+        parts.append(tag("path", d=f"M{CURVE_LEFT} {_n(y)}H{_n(right)}", class_="grid"))
+        parts.append(
+            tag("text", name, x=CURVE_LEFT - 6, y=_n(y + 4), class_="tick", text_anchor="end")
+        )
+    for value, x in places.items():
+        parts.append(
+            tag("text", value, x=_n(x), y=_n(bottom + 16), class_="tick", text_anchor="middle")
+        )
+    return join(parts)
+
+
+def _height(rate: float) -> float:
+    return CURVE_TOP + (1.0 - rate) * CURVE_HEIGHT
+
+
+def _curve(curve: Curve, index: int, places: dict[int, float], condition: str) -> Html:
+    colour = f"{colour_class(condition)} dash{index % len(SHAPES)}"
+    shape = SHAPES[index % len(SHAPES)]
+    path = "L".join(f"{_n(places[v])} {_n(_height(rate))}" for v, rate, _, _ in curve.points)
+    parts = [tag("path", d=f"M{path}", class_=f"line {colour}")]
+    for value, rate, low, high in curve.points:
+        x = places[value]
+        title = f"{curve.name}, {value}: {percent(rate)}, {percent(low)} to {percent(high)}"
+        bar = f"M{_n(x)} {_n(_height(low))}V{_n(_height(high))}"
+        parts.append(tag("path", d=bar, class_=f"bar {colour}"))
+        parts.append(tag("g", tag("title", title), marker(shape, x, _height(rate), colour, 5)))
+    return tag("g", *parts)
 
 
 # ---- differences ----------------------------------------------------------------------------

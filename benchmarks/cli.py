@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_compare(commands)
     _add_certify(commands)
+    _add_listen(commands)
     report = commands.add_parser("report", help="write report.html of a run")
     report.add_argument("run", type=Path, metavar="RUN")
     report.add_argument("--videos", type=int, default=2, help="pairs of videos a task (0: none)")
@@ -66,7 +67,9 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--episodes", type=int, help="of every cell (the suite's number)")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--train-seeds", type=integers, default=[0], help="of the heads (0)")
-    run.add_argument("--latency-steps", type=int, default=0, help="control steps of 20 ms (0)")
+    steps = {"type": integers, "default": [], "metavar": "N[,N]"}
+    run.add_argument("--latency-steps", **steps, help="control steps of 20 ms (0); several: sweep")
+    run.add_argument("--replan-steps", **steps, help="control steps between looks; several: sweep")
     run.add_argument("--until-decided", action="store_true", help="stop a task when it is clear")
     run.add_argument("--alpha", type=float, default=0.05)
     run.add_argument("--out", type=Path, required=True, help="run folder")
@@ -83,16 +86,26 @@ def _add_compare(commands: Any) -> None:
 
 
 def _add_certify(commands: Any) -> None:
-    certify = commands.add_parser("certify", help="does a task need to see time? prove it")
-    certify.add_argument("--task", type=words, default=[], help="by comma (all)")
+    certify = commands.add_parser("certify", help="what does a task need? prove it")
+    certify.add_argument("--task", type=words, default=[], help="by comma")
+    certify.add_argument("--suite", help="tasks of configs/suite/ (arm)")
     certify.add_argument("--episodes", type=int, default=200)
     certify.add_argument("--seed", type=int, default=0)
     certify.add_argument("--train-seeds", type=integers, default=[0])
-    certify.add_argument("--policy", default="neon_tiny", help="whose oracle and blind heads")
+    certify.add_argument("--policy", help="whose oracle, blind or muted heads")
     certify.add_argument("--run", type=Path, default=Path("runs/certify"), help="folder of runs")
     certify.add_argument("--out", type=Path, help="folder of certificates (assets/certificates)")
     _add_workers(certify)
     certify.add_argument("overrides", nargs="*", metavar="key=value")
+
+
+def _add_listen(commands: Any) -> None:
+    listen = commands.add_parser("listen", help="a page that plays the cues of sound tasks")
+    listen.add_argument("--task", type=words, default=[], help="by comma")
+    listen.add_argument("--suite", help="tasks of configs/suite/ (sound)")
+    listen.add_argument("--seed", type=int, default=0)
+    listen.add_argument("--episode", type=int, default=0)
+    listen.add_argument("--out", type=Path, required=True, help="HTML file")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -130,6 +143,7 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench run``."""
     from .plan import make_plan
     from .results import RunFolder
+    from .sweep import swept
 
     plan = make_plan(
         policies=args.policy,
@@ -139,11 +153,12 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
         episodes=args.episodes,
         seed=args.seed,
         train_seeds=args.train_seeds,
-        latency_steps=args.latency_steps,
+        latency_steps=0,
         until_decided=args.until_decided,
         alpha=args.alpha,
         overrides=args.overrides,
     )
+    plan = swept(plan, args.replan_steps, args.latency_steps)
     folder = RunFolder(args.out)
     failed = play(plan, folder, args, command, resume=args.resume)
     _print_summary(folder)
@@ -211,6 +226,16 @@ def report_command(args: argparse.Namespace, command: list[str]) -> int:
     return 0
 
 
+def listen_command(args: argparse.Namespace, command: list[str]) -> int:
+    """``neon-bench listen``."""
+    from .listen import write_page
+    from .suites import chosen_tasks
+
+    tasks = chosen_tasks(args.task, args.suite, "sound")
+    print(f"page: {write_page(args.out, tasks, args.seed, args.episode)}")
+    return 0
+
+
 def list_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench list``."""
     from .listing import listing
@@ -233,6 +258,7 @@ COMMANDS = {
     "compare": compare_command,
     "certify": certify_command,
     "report": report_command,
+    "listen": listen_command,
     "list": list_command,
     "doctor": doctor_command,
 }

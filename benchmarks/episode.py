@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S
+from neon_sim.errors import ConfigError
 
 from .executor import ChunkExecutor
-from .plan import Cell, PolicySpec, RunOptions
+from .plan import Cell, PolicySpec, RunOptions, swaps_sound
 from .results import Row
+
+OnStep = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class Job:
     episodes: tuple[int, ...]
     settings: Settings
 
+    @property
+    def latency_steps(self) -> int:
+        """Control steps a chunk comes late: the policy's, else the run's."""
+        own = self.spec.latency_steps
+        return self.settings.latency_steps if own is None else own
+
 
 @dataclass
 class Episode:
@@ -48,6 +57,9 @@ class Episode:
     Attributes:
         env: the environment; ``core`` is what it wraps.
         executor: turns chunks into actions.
+        on_step: called with the environment after each control step.
+        true_cue: under a condition that swaps the sound, the cue of the episode itself; what
+            sounds is another one, and ``success_swapped`` goes by that.
         over: nothing more is to be done; ``row()`` is final.
     """
 
@@ -55,9 +67,12 @@ class Episode:
     job: Job
     index: int
     executor: ChunkExecutor
+    on_step: OnStep | None = None
     initial_hash: str | None = None
+    true_cue: Any = None
     success: bool = False
     success_final: bool = False
+    success_swapped: bool = False
     progress: float = 0.0
     steps: int = 0
     over: bool = False
@@ -80,10 +95,32 @@ class Episode:
         try:
             self.env.reset(seed=self.job.settings.seed, options={"episode": self.index})
             self.initial_hash = self.core.initial_hash()
+            if self.is_swapped:
+                self._swap()
             self.executor.reset(self.core.hold_action())
         except Exception as error:
             self.fail(error)
         self.wall_s += time.perf_counter() - began
+
+    @property
+    def is_swapped(self) -> bool:
+        """Whether another cue sounds than the episode's own."""
+        return swaps_sound(self.job.cell.condition)
+
+    def _swap(self) -> None:
+        """Start the twin in which another cue sounds; it looks the same."""
+        core = self.core
+        self.true_cue = core.latent[core.CUE]
+        others = [cue for cue in core.cues() if cue != self.true_cue]
+        heard = others[int(core.rng("swap").integers(len(others)))]
+        options = {"episode": self.index, "latent": {**core.latent, core.CUE: heard}}
+        self.env.reset(seed=self.job.settings.seed, options=options)
+        if core.initial_hash() != self.initial_hash:
+            raise ConfigError(
+                f"{core.CUE} must change nothing but the sound (got {heard!r} for "
+                f"{self.true_cue!r}, and another first state or picture); mend the task: "
+                f"neon-bench certify --task {self.job.cell.task} says where"
+            )
 
     def fail(self, error: Exception) -> None:
         """End the episode with an error."""
@@ -104,14 +141,21 @@ class Episode:
     def _step(self) -> None:
         action, boundary = self.executor.next()
         _, terminated, truncated, info = self.core.advance(action)
+        self.core.count_limits()
         if boundary and self.targets:
             self.boundaries.append(self.steps)
         self.targets.append(action)
         self.steps += 1
-        self.success_final = bool(info["is_success"])
-        self.success = self.success or self.success_final
+        fits = bool(info["is_success"])
+        if self.is_swapped:
+            self.success_swapped = self.success_swapped or fits
+            fits = bool(self.core.fits(self.true_cue))
+        self.success_final = fits
+        self.success = self.success or fits
         self.progress = max(self.progress, float(info["progress"]))
         self.over = bool(terminated or truncated)
+        if self.on_step is not None:
+            self.on_step(self.core)
 
     def spend(self, account: str, seconds: float) -> None:
         """Book wall time on ``observe_s`` or ``think_s``."""
@@ -134,7 +178,10 @@ class Episode:
             "steps": self.steps,
             "mean_jerk": jerk,
             "boundary_jump": jump,
-            "latency_steps": self.job.settings.latency_steps,
+            "latency_steps": self.job.latency_steps,
+            "replan_steps": self.executor.replan_steps,
+            "success_swapped": self.success_swapped and not failed if self.is_swapped else None,
+            "limits": self.core.limits.some_joint() if self.steps else None,
             "error": self.error,
             "timing": {
                 "wall_s": round(self.wall_s, 4),

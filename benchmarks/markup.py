@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib import resources
 from typing import Any
 
 VOID = frozenset({"br", "img", "meta", "source"})
@@ -93,3 +94,8 @@ def facts(pairs: Iterable[tuple[Any, Any]]) -> Html:
 def details(title: Any, *children: Any) -> Html:
     """Something that is folded away at first."""
     return tag("details", tag("summary", title), *children)
+
+
+def resource(name: str) -> str:
+    """A text file beside this module: the template of a page, its style, its script."""
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")

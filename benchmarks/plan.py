@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
+from neon_sim.conditions import CONDITIONS
 from neon_sim.conditions import condition as find_condition
 from neon_sim.config import PolicyConfig, config_names, load_config
 from neon_sim.config_loading import known_keys, parse_overrides
@@ -23,7 +24,9 @@ from .suites import load_suite
 
 ORACLES = ("oracle_memoryless", "oracle_history")
 DEFAULT_POLICY = "neon_tiny"  # whose heads the oracles and `blind` use
+LISTENER = "neon_tiny_hear"  # whose heads `muted` uses where nobody is named
 MAX_BATCH = 256
+SWEPT = "@"  # between a policy's name and the settings that a sweep gave it
 
 
 @dataclass
@@ -69,13 +72,15 @@ class PolicySpec:
     """One policy of a run.
 
     Attributes:
-        name: what rows call it.
+        name: what rows call it; what follows ``@`` names the settings of a sweep.
         kind: ``"scripted"``, ``"network"`` (a ``PolicyConfig``) or ``"factory"`` (the
             user's own ``module:function``).
         conditions: under which it runs.
         train_seeds: of its heads; ``(None,)`` where nothing was trained.
         config: of a network; a factory uses its ``replan_steps``.
         checkpoint: path or template, None for the shipped head.
+        replan_steps: control steps between two looks, instead of the policy's own.
+        latency_steps: control steps a chunk comes late, instead of the run's.
     """
 
     name: str
@@ -84,6 +89,13 @@ class PolicySpec:
     train_seeds: tuple[int | None, ...]
     config: PolicyConfig = field(default_factory=PolicyConfig)
     checkpoint: str | None = None
+    replan_steps: int | None = None
+    latency_steps: int | None = None
+
+    @property
+    def base(self) -> str:
+        """The name without the settings of a sweep."""
+        return self.name.partition(SWEPT)[0]
 
     def checkpoint_of(self, cell: Cell) -> str | None:
         """Path of the head of one cell, None for the shipped one.
@@ -94,7 +106,7 @@ class PolicySpec:
         if self.checkpoint is None:
             return None
         trained_as = find_condition(cell.condition).trained_as
-        values = {**cell._asdict(), "condition": trained_as}
+        values = {**cell._asdict(), "condition": trained_as, "policy": self.base}
         try:
             return self.checkpoint.format(**values)
         except (KeyError, IndexError, ValueError) as error:
@@ -271,7 +283,28 @@ def make_plan(
     )
     if until_decided and len(plan.columns()) < 2:
         raise ConfigError("--until-decided compares the first two columns; there is only one")
+    check_swaps(plan)
     return plan
+
+
+def swaps_sound(word: str) -> bool:
+    """Whether a condition lets a policy hear another episode's sound."""
+    return word in CONDITIONS and CONDITIONS[word].sound == "swap"
+
+
+def check_swaps(plan: RunPlan) -> None:
+    """Only a sound task has a cue that could be swapped.
+
+    Raises:
+        ConfigError: another kind of task under a condition that swaps the sound.
+    """
+    words = [word for _, word in plan.columns() if swaps_sound(word)]
+    deaf = [name for name in plan.tasks if task_entry(name).kind != "sound"]
+    if words and deaf:
+        raise ConfigError(
+            f"condition {words[0]} swaps the cue of a sound task (got {', '.join(deaf)}); run it "
+            "with --suite sound, or leave the condition out"
+        )
 
 
 def _make_spec(

@@ -25,7 +25,7 @@ def load_player(spec: PolicySpec, cell: Cell) -> Any:
         NeonError: no such factory, a missing or foreign checkpoint.
     """
     if spec.kind == "scripted":
-        return SCRIPTED[spec.name]()
+        return SCRIPTED[spec.base]()
     if spec.kind == "factory":
         return _from_factory(spec, cell)
     import torch
@@ -59,7 +59,7 @@ def check_players(plan: RunPlan) -> dict[str, str]:
 
 def _from_factory(spec: PolicySpec, cell: Cell) -> Any:
     """Call the user's ``module:function`` with condition, task and train_seed."""
-    module_name, _, attribute = spec.name.partition(":")
+    module_name, _, attribute = spec.base.partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

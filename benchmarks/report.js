@@ -2,7 +2,10 @@
 // One button starts every video of a group at once; when the longest has ended, all start again.
 for (const group of document.querySelectorAll(".videos")) {
   const videos = [...group.querySelectorAll("video")];
-  const button = group.querySelector("button");
+  const button = group.querySelector("button.play");
+  const ear = group.querySelector("button.sound");
+  const audible = videos.filter((video) => video.dataset.sound !== undefined);
+  let heard = 0; // of the audible ones; their number: none
   let running = false;
   let again = 0;
 
@@ -28,6 +31,17 @@ for (const group of document.querySelectorAll(".videos")) {
     }
     show();
   };
+  // One is heard at a time, for two tracks at once tell nothing.
+  const listen = () => {
+    audible.forEach((video, index) => { video.muted = index !== heard; });
+    if (ear) ear.textContent = `Sound: ${heard < audible.length ? audible[heard].dataset.sound : "off"}`;
+  };
+  if (ear) {
+    ear.addEventListener("click", () => {
+      heard = (heard + 1) % (audible.length + 1);
+      listen();
+    });
+  }
   for (const video of videos) {
     video.muted = true;
     video.addEventListener("click", toggle);
@@ -36,5 +50,6 @@ for (const group of document.querySelectorAll(".videos")) {
     });
   }
   button.addEventListener("click", toggle);
+  listen();
   show();
 }

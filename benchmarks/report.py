@@ -5,16 +5,16 @@ Everything it says comes from the run's folder and from the certificates of the 
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from .certify import read_certificate
+from .certificates import read_certificate
 from .compare import plan_of_run, summary_of_run
-from .markup import Html, join, markup, tag
+from .markup import Html, join, markup, resource, tag
 from .report_background import certificate_section, decisions, failures, provenance
-from .report_sections import all_cells, all_columns, chart, motion, pairs, rates, verdict, videos
+from .report_motion import limits, motion, sweep
+from .report_sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
 from .results import Row, RunFolder, write_whole
 from .videos import VideoGroup, make_videos
 
@@ -25,6 +25,7 @@ CONTENTS = (
     ("pairs", "Comparisons"),
     ("certificates", "Certificates"),
     ("motion", "Speed"),
+    ("limits", "Limits"),
     ("provenance", "What ran where"),
     ("failures", "Errors"),
 )
@@ -106,23 +107,25 @@ def page(run: RunFolder, summary: dict[str, Any], groups: list[VideoGroup]) -> H
     parts = [
         verdict(summary, missing_episodes(run, rows)),
         _contents(),
-        chart(summary, certificates),
+        chart(summary, certificates, sweep(summary, certificates)),
         videos(groups, run.videos, columns, cells),
         rates(summary),
         pairs(summary),
         decisions(summary),
         certificate_section(list(summary["tasks"]), certificates),
         motion(summary),
+        limits(summary),
         provenance(manifest),
         failures(summary),
     ]
     name = run.path.resolve().name
     return Html(
-        Template(_resource("report.html")).substitute(
+        Template(resource("report.html")).substitute(
             title=markup(f"{name}: {summary['verdict']}"),
+            what="report",
             name=markup(name),
-            style=_resource("report.css"),
-            script=_resource("report.js"),
+            style=resource("report.css"),
+            script=resource("report.js"),
             body=join(parts, "\n"),
         )
     )
@@ -131,7 +134,3 @@ def page(run: RunFolder, summary: dict[str, Any], groups: list[VideoGroup]) -> H
 def _contents() -> Html:
     links = [tag("a", title, href=f"#{name}") for name, title in CONTENTS]
     return tag("nav", *links, aria_label="Contents")
-
-
-def _resource(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")

@@ -24,7 +24,9 @@ def certificate_section(tasks: Sequence[str], stored: dict[str, dict[str, Any]])
         "gets that is told the true visible positions now (oracle_memoryless), one that is told "
         "their history (oracle_history), one that sees nothing (blind), and a script that knows "
         "everything (expert). Twins: pairs of episodes that look the same to the last bit and "
-        "need different actions."
+        "need different actions. A task of sound is played once for every value of its cue under "
+        "the same actions: nothing but the sound may differ, and a policy that cannot hear "
+        "(muted) may do no better than chance."
     )
     cards = [
         tag("article", tag("h3", task), *certificate_card(task, stored.get(task))) for task in tasks
@@ -87,11 +89,28 @@ def _certificate_facts(
         low, high = gain["interval"]
         words = f"{signed(gain['difference'])} points ({signed(low)} to {signed(high)})"
         shown.append(("gain from history", f"{words}, n = {gain['n']}"))
+    if stored.get("sound"):
+        shown += _sound_facts(stored)
     if twins:
         equal = f"{twins['equal']} of {twins['checked']} equal"
         shown.append(("twins", f"{equal}, {twins['differing']} with other right actions"))
     keys = ("policy", "seed", "date", "git_commit")
     return [*shown, *[(key.replace("_", " "), str(stored.get(key) or "")) for key in keys]]
+
+
+def _sound_facts(stored: dict[str, Any]) -> list[tuple[str, str]]:
+    sound, guessers = stored["sound"], stored["chance_interval"]
+    chance = f"{percent(sound['chance'])}, one of {sound['cues']} cues"
+    if guessers:
+        chance += f"; who guesses ends in {interval(guessers)} in 95 of 100 runs like this"
+    return [
+        ("chance", chance),
+        ("twins", f"{sound['rollouts']} episodes, {sound['steps']} steps"),
+        ("compared", ", ".join(sound["keys"])),
+        ("actions of", ", ".join(sound["tapes"])),
+        ("heard", f"{sound['heard']} of {sound['pairs']} pairs of cues sound different"),
+        ("faults", "; ".join(sound["faults"])),
+    ]
 
 
 # ---- where it comes from -----------------------------------------------------------------------
@@ -116,7 +135,7 @@ def provenance(manifest: dict[str, Any]) -> Html:
         *manifest.get("versions", {}).items(),
         ("seed", config.get("seed", "not recorded")),
         ("episodes", config.get("episodes", "not recorded")),
-        ("late by", f"{config.get('latency_steps', '?')} control steps"),
+        ("late by", f"{_late_by(config)} control steps"),
         *[(key.replace("_", " "), value) for key, value in config.get("options", {}).items()],
         *[(key, manifest[key]) for key in ("workers", "batch", "executor") if key in manifest],
     ]
@@ -124,6 +143,13 @@ def provenance(manifest: dict[str, Any]) -> Html:
     text = json.dumps(config, indent=1, ensure_ascii=False)
     parts.append(details("all settings", tag("pre", text)))
     return section("provenance", "What ran where", *parts)
+
+
+def _late_by(config: dict[str, Any]) -> str:
+    """Latency of the run, or those of its sweep."""
+    swept = [entry.get("latency_steps") for entry in config.get("policies", [])]
+    late = dict.fromkeys(str(steps) for steps in swept if steps is not None)
+    return ", ".join(late) or str(config.get("latency_steps", "?"))
 
 
 def _checkpoints(manifest: dict[str, Any]) -> Html:

@@ -18,12 +18,15 @@ from .charts import (
     swatch,
 )
 from .markup import Html, details, grouped_table, tag
+from .media import has_sound
 from .summary import headline_pair, label, oriented, outcome
+from .sweep import setting_of
 from .tables import p_text
 from .videos import Side, VideoGroup
 
 KINDS = {
     "temporal": "needs to see time",
+    "sound": "needs to hear",
     "static": "control: one picture should do",
     "sound": "needs to hear",
     "state": "no picture tells",
@@ -155,31 +158,34 @@ def all_cells(summary: dict[str, Any]) -> list[dict[str, Any]]:
     return [cell for entry in summary["tasks"].values() for cell in entry["cells"]]
 
 
-def chart(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> Html:
-    """Success by task and column."""
+def chart(
+    summary: dict[str, Any], certificates: dict[str, dict[str, Any]], curves: Sequence[Html] = ()
+) -> Html:
+    """Success by task and column, and what a sweep found, which has no columns here."""
     panels, has_level = [], False
     for task, entry in summary["tasks"].items():
-        if not entry["cells"]:
+        cells = [cell for cell in entry["cells"] if not setting_of(cell["policy"])]
+        if not cells:
             continue
-        lines = levels(entry["cells"], certificates.get(task, {}))
+        lines = levels(cells, certificates.get(task, {}))
         has_level |= bool(lines)
-        counts = sorted({cell["n"] for cell in entry["cells"]})
+        counts = sorted({cell["n"] for cell in cells})
         shown = " or ".join(map(str, counts)) if len(counts) < 3 else f"{counts[0]} to {counts[-1]}"
         panels.append(
             tag(
                 "figure",
                 tag("figcaption", tag("strong", task), f" n = {shown}"),
-                success_panel(task, entry["cells"], lines),
+                success_panel(task, cells, lines),
             )
         )
     small = "Dots: success at any time in the episode; lines: 95 % intervals."
     if any(cell["per_train_seed"] for cell in all_cells(summary)):
         small += " Small dots: single training seeds."
     if has_level:
-        small += " Dashed: what can be had without looking."
-    columns = all_columns(summary)
-    body = tag("div", *panels, class_="panels")
-    return section("chart", "Success", legend(all_cells(summary), columns), body, note(small))
+        small += " Dashed: what can be had without looking, or without hearing."
+    columns = [column for column in all_columns(summary) if not setting_of(column[0])]
+    shown = [legend(all_cells(summary), columns), tag("div", *panels, class_="panels"), note(small)]
+    return section("chart", "Success", *(shown if panels else ()), *curves)
 
 
 def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list[tuple[str, float]]:
@@ -187,6 +193,8 @@ def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list
     for cell in cells:
         if cell["condition"] == "blind":
             return [("blind", cell["any_time"]["rate"])]
+    if certificate.get("kind") == "sound":
+        return [("chance, for who does not hear", certificate["sound"]["chance"])]
     stored = certificate.get("entries", {}).get("blind", {})
     if "rate" in stored:
         return [("blind, from the certificate", stored["rate"])]
@@ -206,13 +214,17 @@ def rates(summary: dict[str, Any]) -> Html:
     """Success rates of every cell."""
     columns, cells = all_columns(summary), all_cells(summary)
     clustered = any("cluster" in cell["any_time"] for cell in cells)
+    swapped = any(cell.get("swapped") for cell in cells)
     head = ["", "training seeds", "n", "successes", "rate %", "Wilson interval"]
     head += ["over seeds"] if clustered else []
-    head += ["at the end %", "interval", "errors"]
+    head += ["at the end %", "interval"]
+    head += ["as heard %", "interval"] if swapped else []
+    head += ["errors"]
     groups = []
     for task, entry in summary["tasks"].items():
         rows = [
-            [named(cell, columns, cells), *_rate_cells(cell, clustered)] for cell in entry["cells"]
+            [named(cell, columns, cells), *_rate_cells(cell, clustered, swapped)]
+            for cell in entry["cells"]
         ]
         groups.append((task, rows))
     small = (
@@ -224,11 +236,17 @@ def rates(summary: dict[str, Any]) -> Html:
             " Over seeds: from drawing training seeds and episodes again (bootstrap), which is "
             "the interval of the chart; Wilson's takes every episode as independent."
         )
+    if swapped:
+        small += (
+            " As heard: successful by the cue that sounded, where that was another episode's; a "
+            "policy that listens does what it hears, and is then no better than chance at what "
+            "was right."
+        )
     body = grouped_table(head, groups, numbers=range(1, len(head)))
     return section("rates", "Rates", body, note(small))
 
 
-def _rate_cells(cell: dict[str, Any], clustered: bool) -> list[str]:
+def _rate_cells(cell: dict[str, Any], clustered: bool, swapped: bool) -> list[str]:
     whole, final = cell["any_time"], cell["final"]
     seeds = [str(seed) for seed in cell["train_seeds"] if seed is not None]
     row = [
@@ -240,7 +258,12 @@ def _rate_cells(cell: dict[str, Any], clustered: bool) -> list[str]:
     ]
     if clustered:
         row.append(interval(whole["cluster"]) if "cluster" in whole else "–")
-    return [*row, f"{100 * final['rate']:.1f}", interval(final["interval"]), str(cell["errors"])]
+    row += [f"{100 * final['rate']:.1f}", interval(final["interval"])]
+    if swapped:
+        heard = cell.get("swapped")
+        shown = (f"{100 * heard['rate']:.1f}", interval(heard["interval"])) if heard else ("–", "–")
+        row += shown
+    return [*row, str(cell["errors"])]
 
 
 def pairs(summary: dict[str, Any]) -> Html:
@@ -299,39 +322,6 @@ def _pair_row(pair: dict[str, Any], columns: Any, alpha: float) -> list[Any]:
     ]
 
 
-def motion(summary: dict[str, Any]) -> Html:
-    """How fast the policy thinks and how smoothly the arm moves."""
-    columns, cells = all_columns(summary), all_cells(summary)
-    head = ("", "inference ms", "seeing ms", "jerk rad/s³", "jump mrad", "steps", "wall s")
-    groups = [
-        (
-            task,
-            [
-                [
-                    named(cell, columns, cells),
-                    f"{cell['inference_ms']:.2f}",
-                    f"{cell['observe_ms']:.2f}",
-                    f"{cell['mean_jerk']:.0f}",
-                    f"{1e3 * cell['boundary_jump']:.1f}",
-                    f"{cell['steps']:.0f}",
-                    f"{cell['wall_s']:.2f}",
-                ]
-                for cell in entry["cells"]
-            ],
-        )
-        for task, entry in summary["tasks"].items()
-    ]
-    small = (
-        "Means over episodes. Inference: one answer of the policy, its share of the batch; "
-        "seeing: drawing what the policy looks at. Jerk: third difference of the commanded joint "
-        "angles; jump: how far the command moves in the step where a new chunk of actions takes "
-        f"over. A step is {1000 // CONTROL_HZ} ms of simulated time; wall: real time of an "
-        "episode."
-    )
-    body = grouped_table(head, groups, numbers=range(1, len(head)))
-    return section("motion", "Speed and smoothness", body, note(small))
-
-
 # ---- videos ----------------------------------------------------------------------------------
 
 
@@ -342,7 +332,8 @@ def videos(groups: Sequence[VideoGroup], folder: Path, columns: Any, cells: Any)
     intro = note(
         "The same episode, from the same start, under two columns; where they end differently "
         "comes first. Each was chosen as the first of its kind, not the best. The pictures are "
-        "drawn for people: what the policy sees is smaller."
+        "drawn for people: what the policy sees is smaller, and what it hears (where a task has "
+        "sound) is quieter."
     )
     shown = [_video_group(group, folder, columns, cells) for group in groups]
     return section("videos", "Videos", intro, tag("div", *shown, class_="cards wide"))
@@ -353,11 +344,20 @@ def _video_group(group: VideoGroup, folder: Path, columns: Any, cells: Any) -> H
         f"Episode {group.episode} (seed {group.seed}). "
         f"{group.alike} of {group.total} episodes ended like this."
     )
+    shown = [_video(side, folder, columns, cells) for side in group.sides]
+    heard = any(has_sound(folder / side.video) for side in group.sides)
+    sound = tag("button", "Sound", type="button", class_="sound") if heard else ""
     return tag(
         "article",
         tag("h3", group.task, " ", tag("q", group.description)),
-        tag("div", *[_video(side, folder, columns, cells) for side in group.sides], class_="pair"),
-        tag("p", tag("button", "Play", type="button"), tag("span", alike), class_="controls"),
+        tag("div", *shown, class_="pair"),
+        tag(
+            "p",
+            tag("button", "Play", type="button", class_="play"),
+            sound,
+            tag("span", alike),
+            class_="controls",
+        ),
         class_="videos",
     )
 
@@ -378,6 +378,7 @@ def _video(side: Side, folder: Path, columns: Any, cells: Any) -> Html:
         src=data_url(folder / side.video, "video/mp4"),
         poster=data_url(folder / side.poster, "image/jpeg"),
         muted=True,
+        data_sound=label(column, columns) if has_sound(folder / side.video) else None,
         playsinline=True,
         preload="auto",
         width=320,

@@ -3,6 +3,10 @@
 ``episodes.jsonl`` is valid after every line: a row is one ``write`` followed by ``fsync``,
 and a line that was torn is cut off before the next one is written. A finished run's rows
 are sorted, so that the file (``timing`` aside) does not tell how it was computed.
+
+Of a row, ``success`` is by the cue of the episode, ``success_swapped`` by the one that sounded
+(null unless a condition swapped them; ``progress`` goes by it then), and ``limits`` the share of
+control steps in which some joint was at the end of its range, its largest speed or torque.
 """
 
 from __future__ import annotations
@@ -33,9 +37,13 @@ ROW_KEYS = (
     "mean_jerk",
     "boundary_jump",
     "latency_steps",
+    "replan_steps",
+    "success_swapped",
+    "limits",
     "error",
     "timing",
 )
+LATER_KEYS = ("replan_steps", "success_swapped", "limits")  # null in rows of older runs
 Row = dict[str, Any]
 
 
@@ -72,7 +80,8 @@ def sort_key(row: Row) -> tuple[Any, ...]:
 
 def dump_row(row: Row) -> str:
     """One JSON line, keys in the order of ``ROW_KEYS``."""
-    ordered = {key: row[key] for key in ROW_KEYS}
+    filled = {**dict.fromkeys(LATER_KEYS), **row}
+    ordered = {key: filled[key] for key in ROW_KEYS}
     return json.dumps(ordered, separators=(", ", ": "), allow_nan=False, ensure_ascii=False)
 
 
@@ -164,7 +173,10 @@ def _parse_row(line: bytes) -> Row | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and set(row) == set(ROW_KEYS) else None
+    if not isinstance(row, dict) or set(row) | set(LATER_KEYS) != set(ROW_KEYS):
+        return None
+    filled = {**dict.fromkeys(LATER_KEYS), **row}
+    return {key: filled[key] for key in ROW_KEYS}
 
 
 class EpisodeLog:

@@ -48,3 +48,18 @@ def load_suite(name: str) -> SuiteConfig:
 def suite_names() -> list[str]:
     """Suites that ship with the package."""
     return config_names(GROUP)
+
+
+def chosen_tasks(tasks: list[str], suite: str | None, default: str) -> list[str]:
+    """Registry names of the tasks of a command line, each once.
+
+    Args:
+        tasks: names, or empty for those of ``suite``. default: the suite when both are absent.
+
+    Raises:
+        ConfigError: both are given. UnknownNameError: no such task or suite.
+    """
+    if tasks and suite:
+        raise ConfigError("give --task or --suite, not both")
+    names = tasks or load_suite(suite or default).tasks
+    return list(dict.fromkeys(task_entry(name).name for name in names))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from neon_sim.conditions import condition
 from neon_sim.registry import TASKS
 from neon_sim.stats import (
     cluster_bootstrap,
@@ -26,6 +27,7 @@ from neon_sim.stats import (
 from .pairing import Column, Pair, outcomes, rows_of, success_matrix
 from .results import Row
 from .scripted import CONDITION
+from .sweep import base_name, setting_of
 
 MARGIN = 0.10  # of the equivalence test between conditions, in success rate
 
@@ -75,9 +77,16 @@ def summarise(
 
 
 def compared(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
-    """Which columns are compared: same policy or same condition, scripted ones left out."""
+    """Which columns are compared: same policy or same condition, scripted ones left out.
+
+    Settings of a sweep are not compared with each other: that is what their curve is for.
+    """
     playing = [column for column in columns if column[1] != CONDITION]
-    return [(a, b) for a, b in itertools.combinations(playing, 2) if a[0] == b[0] or a[1] == b[1]]
+    return [
+        (a, b)
+        for a, b in itertools.combinations(playing, 2)
+        if a[0] == b[0] or (a[1] == b[1] and setting_of(a[0]) == setting_of(b[0]))
+    ]
 
 
 def _mean(rows: Sequence[Row], *keys: str) -> float:
@@ -101,6 +110,10 @@ def cell_summary(rows: Sequence[Row], task: str, column: Column) -> dict[str, An
         "n": len(mine),
         "any_time": rate_summary(rows, task, column, "success"),
         "final": rate_summary(rows, task, column, "success_final"),
+        "swapped": _swapped(rows, task, column),
+        "limits": _limits(mine),
+        "replan_steps": mine[0].get("replan_steps") if mine else None,
+        "latency_steps": mine[0]["latency_steps"] if mine else None,
         "per_train_seed": [_seed_rate(mine, seed) for seed in seeds] if len(seeds) > 1 else [],
         "progress": _mean(mine, "progress"),
         "mean_jerk": _mean(mine, "mean_jerk"),
@@ -111,6 +124,27 @@ def cell_summary(rows: Sequence[Row], task: str, column: Column) -> dict[str, An
         "wall_s": _mean(mine, "timing", "wall_s"),
         "errors": sum(row["error"] is not None for row in mine),
     }
+
+
+def _swapped(rows: Sequence[Row], task: str, column: Column) -> dict[str, Any] | None:
+    """Success by the cue that sounded, of columns whose sound was another episode's.
+
+    ``against`` compares it (as b) with success of the same policy under the true sound (a).
+    """
+    mine = rows_of(rows, task, column)
+    if not mine or any(row.get("success_swapped") is None for row in mine):
+        return None
+    heard = [{**row, "success": row["success_swapped"]} for row in mine]
+    true: Column = (column[0], condition(column[1]).trained_as)
+    against = describe_pair(outcomes(rows, task, true, column, other=heard), true, column)
+    return {**rate_summary(heard, task, column, "success"), "against": against}
+
+
+def _limits(rows: Sequence[Row]) -> dict[str, Any]:
+    """Share of time in which some joint was at a limit, by kind: mean and worst episode."""
+    known = [row["limits"] for row in rows if row.get("limits")]
+    values = {kind: [shares[kind] for shares in known] for kind in (known[0] if known else ())}
+    return {kind: {"mean": float(np.mean(v)), "worst": max(v)} for kind, v in values.items()}
 
 
 def rate_summary(rows: Sequence[Row], task: str, column: Column, key: str) -> dict[str, Any]:
@@ -217,10 +251,11 @@ def points(value: float) -> str:
 
 
 def headline_pair(entry: dict[str, Any]) -> dict[str, Any] | None:
-    """The comparison a task is about: frame against video where both ran, else the first."""
-    pairs = entry["pairs"]
+    """The comparison a task is about: video against frame, or against muted where the task is
+    one of sound; the first where they did not both run."""
+    pairs, other = entry["pairs"], "muted" if entry.get("kind") == "sound" else "frame"
     for pair in pairs:
-        if (pair["a"][1], pair["b"][1]) in (("frame", "video"), ("video", "frame")):
+        if pair["a"][0] == pair["b"][0] and {pair["a"][1], pair["b"][1]} == {other, "video"}:
             return dict(pair)
     return dict(pairs[0]) if pairs else None
 
@@ -254,7 +289,7 @@ def task_verdict(task: str, entry: dict[str, Any], alpha: float) -> str:
     """One sentence about one task."""
     found = headline_pair(entry)
     if found is None:
-        rates = [f"{c['policy']} {points(c['any_time']['rate'])} %" for c in entry["cells"]]
+        rates = _short_rates(entry["cells"])
         return f"{task}: {', '.join(rates)}." if rates else f"{task}: no episodes."
     pair = oriented(found)
     columns = [pair["a"], pair["b"]]
@@ -270,6 +305,19 @@ def task_verdict(task: str, entry: dict[str, Any], alpha: float) -> str:
     if kind == "equivalent":
         return f"{task}: {a} and {b} are equivalent within {points(MARGIN)} points ({detail})."
     return f"{task}: no difference between {a} and {b} is shown ({detail})."
+
+
+def _short_rates(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """``hold 3 %``; of a sweep the lowest and the highest."""
+    rates: dict[str, list[float]] = {}
+    for cell in cells:
+        rates.setdefault(base_name(cell["policy"]), []).append(cell["any_time"]["rate"])
+    return [
+        f"{name} {points(found[0])} %"
+        if len(found) == 1
+        else f"{name} {points(min(found))} to {points(max(found))} % over {len(found)} settings"
+        for name, found in rates.items()
+    ]
 
 
 def overall_verdict(tasks: dict[str, Any], alpha: float) -> str:
@@ -308,12 +356,15 @@ def _listed(names: list[str], total: int) -> str:
 
 def _rates_verdict(tasks: dict[str, Any]) -> str:
     totals: dict[str, list[int]] = {}
-    everyone = [(c["policy"], c["condition"]) for e in tasks.values() for c in e["cells"]]
+    cells = [cell for entry in tasks.values() for cell in entry["cells"]]
+    everyone = [(base_name(cell["policy"]), cell["condition"]) for cell in cells]
     for entry in tasks.values():
         for cell in entry["cells"]:
-            name = label((cell["policy"], cell["condition"]), everyone)
+            name = label((base_name(cell["policy"]), cell["condition"]), everyone)
             counts = totals.setdefault(name, [0, 0])
             counts[0] += cell["any_time"]["successes"]
             counts[1] += cell["n"]
     shown = [f"{name} succeeds in {k} of {n} episodes" for name, (k, n) in totals.items()]
-    return ("; ".join(shown) or "No episodes") + "."
+    settings = len({setting_of(cell["policy"]) for cell in cells})
+    over = f", over {settings} settings" if settings > 1 else ""
+    return ("; ".join(shown) or "No episodes") + f"{over}."

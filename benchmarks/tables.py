@@ -45,6 +45,10 @@ def cells_table(summary: dict[str, Any]) -> str:
         "final %", "jerk", "jump mrad", "infer ms", "errors",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = [head]
+    everyone = [cell for entry in summary["tasks"].values() for cell in entry["cells"]]
+    swapped = any(cell.get("swapped") for cell in everyone)
+    if swapped:
+        rows[0] = (*head, "as heard %", "95 % interval")
     for task, entry in summary["tasks"].items():
         for cell in entry["cells"]:
             any_time, final = cell["any_time"], cell["final"]
@@ -63,9 +67,16 @@ def cells_table(summary: dict[str, Any]) -> str:
                     f"{1e3 * cell['boundary_jump']:.1f}",
                     f"{cell['inference_ms']:.2f}",
                     str(cell["errors"]) if cell["errors"] else "",
+                    *(_heard(cell) if swapped else ()),
                 )
             )
-    return align(rows, right=(3, 4, 5, 6, 8, 9, 10, 11, 12))
+    return align(rows, right=(3, 4, 5, 6, 8, 9, 10, 11, 12, 13))
+
+
+def _heard(cell: dict[str, Any]) -> tuple[str, str]:
+    """Success by the cue that sounded, where that was another episode's."""
+    rate = cell.get("swapped")
+    return (percent(rate["rate"]), span(rate["interval"])) if rate else ("", "")
 
 
 def pairs_table(summary: dict[str, Any]) -> str:
@@ -103,6 +114,9 @@ def summary_text(summary: dict[str, Any]) -> str:
             "whole episodes), Holm over this table;\n+ b better, - b worse, = equivalent within "
             f"{100 * summary['margin']:.0f} points, . not decided"
         )
+    swaps = swap_sentences(summary)
+    if swaps:
+        parts.append("\n".join(swaps))
     if summary["decisions"]:
         parts.append(decisions_text(summary["decisions"]))
     if summary["failures"]:
@@ -110,6 +124,30 @@ def summary_text(summary: dict[str, Any]) -> str:
     parts.append("\n".join(entry["verdict"] for entry in summary["tasks"].values()))
     parts.append(summary["verdict"])
     return "\n\n".join(parts)
+
+
+def swap_sentences(summary: dict[str, Any]) -> list[str]:
+    """What became of policies that heard another episode's sound, a sentence a column."""
+    return [
+        _swap_sentence(task, cell)
+        for task, entry in summary["tasks"].items()
+        for cell in entry["cells"]
+        if cell.get("swapped")
+    ]
+
+
+def _swap_sentence(task: str, cell: dict[str, Any]) -> str:
+    heard, right = cell["swapped"], cell["any_time"]
+    text = (
+        f"{task}: {cell['policy']} {cell['condition']} does what it hears in "
+        f"{percent(heard['rate'])} % {span(heard['interval'])} of {cell['n']} episodes, and what "
+        f"was right in {percent(right['rate'])} % {span(right['interval'])}"
+    )
+    pair = heard["against"]
+    if not pair["n"]:
+        return f"{text}."
+    gap = f"{100 * pair['difference']:+.1f} points {span(pair['interval'])}"
+    return f"{text}; {gap} from what it does with the true sound."
 
 
 def decisions_text(decisions: dict[str, Any]) -> str:

@@ -9,32 +9,37 @@ episode that went another way than its row says would be a lie, so that is an er
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from tqdm import tqdm
 
-from neon_sim.clock import CAMERA_HZ, TICKS_PER_CAMERA
+from neon_sim.clock import TICKS_PER_CAMERA
 
 from .compare import plan_of_run
 from .episode import Job, Settings
+from .media import Recorder, encode_image, for_ears, small_video
 from .pairing import Column, rows_of
 from .plan import Cell, PolicySpec, RunPlan
-from .results import Row, RunError, RunFolder, dump_row, without_timing, write_json, write_whole
+from .results import (
+    LATER_KEYS,
+    Row,
+    RunError,
+    RunFolder,
+    dump_row,
+    without_timing,
+    write_json,
+    write_whole,
+)
 from .summary import headline_pair, oriented
 from .worker import Worker
 
 HEIGHT, WIDTH = 240, 320
-MAX_BYTES = 150_000  # of one video
-QUALITIES = (20, 24, 28, 32, 36, 40)  # x264 crf, tried until the video is small enough
 MAX_PAIRS = 10  # a task
 INDEX = "index.json"
 
@@ -173,14 +178,26 @@ def find_cell(plan: RunPlan, row: Row) -> tuple[PolicySpec, Cell]:
     raise RunError(f"{' '.join(map(str, wanted))} is in episodes.jsonl and not in manifest.json")
 
 
-def replay(worker: Worker, plan: RunPlan, row: Row) -> tuple[np.ndarray, str]:
+@dataclass(frozen=True)
+class Replay:
+    """An episode played again, for people.
+
+    Attributes:
+        frames: (F, 240, 320, 3) uint8 at 25 Hz.
+        sound: (C, n) float32 at 16 kHz from the same moment on; None without microphones.
+        words: the instruction.
+    """
+
+    frames: np.ndarray
+    sound: np.ndarray | None
+    words: str
+
+
+def replay(worker: Worker, plan: RunPlan, row: Row) -> Replay:
     """Play the episode of a row again.
 
     Args:
         worker: keeps environments and policies. plan: of the run. row: without error.
-
-    Returns:
-        (F, 240, 320, 3) uint8 at 25 Hz, and the instruction of the episode.
 
     Raises:
         RunError: it went another way than the row says.
@@ -188,19 +205,23 @@ def replay(worker: Worker, plan: RunPlan, row: Row) -> tuple[np.ndarray, str]:
     """
     spec, cell = find_cell(plan, row)
     settings = Settings(row["seed"], row["latency_steps"], plan.options, batch=1)
-    drawn: list[np.ndarray] = []
-    words: list[str] = []
+    seen: list[tuple[np.ndarray, str]] = []
+    recorder = Recorder()
 
     def draw(env: Any, _: Row) -> None:
-        core = env.unwrapped
-        ticks = range(0, core.tick + 1, TICKS_PER_CAMERA)
-        drawn.extend(core.render_frame(tick, HEIGHT, WIDTH) for tick in ticks)
-        words.append(core.task_description)
+        seen.append((drawn_frames(env.unwrapped), env.unwrapped.task_description))
 
     job = Job(spec, cell, (row["episode"],), settings)
-    (again,) = worker.play(job, on_end=draw)
+    (again,) = worker.play(job, on_end=draw, on_step=recorder.hear)
     check_replay(row, again)
-    return np.stack(drawn), words[0]
+    frames, words = seen[0]
+    return Replay(frames, recorder.samples(), words)
+
+
+def drawn_frames(core: Any) -> np.ndarray:
+    """(F, 240, 320, 3) uint8 of an episode up to now, at 25 Hz."""
+    ticks = range(0, core.tick + 1, TICKS_PER_CAMERA)
+    return np.stack([core.render_frame(tick, HEIGHT, WIDTH) for tick in ticks])
 
 
 def check_replay(row: Row, again: Row) -> None:
@@ -210,7 +231,8 @@ def check_replay(row: Row, again: Row) -> None:
         RunError: they differ; names in what.
     """
     before, after = without_timing([row, again])
-    differing = [key for key in before if before[key] != after[key]]
+    unknown = {key for key in LATER_KEYS if before.get(key) is None}
+    differing = [key for key in before if before[key] != after[key] and key not in unknown]
     if differing:
         changes = ", ".join(f"{key} {before[key]} -> {after[key]}" for key in differing)
         raise RunError(
@@ -221,45 +243,6 @@ def check_replay(row: Row, again: Row) -> None:
 
 
 # ---- files ------------------------------------------------------------------------------
-
-
-def encode_video(frames: np.ndarray, crf: int) -> bytes:
-    """(F, H, W, 3) uint8 as an MP4 (H.264, yuv420p, 25 pictures a second) for browsers.
-
-    Datasets are stored without loss (``neon_sim.video_io``); this one is for the eye.
-    """
-    buffer = io.BytesIO()
-    coding = {"crf": str(crf), "preset": "medium", "threads": "1"}
-    with av.open(buffer, "w", format="mp4") as container:
-        stream: Any = container.add_stream("libx264", rate=CAMERA_HZ, options=coding)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for image in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return buffer.getvalue()
-
-
-def small_video(frames: np.ndarray) -> bytes:
-    """The best quality of ``QUALITIES`` that fits into ``MAX_BYTES`` (or the last of them)."""
-    data = b""
-    for crf in QUALITIES:
-        data = encode_video(frames, crf)
-        if len(data) <= MAX_BYTES:
-            break
-    return data
-
-
-def encode_poster(image: np.ndarray) -> bytes:
-    """One (H, W, 3) uint8 picture as JPEG."""
-    codec: Any = av.CodecContext.create("mjpeg", "w")
-    codec.height, codec.width = image.shape[:2]
-    codec.pix_fmt, codec.time_base = "yuvj420p", Fraction(1, CAMERA_HZ)
-    codec.options = {"q:v": "5"}
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    packets = [*codec.encode(frame.reformat(format="yuvj420p")), *codec.encode(None)]
-    return b"".join(bytes(packet) for packet in packets)
 
 
 def _stem(row: Row) -> str:
@@ -357,9 +340,11 @@ def _make_group(
         if side in known:
             words = known[side]
             continue
-        frames, words = replay(worker, plan, row)
-        write_whole(run.videos / side.video, small_video(frames))
-        write_whole(run.videos / side.poster, encode_poster(frames[-1]))
+        again = replay(worker, plan, row)
+        words = again.words
+        sound = None if again.sound is None else for_ears(again.sound)
+        write_whole(run.videos / side.video, small_video(again.frames, sound))
+        write_whole(run.videos / side.poster, encode_image(again.frames[-1], "mjpeg"))
     first = choice.rows[0]
     return VideoGroup(
         first["task"], first["seed"], first["episode"], words, choice.alike, choice.total, sides

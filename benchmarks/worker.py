@@ -22,7 +22,7 @@ from neon_sim.errors import PolicyError
 from neon_sim.observation import ClipBatch, observe_row, stack_observations
 from neon_sim.registry import task_entry
 
-from .episode import Episode, Job
+from .episode import Episode, Job, OnStep
 from .executor import ChunkExecutor
 from .policies import load_player
 from .results import Row
@@ -101,20 +101,24 @@ class Worker:
         self._players.move_to_end(key)
         return self._players[key]
 
-    def play(self, job: Job, on_end: OnEnd | None = None) -> Iterator[Row]:
+    def play(
+        self, job: Job, on_end: OnEnd | None = None, on_step: OnStep | None = None
+    ) -> Iterator[Row]:
         """Play a job; rows come as episodes end.
 
         Args:
             job: what to play.
             on_end: called with the environment and the row at the end of each episode,
                 before the environment is reset.
+            on_step: called with the environment after each control step.
 
         Raises:
             NeonError: the policy or the environment cannot be made.
         """
         player = self.player(job)
         is_scripted = job.spec.kind == "scripted"
-        replan = player.replan_steps if is_scripted else job.spec.config.replan_steps
+        own = player.replan_steps if is_scripted else job.spec.config.replan_steps
+        replan = job.spec.replan_steps or own
         count = min(max(job.settings.batch, 1), len(job.episodes))
         if not is_scripted:
             player.reset(count)
@@ -122,7 +126,7 @@ class Worker:
         running: list[Episode] = []
         while waiting or running:
             while waiting and free:
-                running.append(_start(free.pop(), job, waiting.popleft(), replan))
+                running.append(_start(free.pop(), job, waiting.popleft(), replan, on_step))
             think(player, [episode for episode in running if not episode.over], job)
             for episode in running:
                 if not episode.over:
@@ -142,10 +146,9 @@ class Worker:
         self._envs = []
 
 
-def _start(env: Any, job: Job, index: int, replan: int) -> Episode:
-    settings = job.settings
-    executor = ChunkExecutor(replan, settings.latency_steps, settings.options.blending)
-    episode = Episode(env, job, index, executor)
+def _start(env: Any, job: Job, index: int, replan: int, on_step: OnStep | None) -> Episode:
+    executor = ChunkExecutor(replan, job.latency_steps, job.settings.options.blending)
+    episode = Episode(env, job, index, executor, on_step)
     episode.start()
     return episode
 

@@ -50,6 +50,7 @@ from .arm import (
     JOINT_HIGH,
     JOINT_LOW,
     JOINT_NAMES,
+    MAX_VELOCITY,
     NUM_JOINTS,
     ArmKinematics,
     Ramp,
@@ -60,6 +61,7 @@ from .arm import (
     scale_to_action,
 )
 from .episode import Start, Twins
+from .limits import LimitMeter
 from .scene import FRONT, VIEW, View, add_camera, add_room
 from .sound import make_sound
 from .task import Task
@@ -110,6 +112,9 @@ class ArmTask(Task):
         self._joints = self.model.joint("joint1").qposadr[0]
         self._fingers = self.model.joint("finger_joint1").qposadr[0]
         self._tool = self.model.site("tool").id
+        self._dofs = self.model.joint("joint1").dofadr[0]
+        torque = self.model.actuator_forcerange[:NUM_JOINTS, 1]
+        self.limits = LimitMeter(JOINT_LOW, JOINT_HIGH, MAX_VELOCITY, torque)
 
     # ---- what the bench reads -------------------------------------------------------------
 
@@ -182,6 +187,12 @@ class ArmTask(Task):
 
     def _drive(self, action: list[float]) -> None:
         self._step_physics(self._ramp.step(scale_from_action(action)))
+
+    def count_limits(self) -> None:
+        """Look once at how near the joints are to what they can do, for ``limits``."""
+        data, q, v = self.data, self._joints, self._dofs
+        joints, dofs = slice(q, q + NUM_JOINTS), slice(v, v + NUM_JOINTS)
+        self.limits.count(data.qpos[joints], data.qvel[dofs], data.qfrc_actuator[dofs])
 
     def _start_joints(self, noise: float) -> np.ndarray:
         """``START``, perturbed: redrawn until the tool point is clear of the table."""

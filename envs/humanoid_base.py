@@ -40,13 +40,13 @@ from .humanoid import (
     joints_to_action,
     load_humanoid,
 )
+from .limits import LimitMeter
 from .lower_body import lower_body, up_in_body
 from .scene import View, add_camera, add_hall
 from .sound import make_sound
 from .task import Task
 
 FALLEN_HEIGHT_M, FALLEN_UP = 0.55, 0.5  # of the pelvis; cosine of its tilt
-NEAR_LIMIT_RAD, NEAR_TORQUE = 0.01, 0.99  # what counts as being at a limit
 AT_REST = np.zeros(3)  # the command of a base that stays
 VIEW = View((1.95, -1.45, 1.30), (0.14, 0.0, 0.68), 38.0)
 
@@ -101,9 +101,7 @@ class HumanoidTask(Task):
         self._hands = {side: self.model.site(f"{side}_hand").id for side in ("left", "right")}
         self._torso = self.model.body("torso_link").id
         table = joint_table()
-        low, high = table.low + NEAR_LIMIT_RAD, table.high - NEAR_LIMIT_RAD
-        self._near = low, high, NEAR_TORQUE * table.torque
-        self._at_limit, self._driven = np.zeros((3, NUM_JOINTS), dtype=np.int64), 0
+        self.limits = LimitMeter(table.low, table.high, MAX_VELOCITY, table.torque)
 
     def failed(self) -> bool:
         """The robot has fallen."""
@@ -132,16 +130,6 @@ class HumanoidTask(Task):
         joints = self.data.qpos[7:36].copy()
         joints[LEGS] = joint_table().stand[LEGS]  # where they are now is the balance at work
         return self.make_action(joints)
-
-    def limit_shares(self) -> dict[str, np.ndarray]:
-        """Share of control steps since reset that each joint spent at a limit.
-
-        Returns:
-            ``position`` (within 0.01 rad of its range), ``velocity`` (at ``MAX_VELOCITY`` or
-            beyond) and ``torque`` (99 % of the motor's), each (29,) float64 in [0, 1].
-        """
-        shares = self._at_limit / max(self._driven, 1)
-        return dict(zip(("position", "velocity", "torque"), shares, strict=True))
 
     # ---- helpers for tasks ------------------------------------------------------------------
 
@@ -203,7 +191,6 @@ class HumanoidTask(Task):
     def _start_drive(self) -> np.ndarray:
         self._ramp.reset(self.start.qpos[7:36])
         self.lower.begin(self.start)
-        self._at_limit[:], self._driven = 0, 0
         return self._ramp.position
 
     def _drive(self, action: list[float]) -> None:
@@ -212,15 +199,11 @@ class HumanoidTask(Task):
         target[mode.joints] = joints_from_action(values[:count], mode.joints)
         command = values[count:] * COMMAND_LIMIT if mode.command else AT_REST
         self.lower.drive(self._ramp.step(target), command)
-        self._count_limits()
 
-    def _count_limits(self) -> None:
-        data, (low, high, torque) = self.data, self._near
-        joints, counts = data.qpos[7:36], self._at_limit
-        counts[0] += (joints < low) | (joints > high)
-        counts[1] += np.abs(data.qvel[6:35]) >= MAX_VELOCITY
-        counts[2] += np.abs(data.qfrc_actuator[6:35]) >= torque
-        self._driven += 1
+    def count_limits(self) -> None:
+        """Look once at how near the joints are to what they can do, for ``limits``."""
+        data = self.data
+        self.limits.count(data.qpos[7:36], data.qvel[6:35], data.qfrc_actuator[6:35])
 
     def _make_spec(self, robot: str) -> Any:
         spec = load_humanoid(robot)

@@ -2,8 +2,8 @@
 
 ``ArmTask`` (``base.py``) and ``HumanoidTask`` (``humanoid_base.py``) add a robot: how its model is
 made (``_make_spec``), how an episode puts it into its start pose (``_place_robot``), what an
-action does to its motors (``_drive``), and what it feels of itself (``agent_pos``). Their
-docstrings say how a task is written.
+action does to its motors (``_drive``), and what it feels of itself
+(``agent_pos``). Their docstrings say how a task is written.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from neon_sim.seeding import episode_rng
 from neon_sim.world import World
 
 from .episode import Start, Twins, check_action
+from .limits import LimitMeter
 from .scene import View
 
 STATE_DIM = 16
@@ -50,6 +51,8 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     Attributes:
         world: physics and cameras. sound: what is heard, or None.
+        limits: in how many of the control steps that ``count_limits`` saw since reset the joints
+            were at the robot's limits.
         start: where ``apply_latent`` writes. latent: the latent of the running episode.
         control_step: control steps since reset.
         action_dim, proprio_dim: A and P, lengths of an action and of ``agent_pos``.
@@ -66,6 +69,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
     action_dim: int
     proprio_dim: int
     num_joints: int
+    limits: LimitMeter
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
 
     def __init__(
@@ -135,6 +139,13 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
             ConfigError: this robot has none yet.
         """
         raise ConfigError(f"{self.NAME} hears nothing yet (got microphones={list(microphones)})")
+
+    def count_limits(self) -> None:
+        """Look once at how near the joints are to what they can do, for ``limits``.
+
+        A judge calls it after each control step; a step alone does not pay for it.
+        """
+        raise NotImplementedError
 
     def _step_physics(self, points: np.ndarray) -> None:
         """``n`` physics ticks with motor set points (n, nu)."""
@@ -253,6 +264,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         if self.sound is not None:
             self.sound.reset((self.NAME, self.VERSION, self._seed, self._episode))
             self.begin_sound(self.sound)
+        self.limits.reset()
         self.control_step, self._held = 0, 0
         self._last_progress = self.progress()
 

@@ -88,6 +88,24 @@ def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interva
     return float(interval.low), float(interval.high)
 
 
+def binomial_range(n: int, rate: float, confidence: float = 0.95) -> Interval:
+    """Where observed rates of ``n`` tries at a known ``rate`` lie, central, so often."""
+    _check_counts(0, n)
+    low, high = stats.binom.interval(confidence, n, rate)
+    return float(low) / n, float(high) / n
+
+
+def uniform_p(draws: Sequence[int], sizes: Sequence[int]) -> float:
+    """p of draws if each was even among its choices (Pearson's chi-square).
+
+    Args:
+        draws: index of what was drawn. sizes: how many choices each draw had, >= 2.
+    """
+    counts = np.bincount(draws, minlength=max(sizes)).astype(np.float64)
+    expected = np.array([sum(1.0 / s for s in sizes if s > i) for i in range(len(counts))])
+    return float(stats.chisquare(counts, expected).pvalue)
+
+
 def mcnemar_exact(only_a: int, only_b: int) -> float:
     """Two-sided exact p that a pair's winner is a fair coin (McNemar 1947, binomial form).
 

@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 
 from neon_sim.benchmarks import cli
-from neon_sim.benchmarks.certify import (
-    TwinCheck,
-    certificate,
-    check_twins,
-    judge,
-    read_certificate,
-)
+from neon_sim.benchmarks.certificates import read_certificate
+from neon_sim.benchmarks.certify import TwinCheck, certificate, check_twins, judge
 from neon_sim.benchmarks.plan import make_plan
 from neon_sim.benchmarks.results import Row, RunFolder, dump_row, write_json, write_whole
 from neon_sim.benchmarks.summary import summarise

@@ -371,9 +371,10 @@ def test_every_mode_holds_reaches_and_stays_within_the_limits(mode):
     over = False
     while not over:
         _, terminated, truncated, info = env.advance(env.expert_action())
+        env.count_limits()
         over = terminated or truncated
     assert info["is_success"]
-    shares = env.limit_shares()
+    shares = env.limits.shares()
     assert shares["velocity"].max() == 0.0
     assert shares["position"].max() == 0.0
     assert shares["torque"].max() < 0.35  # of one joint's time, when an arm sets off

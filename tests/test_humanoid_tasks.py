@@ -42,6 +42,7 @@ def rollout(env: Any, agent: Agent, episode: int, **options: Any) -> bool:
     env.reset(seed=0, options={"episode": episode, **options})
     while True:
         _, terminated, truncated, info = env.advance(agent(env))
+        env.count_limits()
         if terminated or truncated:
             return bool(info["is_success"])
 
@@ -95,7 +96,7 @@ def test_the_expert_succeeds_within_the_robot_s_limits(name: str) -> None:
     env, done, episodes = make(name, **({"impulse_ns": 5.0} if "balance" in name else {})), 0, 5
     for episode in range(episodes):
         done += rollout(env, expert, episode)
-        shares = env.limit_shares()
+        shares = env.limits.shares()
         assert shares["velocity"].max() == 0.0
         assert shares["position"].max() == 0.0
         assert shares["torque"].max() < 0.35  # of one joint's time, when a limb sets off

@@ -18,22 +18,19 @@ from neon_sim.benchmarks import report_background
 from neon_sim.benchmarks.charts import forest, forest_reach, signed
 from neon_sim.benchmarks.compare import summary_of_run
 from neon_sim.benchmarks.markup import VOID, Html, markup, tag
+from neon_sim.benchmarks.media import MAX_BYTES, encode_image, encode_video, small_video
 from neon_sim.benchmarks.plan import Cell, PolicySpec, RunPlan, make_plan
 from neon_sim.benchmarks.report import current_summary, write_report
 from neon_sim.benchmarks.results import Row, RunError, RunFolder, dump_row, write_json
 from neon_sim.benchmarks.runner import Resources, run
 from neon_sim.benchmarks.videos import (
     HEIGHT,
-    MAX_BYTES,
     WIDTH,
     check_replay,
     choose,
-    encode_poster,
-    encode_video,
     make_videos,
     read_index,
     shown_columns,
-    small_video,
 )
 from neon_sim.clock import CAMERA_HZ
 from neon_sim.config import PolicyConfig
@@ -317,7 +314,7 @@ def test_encoding() -> None:
     assert np.abs(np.stack(pictures).astype(int) - frames).mean() < 4
     noise = np.random.default_rng(0).integers(0, 255, (8, HEIGHT, WIDTH, 3), dtype=np.uint8)
     assert len(small_video(noise)) < len(encode_video(noise, 20))
-    (poster,), _ = decode(encode_poster(frames[0]))
+    (poster,), _ = decode(encode_image(frames[0], "mjpeg"))
     assert np.abs(poster.astype(int) - frames[0]).mean() < 4
 
 

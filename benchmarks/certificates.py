@@ -1,0 +1,171 @@
+"""What certificates of every kind share: where they are kept, their rates, their clauses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import neon_sim
+from neon_sim.registry import task_entry
+from neon_sim.stats import clopper_pearson, cluster_bootstrap, wilson
+
+from .machine import git_commit, now, versions
+from .pairing import Column, rows_of, success_matrix
+from .results import Row
+from .scripted import CONDITION
+from .tables import align, percent
+
+SCRIPTED = ("expert", "hold", "random")
+MIN_EXPERT = 0.95
+ALPHA = 0.05
+VERSION = 1
+
+
+def certificate_folder() -> Path:
+    """Where certificates ship."""
+    return Path(next(iter(neon_sim.__path__))) / "assets" / "certificates"
+
+
+def read_certificate(task: str, folder: Path | None = None) -> dict[str, Any] | None:
+    """The certificate of a task, None when there is none (or of another version)."""
+    path = (folder or certificate_folder()) / f"{task}.json"
+    if not path.is_file():
+        return None
+    try:
+        body = dict(json.loads(path.read_text()))
+    except ValueError:
+        return None
+    return body if body.get("version") == VERSION else None
+
+
+def provenance(task: str, policy: str, seed: int) -> dict[str, Any]:
+    """What a certificate is of, and what it was made with."""
+    entry = task_entry(task)
+    return {
+        "version": VERSION,
+        "task": task,
+        "env_id": entry.env_id,
+        "kind": entry.kind,
+        "policy": policy,
+        "seed": seed,
+        "date": now(),
+        "git_commit": git_commit(),
+        "versions": versions(),
+    }
+
+
+def columns_of(
+    rows: Sequence[Row], policy: str, heads: Sequence[str]
+) -> tuple[str, dict[str, Column]]:
+    """Whose heads ran, and the column of each entry of a certificate."""
+    name = next((row["policy"] for row in rows if row["condition"] in heads), policy)
+    columns: dict[str, Column] = {word: (name, word) for word in heads}
+    return name, columns | {word: (word, CONDITION) for word in SCRIPTED}
+
+
+def rate_of(rows: Sequence[Row], task: str, column: Column, mend: str | None) -> dict[str, Any]:
+    """Success of one column with its intervals, or that it was skipped and what mends it."""
+    mine = rows_of(rows, task, column)
+    if mend is not None or not mine:
+        return {"skipped": True, "why": mend or "not run"}
+    n, successes = len(mine), sum(bool(row["success"]) for row in mine)
+    found: dict[str, Any] = {
+        "n": n,
+        "successes": successes,
+        "rate": successes / n,
+        "wilson": list(wilson(successes, n)),
+        "clopper_pearson": list(clopper_pearson(successes, n)),
+        "train_seeds": sorted({r["train_seed"] for r in mine if r["train_seed"] is not None}),
+        "errors": sum(row["error"] is not None for row in mine),
+    }
+    matrix = success_matrix(rows, task, column)
+    if len(matrix.train_seeds) > 1 and matrix.n:
+        found["cluster"] = list(cluster_bootstrap(matrix.a))
+    return found
+
+
+# ---- verdict ----------------------------------------------------------------------------
+
+
+def clause(holds: bool, text: str) -> tuple[bool, str]:
+    """One clause, and what it says of itself."""
+    return holds, text if holds else f"{text} does not hold"
+
+
+def expert_clause(entries: dict[str, Any]) -> tuple[bool, str]:
+    """The job can be done."""
+    rate = entries["expert"]["rate"]
+    return clause(rate >= MIN_EXPERT, f"expert {percent(rate)} % (at least {percent(MIN_EXPERT)})")
+
+
+def verdict_of(what: str, checks: Sequence[tuple[bool, str]]) -> dict[str, Any]:
+    """``status`` (``certified`` or ``refused``), ``reasons`` and ``verdict`` of clauses."""
+    reasons = [text for _, text in checks]
+    broken = [text for holds, text in checks if not holds]
+    if broken:
+        sentence = f"not certified as {what}: {'; '.join(broken)}"
+    else:
+        sentence = f"certified {what}: {'; '.join(reasons)}"
+    return {
+        "status": "refused" if broken else "certified",
+        "reasons": reasons,
+        "verdict": sentence,
+    }
+
+
+def incomplete(lacking: Sequence[str]) -> dict[str, Any]:
+    """``status``, ``reasons`` and ``verdict`` of a certificate that lacks entries."""
+    sentence = f"incomplete: {', '.join(lacking)} did not run"
+    return {"status": "incomplete", "reasons": list(lacking), "verdict": sentence}
+
+
+# ---- text -------------------------------------------------------------------------------
+
+
+def certificates_table(certificates: Sequence[dict[str, Any]]) -> str:
+    """Certificates as text: a table a kind with a row a task, then a sentence a task."""
+    tables = []
+    for hears in (False, True):
+        chosen = [body for body in certificates if (body["kind"] == "sound") == hears]
+        if chosen:
+            tables.append(align([_head(chosen[0]), *map(_line, chosen)]))
+    sentences = [f"{body['task']}: {body['verdict']}" for body in certificates]
+    lacking = {
+        f"  {word}: {entry['why']}"
+        for body in certificates
+        for word, entry in body["entries"].items()
+        if entry.get("skipped")
+    }
+    if lacking:
+        sentences.append("\n".join(["skipped:", *sorted(lacking)]))
+    return "\n\n".join([*tables, "success in % [95 % Wilson], n episodes", *sentences])
+
+
+def _head(body: dict[str, Any]) -> tuple[str, ...]:
+    proofs = ("chance", "twins heard") if body["kind"] == "sound" else ("gain", "twins")
+    return ("task", "kind", *body["entries"], *proofs, "status")
+
+
+def _line(body: dict[str, Any]) -> tuple[str, ...]:
+    rates = (_cell(entry) for entry in body["entries"].values())
+    return (body["task"], body["kind"], *rates, *_proofs(body), body["status"])
+
+
+def _proofs(body: dict[str, Any]) -> tuple[str, str]:
+    if body["kind"] == "sound":
+        sound = body["sound"]
+        return percent(sound["chance"]), f"{sound['heard']}/{sound['pairs']}"
+    gain, twins = body["history_gain"], body["twins"]
+    return (
+        "" if gain is None else f"{100 * gain['difference']:+.1f}",
+        "" if twins is None else f"{twins['equal']}/{twins['checked']}",
+    )
+
+
+def _cell(entry: dict[str, Any]) -> str:
+    if entry.get("skipped"):
+        return "skipped"
+    low, high = entry["wilson"]
+    return f"{percent(entry['rate'])} [{100 * low:.0f}, {100 * high:.0f}] n={entry['n']}"

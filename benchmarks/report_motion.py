@@ -1,0 +1,149 @@
+"""The sections of ``report.html`` on how policies act: speed, limits of the robot, sweeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neon_sim.clock import CONTROL_DT_S, CONTROL_HZ
+
+from .charts import SHAPES, Curve, colour_class, curves_panel, marker
+from .markup import Html, grouped_table, join, tag
+from .report_sections import all_cells, all_columns, levels, named, note, section
+from .scripted import CONDITION
+from .sweep import base_name, setting_of
+
+
+def motion(summary: dict[str, Any]) -> Html:
+    """How fast the policy thinks and how smoothly the arm moves."""
+    columns, cells = all_columns(summary), all_cells(summary)
+    head = ("", "inference ms", "seeing ms", "jerk rad/s³", "jump mrad", "steps", "wall s")
+    groups = [
+        (
+            task,
+            [
+                [
+                    named(cell, columns, cells),
+                    f"{cell['inference_ms']:.2f}",
+                    f"{cell['observe_ms']:.2f}",
+                    f"{cell['mean_jerk']:.0f}",
+                    f"{1e3 * cell['boundary_jump']:.1f}",
+                    f"{cell['steps']:.0f}",
+                    f"{cell['wall_s']:.2f}",
+                ]
+                for cell in entry["cells"]
+            ],
+        )
+        for task, entry in summary["tasks"].items()
+    ]
+    small = (
+        "Means over episodes. Inference: one answer of the policy, its share of the batch; "
+        "seeing: drawing what the policy looks at. Jerk: third difference of the commanded joint "
+        "angles; jump: how far the command moves in the step where a new chunk of actions takes "
+        f"over. A step is {1000 // CONTROL_HZ} ms of simulated time; wall: real time of an "
+        "episode."
+    )
+    body = grouped_table(head, groups, numbers=range(1, len(head)))
+    return section("motion", "Speed and smoothness", body, note(small))
+
+
+def limits(summary: dict[str, Any]) -> Html:
+    """How long joints were at the robot's limits."""
+    columns, cells = all_columns(summary), all_cells(summary)
+    kinds = ("position", "velocity", "torque")
+    head = ("", *(f"{kind} {what} %" for kind in kinds for what in ("mean", "worst")))
+    groups = [
+        (
+            task,
+            [
+                [named(cell, columns, cells), *_limit_cells(cell["limits"], kinds)]
+                for cell in entry["cells"]
+                if cell.get("limits")
+            ],
+        )
+        for task, entry in summary["tasks"].items()
+    ]
+    if not any(rows for _, rows in groups):
+        return section("limits", "Limits of the robot", note("Rows of this run do not tell."))
+    small = (
+        "Share of an episode's control steps in which some joint was within 0.01 rad of an end of "
+        "its range, as fast as the robot allows, or at 99 % of its motor's torque: mean over "
+        "episodes, and the worst episode."
+    )
+    body = grouped_table(head, groups, numbers=range(1, len(head)))
+    return section("limits", "Limits of the robot", body, note(small))
+
+
+def _limit_cells(shares: dict[str, dict[str, float]], kinds: tuple[str, ...]) -> list[str]:
+    return [f"{100 * shares[kind][what]:.1f}" for kind in kinds for what in ("mean", "worst")]
+
+
+# ---- sweeps --------------------------------------------------------------------------------
+
+
+def sweep(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> list[Html]:
+    """Success over chunk length and latency, with small print; nothing without a sweep."""
+    panels = [
+        _sweep_panel(task, name, word, cells, certificates.get(task, {}))
+        for task, entry in summary["tasks"].items()
+        for (name, word), cells in _by_policy(entry["cells"]).items()
+    ]
+    if not panels:
+        return []
+    small = note(
+        "Chunk length and latency: the same policy on the same episodes, asked again after so "
+        f"many control steps of {1000 // CONTROL_HZ} ms; in between it acts on its last chunk of "
+        "actions and takes nothing in. Late: how long an answer takes. Upright lines: 95 % "
+        "intervals. Level, dashed: what can be had without looking, or without hearing."
+    )
+    return [tag("div", *panels, class_="panels"), small]
+
+
+def _by_policy(cells: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Swept cells by what was swept."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for cell in cells:
+        if setting_of(cell["policy"]):
+            key = base_name(cell["policy"]), cell["condition"]
+            found.setdefault(key, []).append(cell)
+    return found
+
+
+def _sweep_panel(
+    task: str, name: str, word: str, cells: list[dict[str, Any]], certificate: dict[str, Any]
+) -> Html:
+    """One policy: a curve a latency over chunk lengths; over latency where only that varies."""
+    over_late = len({cell["replan_steps"] for cell in cells}) == 1
+    x_key, group_key = "latency_steps", "replan_steps"
+    if not over_late:
+        x_key, group_key = group_key, x_key
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for cell in sorted(cells, key=lambda c: (c[group_key], c[x_key])):
+        groups.setdefault(cell[group_key], []).append(cell)
+    curves = [
+        Curve(
+            _lateness(value) if group_key == "latency_steps" else f"chunks of {value}",
+            [(c[x_key], c["any_time"]["rate"], *c["any_time"]["interval"]) for c in members],
+        )
+        for value, members in groups.items()
+    ]
+    axis = "control steps late" if over_late else "control steps between two looks"
+    shown = name if word == CONDITION else f"{name} {word}"
+    counts = sorted({cell["n"] for cell in cells})
+    caption = tag(
+        "figcaption",
+        tag("strong", task),
+        f" {shown}, n = {' or '.join(map(str, counts))}",
+        tag("div", *[_key(i, c.name, word) for i, c in enumerate(curves)], class_="keys"),
+    )
+    lines = levels((), certificate)
+    return tag("figure", caption, curves_panel(f"{shown} on {task}", curves, axis, word, lines))
+
+
+def _lateness(steps: int) -> str:
+    return "at once" if steps == 0 else f"{1000 * CONTROL_DT_S * steps:.0f} ms late"
+
+
+def _key(index: int, name: str, word: str) -> Html:
+    point = marker(SHAPES[index % len(SHAPES)], 8, 8, f"{colour_class(word)} dash{index % 4}", 5)
+    mark = tag("svg", point, viewBox="0 0 16 16", class_="swatch", aria_hidden="true")
+    return tag("span", join([mark, name], " "), class_="column")

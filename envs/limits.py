@@ -1,0 +1,55 @@
+"""How long joints spend at what the robot can do: ends of their range, speed, torque."""
+
+from __future__ import annotations
+
+import numpy as np
+
+KINDS = ("position", "velocity", "torque")
+NEAR_LIMIT_RAD, NEAR_TORQUE = 0.01, 0.99  # what counts as being at a limit
+
+
+class LimitMeter:
+    """Counts the control steps that J joints spend at their limits.
+
+    Args:
+        low, high: (J,) rad. velocity: (J,) rad/s. torque: (J,) Nm.
+    """
+
+    def __init__(
+        self, low: np.ndarray, high: np.ndarray, velocity: np.ndarray, torque: np.ndarray
+    ) -> None:
+        self._low, self._high = low + NEAR_LIMIT_RAD, high - NEAR_LIMIT_RAD
+        self._velocity, self._torque = velocity, NEAR_TORQUE * torque
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._steps = 0
+        self._joints = np.zeros((len(KINDS), len(self._low)), dtype=np.int64)
+        self._some = np.zeros(len(KINDS), dtype=np.int64)
+
+    def count(self, position: np.ndarray, velocity: np.ndarray, torque: np.ndarray) -> None:
+        """Look once, at the end of a control step: (J,) rad, rad/s and Nm."""
+        at = np.array(
+            [
+                (position < self._low) | (position > self._high),
+                np.abs(velocity) >= self._velocity,
+                np.abs(torque) >= self._torque,
+            ]
+        )
+        self._steps += 1
+        self._joints += at
+        self._some += at.any(axis=1)
+
+    def shares(self) -> dict[str, np.ndarray]:
+        """Share of control steps since ``reset`` that each joint spent at a limit.
+
+        Returns:
+            ``position`` (within 0.01 rad of its range or beyond), ``velocity`` (at the largest
+            or beyond) and ``torque`` (99 % of the motor's), each (J,) float64 in [0, 1].
+        """
+        return dict(zip(KINDS, self._joints / max(self._steps, 1), strict=True))
+
+    def some_joint(self) -> dict[str, float]:
+        """Share of control steps since ``reset`` in which some joint was at a limit, by kind."""
+        return dict(zip(KINDS, (self._some / max(self._steps, 1)).tolist(), strict=True))
