@@ -26,6 +26,7 @@ from .humanoid import (
     ARMS,
     COMMAND_LIMIT,
     HEAD_PITCH_RAD,
+    LEGS,
     MAX_VELOCITY,
     NUM_JOINTS,
     HumanoidKinematics,
@@ -61,6 +62,7 @@ class HumanoidTask(Task):
 
     MODE: ClassVar[str] = "arms"
     LOWER: ClassVar[str] = "harness"
+    SPEED_RAD_S: ClassVar[float | None] = None  # of commanded motion; the lower body's by default
     HEAD_PITCH_RAD: ClassVar[float] = HEAD_PITCH_RAD
     VIEWS: ClassVar[dict[str, View]] = {"view": VIEW}
 
@@ -84,7 +86,7 @@ class HumanoidTask(Task):
         super().__init__(cameras, image_size, robot, render_mode, seed, start_noise)
         self.lower = keeper(self.world, self._step_physics)
         self.kinematics = HumanoidKinematics()
-        self._ramp = JointRamp(keeper.SPEED)
+        self._ramp = JointRamp(self.SPEED_RAD_S or keeper.SPEED)
         self._hands = {side: self.model.site(f"{side}_hand").id for side in ("left", "right")}
         self._torso = self.model.body("torso_link").id
         self._at_limit, self._driven = np.zeros((3, NUM_JOINTS), dtype=np.int64), 0
@@ -112,8 +114,10 @@ class HumanoidTask(Task):
         return np.clip(values, -1.0, 1.0).astype(np.float32)
 
     def hold_action(self) -> np.ndarray:
-        """(A,) float32: where the joints are is where they shall stay, the base at rest."""
-        return self.make_action(self.data.qpos[7:36])
+        """(A,) float32: waist and arms stay where they are, the legs stand, the base rests."""
+        joints = self.data.qpos[7:36].copy()
+        joints[LEGS] = joint_table().stand[LEGS]  # where they are now is the balance at work
+        return self.make_action(joints)
 
     def limit_shares(self) -> dict[str, np.ndarray]:
         """Share of control steps since reset that each joint spent at a limit.

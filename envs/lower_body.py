@@ -87,8 +87,16 @@ class Standing:
         points[:, ROLL] -= roll
         self.step(points)
 
+    def _feedback(self) -> tuple[float, float]:
+        """Turn of the ankles, rad: toes down, outward edge down."""
+        ahead, left, ahead_rate, left_rate = self.com_state()
+        return (
+            COM_GAIN * ahead + COM_RATE_GAIN * ahead_rate,
+            COM_GAIN * left + COM_RATE_GAIN * left_rate,
+        )
+
     def com_state(self) -> tuple[float, float, float, float]:
-        """The centre of mass over the soles' middle: m ahead, m left, and their rates in m/s."""
+        """The centre of mass ahead and left of the soles' middle, m, and its velocity, m/s."""
         model, data = self.world.model, self.world.data
         mujoco.mj_subtreeVel(model, data)
         feet = data.site_xpos[self._feet].tolist()
@@ -97,15 +105,8 @@ class Standing:
         ex, ey = (com[i] - (feet[0][i] + feet[1][i]) / 2 for i in (0, 1))
         yaw = yaw_of(data.qpos[3:7])
         c, s = math.cos(yaw), math.sin(yaw)
-        return c * ex + s * ey - COM_OFFSET_M, c * ey - s * ex, c * vx + s * vy, c * vy - s * vx
-
-    def _feedback(self) -> tuple[float, float]:
-        """Turn of the ankles, rad: toes down, outward edge down."""
-        ahead, left, ahead_rate, left_rate = self.com_state()
-        return (
-            COM_GAIN * ahead + COM_RATE_GAIN * ahead_rate,
-            COM_GAIN * left + COM_RATE_GAIN * left_rate,
-        )
+        ahead, left = c * ex + s * ey - COM_OFFSET_M, c * ey - s * ex
+        return ahead, left, c * vx + s * vy, c * vy - s * vx
 
 
 class Harness(Standing):

@@ -62,7 +62,8 @@ class TaskEntry:
         name: registry name, ``"arm_catch"``.
         env_id: Gymnasium id, ``"neon_sim/ArmCatch-v0"``.
         entry_point: ``"module:Class"``.
-        kind: ``"static"`` (no gain from history is expected) or ``"temporal"``.
+        kind: ``"static"`` (no gain from history is expected), ``"temporal"``, or ``"state"``
+            (cameras tell nothing of it: no ladder, no certificate).
         version: the number after ``-v``.
         robot: whose task it is, a name of ``EMBODIMENTS``.
     """
@@ -95,6 +96,7 @@ TASKS: dict[str, TaskEntry] = {
         _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal"),
         _arm("arm_occluded", "ArmOccluded", "temporal"),
         _humanoid("humanoid_reach", "HumanoidReach", "static"),
+        _humanoid("humanoid_balance", "HumanoidBalance", "state"),
     )
 }
 

@@ -38,6 +38,7 @@ WORDS: tuple[str, ...] = (
     "reach",
     "red",
     "screen",
+    "stand",
     "stop",
     "the",
     "touch",
