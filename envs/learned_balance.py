@@ -1,64 +1,135 @@
 """``learned``: the scripted ``standing`` and, on top of it, a learned residual.
 
-Every control step a small network reads the inertial sensor, the legs and the centre of mass,
-and shifts the motor set points of the legs and the waist by at most ``RESIDUAL_RAD``.
+Every control step a small network reads the inertial sensor, legs, waist and centre of mass, and
+shifts the motor set points of legs and waist by at most ``RESIDUAL_RAD``. The network ships in
+``assets/balance``; ``python -m neon_sim.rl task=balance`` trains one on ``push_training``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from neon_sim.clock import TICKS_PER_CONTROL
+from neon_sim.errors import CheckpointError
+from neon_sim.tensor_file import read_tensors
 from neon_sim.world import World
 
 from .episode import Start
 from .humanoid import LEGS, WAIST, joint_table
 from .lower_body import Standing, up_in_body
 
+FORMAT = "neon_sim.rl/1"
+COMMAND = "python -m neon_sim.rl task=balance out=DIR"
 BODY = slice(LEGS.start, WAIST.stop)  # the joints it shifts: 12 of the legs, 3 of the waist
 NUM_BODY = BODY.stop - BODY.start
-_LEG = (0.5, 0.3, 0.2, 0.5, 0.2, 0.15)  # rad
-RESIDUAL_RAD = np.array([*_LEG * 2, 0.3, 0.3, 0.4])
+_LEG_RAD = (0.5, 0.3, 0.2, 0.5, 0.2, 0.15)
+RESIDUAL_RAD = np.array([*_LEG_RAD * 2, 0.3, 0.3, 0.4])
 SMOOTHING = 0.5  # share of the way to the wished shift that one control step goes
 NUM_CENTRE = 10  # numbers of the observation before the joints
 OBSERVATION_DIM = NUM_CENTRE + 3 * NUM_BODY
+CLIP = 5.0  # of an observation
 _T = np.arange(1, TICKS_PER_CONTROL + 1)[:, None] / TICKS_PER_CONTROL
 # Left and right exchanged: which number goes where, and its sign.
-_LEG_SIGNS = (1, -1, -1, 1, 1, -1)
-MIRROR_JOINTS = np.array([*range(6, 12), *range(6), 12, 13, 14])
-MIRROR_SIGNS = np.array([*_LEG_SIGNS * 2, -1, -1, 1.0])
-_CENTRE_SIGNS = (1, -1, -1, 1, -1, 1, -1, 1, -1, 1)  # up, rates, centre, height
+_LEG_SIGNS = (1.0, -1.0, -1.0, 1.0, 1.0, -1.0)
+_JOINT_PLACES = np.array([*range(6, 12), *range(6), 12, 13, 14])
+_JOINT_SIGNS = np.array([*_LEG_SIGNS * 2, -1.0, -1.0, 1.0])
+_CENTRE_SIGNS = (1.0, -1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0)
 
 Residual = Callable[[np.ndarray], np.ndarray]
 
 
-def mirror_observation() -> tuple[np.ndarray, np.ndarray]:
-    """(55,) places and signs of an observation seen in a mirror."""
-    joints = [NUM_CENTRE + part * NUM_BODY + MIRROR_JOINTS for part in range(3)]
+def mirror() -> dict[str, tuple[list[int], list[float]]]:
+    """Places and signs of an ``observation`` (55) and an ``action`` (15) seen in a mirror."""
+    joints = [NUM_CENTRE + part * NUM_BODY + _JOINT_PLACES for part in range(3)]
     places = np.concatenate([np.arange(NUM_CENTRE), *joints])
-    return places, np.concatenate([_CENTRE_SIGNS, *[MIRROR_SIGNS] * 3])
+    signs = np.concatenate([_CENTRE_SIGNS, *[_JOINT_SIGNS] * 3])
+    return {
+        "observation": (places.tolist(), signs.tolist()),
+        "action": (_JOINT_PLACES.tolist(), _JOINT_SIGNS.tolist()),
+    }
+
+
+class ResidualNetwork:
+    """The actor of a checkpoint in NumPy: ``(f(x) + M f(M x)) / 2``, f linear plus tanh layers.
+
+    Args:
+        state: its tensors. Raises:
+        CheckpointError: they are of another architecture.
+    """
+
+    def __init__(self, state: dict[str, np.ndarray], path: str | Path) -> None:
+        body, head = "mlp_extractor.policy_net", "action_net.linear"
+        count = sum(name.startswith(f"{body}.") and name.endswith("weight") for name in state)
+        try:
+            layers = [f"{body}.{2 * index}" for index in range(count)]
+            self._layers = [(state[f"{n}.weight"], state[f"{n}.bias"]) for n in layers]
+            self._weight, self._bias = state[f"{head}.weight"], state[f"{head}.bias"]
+        except KeyError as error:
+            raise CheckpointError(f"{path} lacks tensor {error}; make it again: {COMMAND}") from None
+        width = (self._layers[-1][0].shape[0] if count else 0) + OBSERVATION_DIM
+        if self._weight.shape != (NUM_BODY, width):
+            raise CheckpointError(
+                f"{path}: tensor '{head}.weight' must be {(NUM_BODY, width)} (got "
+                f"{self._weight.shape}); make it again: {COMMAND}"
+            )
+        sides = mirror()
+        self._seen, self._seen_signs = (np.array(part) for part in sides["observation"])
+        self._done, self._done_signs = (np.array(part) for part in sides["action"])
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        """(55,) -> (15,) in [-1, 1]."""
+        both = np.stack([observation, observation[self._seen] * self._seen_signs])
+        hidden = both
+        for weight, bias in self._layers:
+            hidden = np.tanh(hidden @ weight.T + bias)
+        one, other = np.concatenate([hidden, both], axis=1) @ self._weight.T + self._bias
+        return np.clip((one + other[self._done] * self._done_signs) / 2, -1.0, 1.0)
+
+
+@lru_cache(maxsize=4)
+def load_residual(path: str | None = None) -> ResidualNetwork:
+    """Read a residual; the shipped one by default.
+
+    Raises:
+        CheckpointError: missing, damaged, of another format, task or architecture.
+    """
+    folder = Path(str(resources.files("neon_sim"))) / "assets" / "balance"
+    chosen = path or str(folder / "residual.safetensors")
+    state, metadata = read_tensors(chosen, FORMAT, COMMAND, framework="np")
+    if metadata.get("task") != "balance":
+        raise CheckpointError(
+            f"{chosen} was trained on {metadata.get('task')!r}, not 'balance'. Make one: {COMMAND}"
+        )
+    return ResidualNetwork(state, chosen)
 
 
 class Learned(Standing):
     """``Standing`` with a residual on the set points of legs and waist.
 
     Attributes:
-        residual: from the observation (55,) to (15,) in [-1, 1].
+        residual: from the observation (55,) to (15,) in [-1, 1]; the shipped one unless set.
+        change: (15,) rad by which the last control step moved the shift.
     """
+
+    residual: Residual | None = None
 
     def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
         super().__init__(world, step)
-        self.residual: Residual = lambda observation: np.zeros(NUM_BODY)
-        self._shift = np.zeros(NUM_BODY)
+        self._shift = self.change = np.zeros(NUM_BODY)
 
     def begin(self, start: Start) -> None:
         """No shift yet."""
-        self._shift = np.zeros(NUM_BODY)
+        del start
+        self._shift = self.change = np.zeros(NUM_BODY)
 
     def observe(self) -> np.ndarray:
-        """What the residual sees, each about 1 in size.
+        """What the residual sees, each number about 1 in size.
 
         Returns:
             (55,) float32: up in the pelvis frame (2), turning rate (3), centre of mass and its
@@ -67,21 +138,22 @@ class Learned(Standing):
         data, table = self.world.data, joint_table()
         up = up_in_body(data.qpos[3:7])
         ahead, left, ahead_rate, left_rate = self.com_state()
-        parts = [
-            np.array([4 * up[0], 4 * up[1]]),
+        parts: list[Any] = [
+            [4 * up[0], 4 * up[1]],
             data.qvel[3:6],
             [10 * ahead, 10 * left, 2 * ahead_rate, 2 * left_rate],
             [10 * (data.qpos[2] - table.height)],
-            4 * (data.qpos[7:][BODY] - table.stand[BODY]),
-            0.3 * data.qvel[6:][BODY],
+            4 * (data.qpos[7:36][BODY] - table.stand[BODY]),
+            0.3 * data.qvel[6:35][BODY],
             self._shift / RESIDUAL_RAD,
         ]
-        return np.clip(np.concatenate(parts), -5.0, 5.0).astype(np.float32)
+        return np.clip(np.concatenate(parts), -CLIP, CLIP).astype(np.float32)
 
     def drive(self, points: np.ndarray, command: np.ndarray) -> None:
-        """One control step of ``Standing`` with the residual added."""
-        wished = np.clip(self.residual(self.observe()), -1.0, 1.0) * RESIDUAL_RAD
-        change = SMOOTHING * (wished - self._shift)
-        points[:, BODY] += self._shift + _T * change
-        self._shift, self.change = self._shift + change, change
+        """One control step of ``Standing``, its set points shifted."""
+        residual = self.residual or load_residual()
+        wished = np.clip(residual(self.observe()), -1.0, 1.0) * RESIDUAL_RAD
+        self.change = SMOOTHING * (wished - self._shift)
+        points[:, BODY] += self._shift + _T * self.change
+        self._shift = self._shift + self.change
         super().drive(points, command)
