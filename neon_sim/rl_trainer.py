@@ -150,7 +150,7 @@ class RLTrainer:
 
     def save_policy(self, path: Path) -> Path:
         """Write the policy: its tensors, how observations are standardised, what made it."""
-        state = dict(self.model.policy.state_dict())
+        state = self.model.policy.tensors()
         if self.normaliser.norm_obs:
             mean, variance, _ = self._moments()
             state["observation_mean"] = torch.from_numpy(mean.astype(np.float32))
@@ -190,12 +190,12 @@ class RLTrainer:
     def save_state(self) -> None:
         """Write what a resumed run needs; whole or absent, also after a kill."""
         self.state_path.parent.mkdir(parents=True, exist_ok=True)
-        rewards = self.normaliser.ret_rms
+        rewards, (mean, variance, count) = self.normaliser.ret_rms, self._moments()
         values = {
             "config": json.dumps(self.config.decides(), sort_keys=True),
             "policy": self.model.policy.state_dict(),
             "optimiser": self.model.policy.optimizer.state_dict(),
-            "observations": [torch.as_tensor(value) for value in self._moments()],
+            "observations": [torch.from_numpy(mean), torch.from_numpy(variance), count],
             "rewards": [float(rewards.mean), float(rewards.var), float(rewards.count)],
             "block": self.block,
             "curve": self.curve,
@@ -227,7 +227,7 @@ class RLTrainer:
         if moments is not None:
             mean, variance, count = state["observations"]
             moments.mean, moments.var = mean.cpu().numpy(), variance.cpu().numpy()
-            moments.count = float(count)
+            moments.count = count
         rewards = self.normaliser.ret_rms
         rewards.mean, rewards.var = (np.float64(value) for value in state["rewards"][:2])
         rewards.count = state["rewards"][2]
@@ -248,10 +248,9 @@ class RLTrainer:
             moments.mean = state["observation_mean"].double().numpy()
             moments.var = state["observation_std"].double().square().numpy()
             moments.count = 1e4
-        own = self.model.policy.state_dict()
-        kept = {k: v for k, v in state.items() if k in own and k != "log_std"}
+        kept = {k: v for k, v in state.items() if not k.startswith(("log_std", "observation_"))}
         try:
-            self.model.policy.load_state_dict({**own, **kept})
+            self.model.policy.load_state_dict(kept, strict=False)
         except RuntimeError as error:
             raise CheckpointError(f"init={path} is of another architecture: {error}") from error
 

@@ -114,7 +114,7 @@ def load_actor(path: str | Path, actor: Actor, state: dict[str, Any], again: str
     Raises:
         CheckpointError: one is missing, left over, of another shape, or not finite.
     """
-    wanted = actor.state_dict()
+    wanted = actor.tensors()
     for name in sorted(set(wanted) | set(state)):
         found = tuple(state[name].shape) if name in state else "nothing"
         needed = tuple(wanted[name].shape) if name in wanted else "nothing"
@@ -125,4 +125,4 @@ def load_actor(path: str | Path, actor: Actor, state: dict[str, Any], again: str
             )
         if not torch.isfinite(state[name]).all():
             raise CheckpointError(f"{path}: tensor {name!r} holds NaN or inf; train it again")
-    actor.load_state_dict(state)
+    actor.load_state_dict(state, strict=False)  # aliases of one module are not stored twice

@@ -18,6 +18,7 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from torch import Tensor, nn
 
 Permutation = tuple[Sequence[int], Sequence[float]]
+_ALIASES = ("pi_features_extractor.", "vf_features_extractor.")  # SB3's names for one module
 
 
 class Actor(ActorCriticPolicy):
@@ -70,6 +71,10 @@ class Actor(ActorCriticPolicy):
             return
         body = MirroredBody(self.features_dim, self.hidden, self.mirror["observation"])
         self.mlp_extractor = body  # type: ignore[assignment]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every weight once, by name."""
+        return {k: v for k, v in self.state_dict().items() if not k.startswith(_ALIASES)}
 
     def means(self, observation: dict[str, Tensor] | Tensor) -> Tensor:
         """(B, A) actions without noise, unclipped."""
