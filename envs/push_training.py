@@ -17,7 +17,15 @@ from neon_sim.seeding import keyed_rng
 
 from .humanoid import ARMS, NUM_JOINTS
 from .humanoid_balance import HumanoidBalance
-from .learned_balance import CLIP, NUM_BODY, OBSERVATION_DIM, RESIDUAL_RAD, Learned, mirror
+from .learned_balance import (
+    CLIP,
+    NUM_BODY,
+    OBSERVATION_DIM,
+    SHIFT_RAD,
+    Learned,
+    load_reflex,
+    mirror,
+)
 from .lower_body import up_in_body
 
 EPISODE_STEPS = 210
@@ -52,7 +60,7 @@ class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):
 
     def about(self) -> dict[str, Any]:
         """As of ``TrainingEnv``."""
-        return {"residual_rad": RESIDUAL_RAD.tolist(), "impulses_ns": [*EASY_NS, *HARD_NS]}
+        return {"shift_rad": SHIFT_RAD.tolist(), "reflex": load_reflex().gains}
 
     def mirror(self) -> dict[str, tuple[list[int], list[float]]]:
         """As of ``TrainingEnv``."""
@@ -90,9 +98,15 @@ class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):
     def _reward(self, action: np.ndarray) -> float:
         up = np.array(up_in_body(self.core.data.qpos[3:7])[:2])
         offset = np.array(self.lower.com_state()[:2])
-        jerk = float(np.square(self.lower.change / RESIDUAL_RAD).mean())
+        jerk = float(np.square(self.lower.change / SHIFT_RAD).mean())
         effort = float(np.square(np.clip(action, -1.0, 1.0)).mean())
-        return ALIVE - TILT * float(up @ up) - OFFSET * float(offset @ offset) - EFFORT * effort - JERK * jerk
+        return (
+            ALIVE
+            - TILT * float(up @ up)
+            - OFFSET * float(offset @ offset)
+            - EFFORT * effort
+            - JERK * jerk
+        )
 
     def close(self) -> None:
         """Free the world."""

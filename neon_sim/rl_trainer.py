@@ -237,7 +237,9 @@ class RLTrainer:
 
     def _start_from(self, path: Path) -> None:
         """Take the weights of an earlier policy of the same shape; noise starts as configured."""
-        state, metadata = read_tensors(path, FORMAT, f"python -m neon_sim.rl task={self.config.task}")
+        state, metadata = read_tensors(
+            path, FORMAT, f"python -m neon_sim.rl task={self.config.task}"
+        )
         if metadata.get("task") != self.config.task:
             raise CheckpointError(
                 f"init={path} was trained on {metadata.get('task')!r}, not {self.config.task!r}; "
@@ -249,10 +251,15 @@ class RLTrainer:
             moments.var = state["observation_std"].double().square().numpy()
             moments.count = 1e4
         kept = {k: v for k, v in state.items() if not k.startswith(("log_std", "observation_"))}
-        try:
-            self.model.policy.load_state_dict(kept, strict=False)
-        except RuntimeError as error:
-            raise CheckpointError(f"init={path} is of another architecture: {error}") from error
+        own = {k: v for k, v in self.model.policy.tensors().items() if k in kept}
+        differs = {k for k, v in kept.items() if k not in own or own[k].shape != v.shape}
+        differs |= set(self.model.policy.tensors()) - set(kept) - {"log_std"}
+        if differs:
+            raise CheckpointError(
+                f"init={path} is of another architecture (tensor {min(differs)!r}); give the same "
+                "hidden= and observe="
+            )
+        self.model.policy.load_state_dict(kept, strict=False)
 
     def _observation_moments(self) -> Any:
         """Running mean and variance of the numbers observed; None where they are left as are."""

@@ -1,4 +1,4 @@
-"""How every trained policy answers a batch: in blocks of one size, so that batches change no bit."""
+"""How a trained policy answers a batch: in blocks of one size, so that batches change no bit."""
 
 from __future__ import annotations
 

@@ -25,7 +25,6 @@ from .network import NeonPolicy, NetworkInput, network_spec, resolve_spec
 from .tower import Tower, check_token_budget, tower_backbone
 
 
-
 class TrainedPolicy:
     """Frozen tower and trained network; stateless between calls.
 

@@ -101,7 +101,9 @@ def load_ppo(path: str | Path, task: str, replan_steps: int | None = None) -> PP
             f"for replan_steps={spec.replan_steps}, or train again"
         )
     scale = state.pop("observation_mean").numpy(), state.pop("observation_std").numpy()
-    actor = Actor(spec.observation_space, spec.action_space, lambda _: 0.0, hidden=metadata["hidden"])
+    actor = Actor(
+        spec.observation_space, spec.action_space, lambda _: 0.0, hidden=metadata["hidden"]
+    )
     load_actor(path, actor, state, again)
     policy = PPOPolicy(spec, actor.eval(), scale, Path(path))
     policy.metadata = metadata

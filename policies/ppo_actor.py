@@ -8,6 +8,7 @@ learning symmetric locomotion", network method).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,6 @@ class MirroredHead(nn.Module):
 def _layers(width: int, hidden: Sequence[int]) -> nn.Sequential:
     sizes = [width, *hidden]
     parts: list[nn.Module] = []
-    for low, high in zip(sizes, sizes[1:], strict=False):
+    for low, high in pairwise(sizes):
         parts += [nn.Linear(low, high), nn.Tanh()]
     return nn.Sequential(*parts)

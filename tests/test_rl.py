@@ -11,10 +11,20 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from neon_sim.benchmarks.balance import BalanceConfig, compare, text
 from neon_sim.benchmarks.cli import main as bench
 from neon_sim.envs import learned_balance
 from neon_sim.envs.humanoid_balance import HumanoidBalance
-from neon_sim.envs.learned_balance import NUM_BODY, OBSERVATION_DIM, ResidualNetwork, load_residual
+from neon_sim.envs.learned_balance import (
+    GAIN_NAMES,
+    NUM_BODY,
+    OBSERVATION_DIM,
+    Reflex,
+    ResidualNetwork,
+    load_reflex,
+    load_residual,
+)
+from neon_sim.envs.reflex_search import Search
 from neon_sim.errors import CheckpointError, ConfigError, UnknownNameError
 from neon_sim.observation import observe_row, stack_observations
 from neon_sim.policies.ppo import load_ppo
@@ -203,7 +213,7 @@ def test_a_resumed_run_ends_with_the_same_weights(task, tmp_path):
 def test_a_run_of_other_settings_is_refused(trained):
     again = config(trained.parent, resume=True)
     assert learn(again, progress=False) == trained
-    with pytest.raises(CheckpointError, match="gamma = 0.98, this run has 0.9"):
+    with pytest.raises(CheckpointError, match=r"gamma = 0.98, this run has 0.9"):
         learn(config(trained.parent, resume=True, gamma=0.9), progress=False)
 
 
@@ -265,11 +275,11 @@ def test_pixels_train_and_play(tmp_path):
 
 def test_a_wrong_checkpoint_names_value_rule_and_mend(trained, tmp_path, capsys):
     command = "python -m neon_sim.rl task=arm_catch"
-    with pytest.raises(CheckpointError, match=f"'arm_reach', not 'arm_catch'.*{command}"):
+    with pytest.raises(CheckpointError, match=rf"'arm_reach', not 'arm_catch'.*{command}"):
         load_ppo(trained, "arm_catch")
     with pytest.raises(CheckpointError, match="replan_steps=4, not 2"):
         load_ppo(trained, "arm_reach", replan_steps=2)
-    with pytest.raises(CheckpointError, match="no checkpoint at .*python -m neon_sim.rl"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint at .*python -m neon_sim.rl"):
         load_ppo(tmp_path / "none.safetensors", "arm_reach")
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(trained.read_bytes()[:-100])
@@ -277,10 +287,10 @@ def test_a_wrong_checkpoint_names_value_rule_and_mend(trained, tmp_path, capsys)
         load_ppo(broken, "arm_reach")
     state, metadata = read_tensors(trained, FORMAT, "")
     write_tensors(broken, state, {**metadata, "format": "other/1"})
-    with pytest.raises(CheckpointError, match="must be of format 'neon_sim.rl/1' .got 'other/1'"):
+    with pytest.raises(CheckpointError, match=r"must be of format 'neon_sim.rl/1' .got 'other/1'"):
         load_ppo(broken, "arm_reach")
     write_tensors(broken, {**state, "log_std": torch.full((8,), torch.nan)}, metadata)
-    with pytest.raises(CheckpointError, match="log_std.*NaN"):
+    with pytest.raises(CheckpointError, match=r"log_std.*NaN"):
         load_ppo(broken, "arm_reach")
     write_tensors(broken, {**state, "log_std": torch.zeros(3)}, metadata)
     with pytest.raises(CheckpointError, match=r"must be \(8,\) .got \(3,\)"):
@@ -331,16 +341,72 @@ def test_a_residual_of_another_task_is_refused(trained):
         load_residual(str(trained))
 
 
-def falls(lower: str, direction: float, impulse: float) -> int:
-    """Control steps until a push on the standing robot makes it fall; 250 when it does not."""
+def random_reflex() -> Reflex:
+    rng = np.random.default_rng(1)
+    return Reflex({name: float(rng.normal()) for name in GAIN_NAMES} | {"dead": 0.01})
+
+
+def test_the_reflex_treats_sides_alike_and_bends_at_the_hips():
+    reflex, sides = random_reflex(), learned_balance.mirror()
+    seen = np.random.default_rng(0).normal(size=OBSERVATION_DIM)
+    (seen_places, seen_signs), (places, signs) = sides["observation"], sides["action"]
+    other = reflex(seen[seen_places] * seen_signs)
+    np.testing.assert_allclose(other, reflex(seen)[places] * signs)
+    assert not reflex(np.zeros(OBSERVATION_DIM)).any()
+    seen[5:9] = [1.0, 0.0, 0.0, 0.0]  # 0.1 m ahead
+    turned = reflex(seen)
+    np.testing.assert_allclose(turned[[0, 6]], 0.09 * reflex.gains["forward_hip"])
+    assert turned[14] == pytest.approx(0.09 * reflex.gains["forward_waist"])
+
+
+def test_gains_that_lack_one_are_refused(tmp_path):
+    path = tmp_path / "reflex.json"
+    path.write_text(json.dumps({"gains": {"dead": 0.0}}))
+    with pytest.raises(CheckpointError, match=r"forward_hip.*reflex_search"):
+        load_reflex(str(path))
+
+
+def test_the_search_climbs_and_goes_on_where_it_was():
+    def score(place: np.ndarray) -> float:
+        return -float(np.square(place - 1.0).sum())
+
+    whole, first, second = (Search(4, 10, seed=0) for _ in range(3))
+    for _ in range(30):
+        whole.generation(score)
+    assert whole.state["best_score"] > -0.05
+    for _ in range(15):
+        first.generation(score)
+    second.state = json.loads(json.dumps(first.state))
+    for _ in range(15):
+        second.generation(score)
+    assert second.state == json.loads(json.dumps(whole.state))
+
+
+def last_step(lower: str, direction: float, impulse: float) -> int:
+    """Control step in which a push has made the robot fall; 250 when it stands to the end."""
     env = gymnasium.make(
         TASKS["humanoid_balance"].env_id, cameras=(), lower=lower, disable_env_checker=True
     ).unwrapped
     assert isinstance(env, HumanoidBalance)
-    latent = {"impulse": impulse, "directions": [direction, direction + 2.0], "steps": [10, 120]}
+    latent = {"impulse": impulse, "directions": [direction, direction], "steps": [10, 120]}
     env.reset(seed=0, options={"latent": latent})
-    action = env.expert_action()
-    for step in range(env.EPISODE_STEPS):
-        if env.advance(action)[1]:
-            return step
-    return env.EPISODE_STEPS
+    action, over = env.expert_action(), False
+    while not over:
+        _, terminated, truncated, _ = env.advance(action)
+        over = terminated or truncated
+    return env.control_step
+
+
+@pytest.mark.parametrize("direction", [0.3, 3.0])
+def test_the_learned_body_stands_where_the_ankles_alone_fall(direction):
+    assert last_step("standing", direction, 11.0) < 250
+    assert last_step("learned", direction, 11.0) == 250
+
+
+def test_the_balance_table_is_paired():
+    rows = compare(BalanceConfig(impulses=[5.0], episodes=2), progress=False)
+    assert [(row["lower"], row["survived"]) for row in rows] == [("standing", 2), ("learned", 2)]
+    assert rows[1]["difference"] == 0.0
+    assert "95 % interval" in text(rows)
+    with pytest.raises(ConfigError, match="episodes"):
+        BalanceConfig(episodes=0).validate()
