@@ -3,7 +3,8 @@
 Two things shift the motor set points of legs and waist, together by at most ``SHIFT_RAD``:
 ``reflex``, a feedback of the capture point to hips, knees, ankles and waist whose few gains a
 search found, and ``residual``, a small network that PPO trains from there
-(``python -m neon_sim.rl config=balance``, on ``push_training``). Both ship in ``assets/balance``.
+(``python -m neon_sim.rl config=balance``, on ``push_training``). ``assets/balance/reflex.json``
+holds the gains and names the residual that ships with them, if one does.
 Ankles alone hold the centre of mass only over the soles; bending the trunk moves it from beyond
 (the hip strategy: Horak and Nashner 1986, J. Neurophysiol. 55; the capture point: Pratt et al.
 2006, Humanoids).
@@ -53,43 +54,42 @@ Residual = Callable[[np.ndarray], np.ndarray]
 _SAGITTAL = {"hip": {0: 1, 6: 1}, "knee": {3: 1, 9: 1}, "ankle": {4: 1, 10: 1}, "waist": {14: 1}}
 _LATERAL = {"hip": {1: 1, 7: 1}, "knee": {3: -1, 9: 1}, "ankle": {5: 1, 11: 1}, "waist": {13: 1}}
 PLANES = {"forward": _SAGITTAL, "backward": _SAGITTAL, "side": _LATERAL}
-GAIN_NAMES = (
-    *(f"{plane}_{name}" for plane in PLANES for name in ("hip", "knee", "ankle", "waist", "lead")),
-    "dead",
+JOINTS = ("hip", "knee", "ankle", "waist")
+GAIN_NAMES = tuple(
+    f"{plane}_{name}{order}" for plane in PLANES for order in ("", "_rate") for name in JOINTS
 )
+LEAD_S, BLEND_M = 0.25, 0.02  # of the capture point; over which forward becomes backward
 
 
 class Reflex:
-    """Feedback of the capture point to legs and waist.
+    """Feedback of the centre of mass and its rate to legs and waist.
 
-    The capture point is the centre of mass plus its velocity times a lead time; a dead zone is
-    taken off it on both sides.
+    Ahead and aside add up; behind, other gains hold than ahead, blended by where the capture
+    point is (the centre of mass plus its rate times ``LEAD_S``).
 
     Args:
-        gains: by ``GAIN_NAMES``: rad/m of a plane's joints, ``lead`` in s, ``dead`` in m.
+        gains: by ``GAIN_NAMES``: rad/m of a plane's joints, and rad s/m.
     """
 
     def __init__(self, gains: dict[str, float]) -> None:
         self.gains = {name: float(gains[name]) for name in GAIN_NAMES}
-        self._turn, self._lead = {}, {}
-        for plane, joints in PLANES.items():
-            turn = np.zeros(NUM_BODY)
-            for name, signs in joints.items():
-                for joint, sign in signs.items():
-                    turn[joint] = sign * self.gains[f"{plane}_{name}"]
-            self._turn[plane], self._lead[plane] = turn, self.gains[f"{plane}_lead"]
+        self._forward, self._backward, self._side = (self._turn(plane) for plane in PLANES)
+
+    def _turn(self, plane: str) -> np.ndarray:
+        """(15, 2) rad/m and rad s/m of every joint."""
+        turn = np.zeros((NUM_BODY, 2))
+        for name, signs in PLANES[plane].items():
+            for joint, sign in signs.items():
+                for column, order in enumerate(("", "_rate")):
+                    turn[joint, column] = sign * self.gains[f"{plane}_{name}{order}"]
+        return turn
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """(55,) -> (15,) rad, unbounded."""
         ahead, left, ahead_rate, left_rate = (observation[5:9] / _CENTRE_SCALE).tolist()
-        forward = ahead + self._lead["forward"] * ahead_rate
-        plane = "forward" if forward > 0.0 else "backward"
-        x = self._beyond(ahead + self._lead[plane] * ahead_rate)
-        y = self._beyond(left + self._lead["side"] * left_rate)
-        return self._turn[plane] * x + self._turn["side"] * y
-
-    def _beyond(self, value: float) -> float:
-        return float(np.copysign(max(abs(value) - self.gains["dead"], 0.0), value))
+        share = min(max(0.5 + (ahead + LEAD_S * ahead_rate) / BLEND_M, 0.0), 1.0)
+        sagittal = share * self._forward + (1.0 - share) * self._backward
+        return sagittal @ [ahead, ahead_rate] + self._side @ [left, left_rate]
 
 
 def mirror() -> dict[str, tuple[list[int], list[float]]]:
@@ -154,35 +154,52 @@ def load_reflex(path: str | None = None) -> Reflex:
     Raises:
         CheckpointError: missing, or without one of the gains.
     """
+    return Reflex(_record(path)["gains"])
+
+
+@lru_cache(maxsize=1)
+def shipped_residual() -> Residual | None:
+    """The residual that ``reflex.json`` names, or None where it names none.
+
+    Raises:
+        CheckpointError: see ``load_residual``.
+    """
+    name = _record(None).get("residual")
+    return load_residual(shipped(name)) if name else None
+
+
+def _record(path: str | None) -> dict[str, Any]:
     chosen = Path(path) if path else shipped("reflex.json")
     try:
-        return Reflex(json.loads(chosen.read_text())["gains"])
+        record: dict[str, Any] = json.loads(chosen.read_text())
+        missing = [name for name in GAIN_NAMES if name not in record["gains"]]
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{chosen} must hold the gains of a reflex ({error!r}). Make them: {SEARCH_COMMAND}"
         ) from error
+    if missing:
+        raise CheckpointError(f"{chosen} lacks gain {missing[0]!r}. Make it: {SEARCH_COMMAND}")
+    return record
 
 
-@lru_cache(maxsize=4)
-def load_residual(path: str | None = None) -> ResidualNetwork:
-    """Read a residual; the shipped one by default.
+def load_residual(path: str | Path) -> ResidualNetwork:
+    """Read a residual.
 
     Raises:
         CheckpointError: missing, damaged, of another format, task or architecture, or trained
             on top of another reflex.
     """
-    chosen = path or str(shipped("residual.safetensors"))
-    state, metadata = read_tensors(chosen, FORMAT, COMMAND, framework="np")
+    state, metadata = read_tensors(path, FORMAT, COMMAND, framework="np")
     if metadata.get("task") != "balance":
         raise CheckpointError(
-            f"{chosen} was trained on {metadata.get('task')!r}, not 'balance'. Make one: {COMMAND}"
+            f"{path} was trained on {metadata.get('task')!r}, not 'balance'. Make one: {COMMAND}"
         )
     if metadata.get("reflex") != load_reflex().gains:
         raise CheckpointError(
-            f"{chosen} was trained on top of another reflex than that of {shipped('reflex.json')}; "
+            f"{path} was trained on top of another reflex than that of {shipped('reflex.json')}; "
             f"train it again: {COMMAND}"
         )
-    return ResidualNetwork(state, chosen)
+    return ResidualNetwork(state, path)
 
 
 class Learned(Standing):
@@ -190,8 +207,8 @@ class Learned(Standing):
 
     Attributes:
         reflex: from the observation (55,) to (15,) rad; the shipped one unless set.
-        residual: from the observation to (15,) in [-1, 1] of ``SHIFT_RAD``, added to it; the
-            shipped one unless set.
+        residual: from the observation to (15,) in [-1, 1] of ``SHIFT_RAD``, added to it; unless
+            set the shipped one, when one ships.
         change: (15,) rad by which the last control step moved the shift.
     """
 
@@ -229,9 +246,11 @@ class Learned(Standing):
 
     def drive(self, points: np.ndarray, command: np.ndarray) -> None:
         """One control step of ``Standing``, its set points shifted."""
-        reflex, residual = self.reflex or load_reflex(), self.residual or load_residual()
+        reflex, residual = self.reflex or load_reflex(), self.residual or shipped_residual()
         seen = self.observe()
-        share = reflex(seen) / SHIFT_RAD + np.clip(residual(seen), -1.0, 1.0)
+        share = reflex(seen) / SHIFT_RAD
+        if residual is not None:
+            share = share + np.clip(residual(seen), -1.0, 1.0)
         wished = np.clip(share, -1.0, 1.0) * SHIFT_RAD
         self.change = SMOOTHING * (wished - self._shift)
         points[:, BODY] += self._shift + _T * self.change
