@@ -47,16 +47,16 @@ class TaskEnv(gymnasium.Env[Any, np.ndarray]):
         config: what is observed and how actions are meant. index: which of the environments.
 
     Attributes:
-        spec: what the policy sees and does.
+        policy_spec: what the policy sees and does.
     """
 
     def __init__(self, config: RLConfig, index: int) -> None:
         entry = TASKS[config.task]
         env = gymnasium.make(entry.env_id, disable_env_checker=True, cameras=())
         self.core: Any = env.unwrapped
-        self.spec = make_spec(config, self.core)
-        self.observation_space = self.spec.observation_space
-        self.action_space = self.spec.action_space
+        self.policy_spec = make_spec(config, self.core)
+        self.observation_space = self.policy_spec.observation_space
+        self.action_space = self.policy_spec.action_space
         self._seed, self._index = RL_SEED + config.seed, index
         self.begin_block(0, 0.0)
 
@@ -67,7 +67,7 @@ class TaskEnv(gymnasium.Env[Any, np.ndarray]):
 
     def about(self) -> dict[str, Any]:
         """As of ``TrainingEnv``."""
-        return {"spec": self.spec.to_json()}
+        return {"spec": self.policy_spec.to_json()}
 
     def mirror(self) -> None:
         """Tasks have no mirror."""
@@ -85,9 +85,9 @@ class TaskEnv(gymnasium.Env[Any, np.ndarray]):
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Hold an action for ``replan_steps`` control steps, or to the end of the episode."""
-        target = self.spec.actions(action[None], self._pose[None])[0]
+        target = self.policy_spec.actions(action[None], self._pose[None])[0]
         total, terminated, truncated = 0.0, False, False
-        for _ in range(self.spec.replan_steps):
+        for _ in range(self.policy_spec.replan_steps):
             reward, terminated, truncated, info = self.core.advance(target)
             total += reward
             self._success = self._success or bool(info["is_success"])
@@ -97,7 +97,9 @@ class TaskEnv(gymnasium.Env[Any, np.ndarray]):
         return self._observe(), total, terminated, truncated, {"is_success": self._success}
 
     def _observe(self) -> Observation:
-        seen = self.spec.observation(observe_row(self.core, self.spec.clip, self.spec.needs))
+        seen = self.policy_spec.observation(
+            observe_row(self.core, self.policy_spec.clip, self.policy_spec.needs)
+        )
         if isinstance(seen, dict):
             return {key: value[0] for key, value in seen.items()}
         return np.asarray(seen[0])

@@ -127,7 +127,7 @@ def test_state_is_what_is_visible_and_velocities_are_how_it_moves():
     env.reset()
     for _ in range(3):
         seen, *_ = env.step(np.zeros(8, dtype=np.float32))
-    core, words = env.core, len(env.spec.words)
+    core, words = env.core, len(env.policy_spec.words)
     np.testing.assert_array_equal(seen[:8], core.agent_pos())
     assert seen[8 : 8 + words].sum() == len(set(core.task_description.split()))
     np.testing.assert_allclose(seen[8 + words :][:16], core.environment_state(), atol=1e-6)
@@ -142,20 +142,20 @@ def test_pixels_are_the_frames_of_the_clip():
     env.reset()
     seen, *_ = env.step(np.zeros(8, dtype=np.float32))
     assert isinstance(seen, dict)
-    video, _ = env.core.clip(env.spec.clip)
+    video, _ = env.core.clip(env.policy_spec.clip)
     assert seen["pixels"].shape == (6, 48, 48)
     np.testing.assert_array_equal(seen["pixels"][3:], video[1].transpose(2, 0, 1))
-    assert seen["vector"].shape == (8 + len(env.spec.words),)
+    assert seen["vector"].shape == (8 + len(env.policy_spec.words),)
 
 
 def test_relative_actions_start_from_the_pose_and_absolute_ones_do_not():
     pose = np.linspace(-1.0, 1.0, 8, dtype=np.float32)[None]
     outputs = np.full((1, 8), 0.5, dtype=np.float32)
-    spec = TaskEnv(config(reach=0.2), 0).spec
+    spec = TaskEnv(config(reach=0.2), 0).policy_spec
     actions = spec.actions(outputs, pose)
     np.testing.assert_allclose(actions[0, :7], np.clip(pose[0, :7] + 0.1, -1, 1), atol=1e-6)
     assert actions[0, 7] == 0.5
-    absolute = TaskEnv(config(actions="absolute"), 0).spec
+    absolute = TaskEnv(config(actions="absolute"), 0).policy_spec
     np.testing.assert_array_equal(absolute.actions(outputs, pose), outputs)
     assert np.abs(spec.actions(outputs * 100, pose)).max() == 1.0
 
