@@ -6,6 +6,7 @@ from neon_sim.conditions import CONDITIONS
 from neon_sim.config import PolicyConfig, config_names, load_config
 from neon_sim.registry import POLICY_PARTS, TASKS
 
+from .plan import PPO
 from .scripted import SCRIPTED
 from .suites import load_suite, suite_names
 from .tables import align
@@ -34,6 +35,7 @@ def _policies() -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [(name, "scripted", ABOUT_SCRIPTED[name]) for name in SCRIPTED]
     for word in ("oracle_memoryless", "oracle_history"):
         rows.append((word, "oracle", f"a head on {CONDITIONS[word].about}"))
+    rows.append((PPO, "learner", "PPO on state or pixels; checkpoint= of python -m neon_sim.rl"))
     for name in config_names("policy"):
         if name in SCRIPTED:
             continue

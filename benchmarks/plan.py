@@ -16,7 +16,7 @@ from neon_sim.conditions import condition as find_condition
 from neon_sim.config import PolicyConfig, config_names, load_config
 from neon_sim.config_loading import known_keys, parse_overrides
 from neon_sim.errors import ConfigError, unknown_name
-from neon_sim.registry import task_entry
+from neon_sim.registry import POLICY_PARTS, task_entry
 
 from .executor import BLENDINGS
 from .scripted import CONDITION, SCRIPTED
@@ -25,6 +25,7 @@ from .suites import load_suite
 ORACLES = ("oracle_memoryless", "oracle_history")
 DEFAULT_POLICY = "neon_tiny"  # whose heads the oracles and `blind` use
 LISTENER = "neon_tiny_hear"  # whose heads `muted` uses where nobody is named
+PPO = "ppo"  # what `python -m neon_sim.rl` trains
 MAX_BATCH = 256
 SWEPT = "@"  # between a policy's name and the settings that a sweep gave it
 
@@ -73,8 +74,9 @@ class PolicySpec:
 
     Attributes:
         name: what rows call it; what follows ``@`` names the settings of a sweep.
-        kind: ``"scripted"``, ``"network"`` (a ``PolicyConfig``) or ``"factory"`` (the
-            user's own ``module:function``).
+        kind: ``"scripted"``, ``"network"`` (a ``PolicyConfig``), ``"ppo"`` (of
+            ``neon_sim.rl``; its one condition is what it observes) or ``"factory"`` (the user's
+            own ``module:function``).
         conditions: under which it runs.
         train_seeds: of its heads; ``(None,)`` where nothing was trained.
         config: of a network; a factory uses its ``replan_steps``.
@@ -105,8 +107,9 @@ class PolicySpec:
         """
         if self.checkpoint is None:
             return None
-        trained_as = find_condition(cell.condition).trained_as
-        values = {**cell._asdict(), "condition": trained_as, "policy": self.base}
+        values = {**cell._asdict(), "policy": self.base}
+        if self.kind != "ppo":
+            values["condition"] = find_condition(cell.condition).trained_as
         try:
             return self.checkpoint.format(**values)
         except (KeyError, IndexError, ValueError) as error:
@@ -204,7 +207,7 @@ def plan_of(resolved: dict[str, Any]) -> RunPlan:
 
 def policy_names() -> list[str]:
     """Every policy that can be named without a path."""
-    return sorted({*SCRIPTED, *ORACLES, *config_names("policy")})
+    return sorted({*SCRIPTED, *ORACLES, PPO, *config_names("policy")})
 
 
 def split_overrides(overrides: Sequence[str]) -> tuple[RunOptions, list[str]]:
@@ -273,7 +276,9 @@ def make_plan(
         raise ConfigError(f"--policy names no policy. Known: {', '.join(policy_names())}.")
     options, rest = split_overrides(overrides)
     specs = [
-        _make_spec(name, conditions, tuple(train_seeds), rest, options)
+        _make_ppo(names[0], tuple(train_seeds), rest, options)
+        if name == PPO
+        else _make_spec(name, conditions, tuple(train_seeds), rest, options)
         for name in dict.fromkeys(policies)
     ]
     if rest and not any(spec.kind != "scripted" for spec in specs):
@@ -333,6 +338,29 @@ def _make_spec(
     for word in words:
         config.check_budget(word)
     return PolicySpec(config.name, "network", words, train_seeds, config, options.checkpoint)
+
+
+def _make_ppo(
+    task: str, train_seeds: tuple[int, ...], overrides: list[str], options: RunOptions
+) -> PolicySpec:
+    """``ppo`` as its checkpoint of one task says that it sees and holds its actions.
+
+    Raises:
+        ConfigError: no checkpoint is named. CheckpointError: it is missing or foreign.
+    """
+    if options.checkpoint is None:
+        raise ConfigError(
+            "policy 'ppo' ships no weights: give checkpoint=PATH of what `python -m neon_sim.rl "
+            f"task={task} out=DIR` trained"
+        )
+    config = load_config(PolicyConfig, "policy", None, overrides)
+    spec = PolicySpec(PPO, "ppo", ("state",), train_seeds, config, options.checkpoint)
+    path = spec.checkpoint_of(Cell(task, PPO, "state", train_seeds[0]))
+    held = [item for item in overrides if item.startswith("replan_steps=")]
+    load = POLICY_PARTS.resolve("load_ppo")
+    trained = load(path, task, config.replan_steps if held else None)
+    config = replace(config, replan_steps=trained.replan_steps)
+    return replace(spec, config=config, conditions=(trained.spec.condition,))
 
 
 def _merge(specs: Sequence[PolicySpec]) -> list[PolicySpec]:

@@ -7,7 +7,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from neon_sim.errors import ConfigError, PolicyError
+from neon_sim.errors import CheckpointError, ConfigError, PolicyError
 from neon_sim.registry import POLICY_PARTS
 
 from .plan import Cell, PolicySpec, RunPlan
@@ -31,6 +31,8 @@ def load_player(spec: PolicySpec, cell: Cell) -> Any:
     import torch
 
     torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
+    if spec.kind == "ppo":
+        return _trained_by_ppo(spec, cell)
     load = POLICY_PARTS.resolve("load_policy")
     return load(spec.config, cell.condition, cell.task, cell.train_seed, spec.checkpoint_of(cell))
 
@@ -55,6 +57,22 @@ def check_players(plan: RunPlan) -> dict[str, str]:
                 name = f"{cell.policy}/{cell.condition}/{cell.train_seed}"
                 hashes[name] = file_hash(path)
     return hashes
+
+
+def _trained_by_ppo(spec: PolicySpec, cell: Cell) -> Any:
+    """A policy of ``neon_sim.rl``; it must see what the run's column says.
+
+    Raises:
+        CheckpointError: missing, foreign, or trained to observe something else.
+    """
+    load = POLICY_PARTS.resolve("load_ppo")
+    player = load(spec.checkpoint_of(cell), cell.task, spec.config.replan_steps)
+    if player.spec.condition != cell.condition:
+        raise CheckpointError(
+            f"{player.checkpoint} observes {player.spec.condition!r}, the column is of "
+            f"{cell.condition!r}; run the tasks apart, or train all with one observe="
+        )
+    return player
 
 
 def _from_factory(spec: PolicySpec, cell: Cell) -> Any:

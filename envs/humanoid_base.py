@@ -41,7 +41,7 @@ from .humanoid import (
     load_humanoid,
 )
 from .limits import LimitMeter
-from .lower_body import lower_body, up_in_body
+from .lower_body import LOWER_BODIES, up_in_body
 from .scene import View, add_camera, add_hall
 from .sound import make_sound
 from .task import Task
@@ -59,7 +59,8 @@ class HumanoidTask(Task):
             ``Task``; the noise is of the arms' start pose. Camera ``front`` is the one in the
             head, and there the microphones are (``wrist_contact`` sits on the right wrist).
         mode: name of ``humanoid.MODES``; the task's own by default.
-        lower: ``"standing"``, ``"harness"`` or ``"base"``; the task's own by default.
+        lower: ``"standing"``, ``"learned"``, ``"harness"`` or ``"base"``; the task's own by
+            default.
 
     Attributes:
         mode: the action mode. lower: what keeps the body up. kinematics: IK of the hands.
@@ -90,7 +91,7 @@ class HumanoidTask(Task):
     ) -> None:
         self.mode = action_mode(mode or self.MODE)
         self.action_dim, self.num_joints = self.mode.dim, self.mode.num_joints
-        keeper = lower_body(lower or self.LOWER)
+        keeper = LOWER_BODIES.resolve(lower or self.LOWER)
         self._prepare = keeper.prepare
         super().__init__(
             cameras, image_size, robot, render_mode, seed, start_noise, microphones, room

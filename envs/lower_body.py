@@ -1,6 +1,7 @@
-"""What keeps the humanoid up: three ways, from honest to convenient.
+"""What keeps the humanoid up: four ways, from honest to convenient.
 
 ``standing``: position control, and the centre of mass fed back to the ankles. It can fall.
+``learned``: the same, and a trained residual on legs and waist (``learned_balance.py``).
 ``harness``: the same, and a soft righting torque on the pelvis, as of a gantry's straps.
 ``base``: the pelvis rides on a carrier that follows velocity commands with a first-order lag,
 as the robot's own locomotion controller would have it. An abstraction: the soles touch nothing,
@@ -16,8 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neon_sim.clock import PHYSICS_DT_S
-from neon_sim.errors import unknown_name
 from neon_sim.gl import mujoco
+from neon_sim.registry import Registry
 from neon_sim.world import World
 
 from .episode import Start
@@ -203,15 +204,12 @@ class Base(Standing):
             points[:, leg + 4] += swing - lift / 2
 
 
-LOWER_BODIES: dict[str, type[Standing]] = {"standing": Standing, "harness": Harness, "base": Base}
-
-
-def lower_body(name: str) -> type[Standing]:
-    """Look a way of keeping up by name.
-
-    Raises:
-        UnknownNameError: no such way.
-    """
-    if name not in LOWER_BODIES:
-        raise unknown_name("lower body", name, LOWER_BODIES)
-    return LOWER_BODIES[name]
+LOWER_BODIES = Registry(
+    "lower body",
+    {
+        "standing": "neon_sim.envs.lower_body:Standing",
+        "learned": "neon_sim.envs.learned_balance:Learned",
+        "harness": "neon_sim.envs.lower_body:Harness",
+        "base": "neon_sim.envs.lower_body:Base",
+    },
+)

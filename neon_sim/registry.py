@@ -221,7 +221,10 @@ EMBODIMENTS = Registry(
         "humanoid": "neon_sim.envs.humanoid:from_action",
     },
 )
-
+# What ``python -m neon_sim.rl`` trains on besides the tasks: made of a seed and an index.
+RL_ENVIRONMENTS = Registry(
+    "training environment", {"balance": "neon_sim.envs.push_training:PushTraining"}
+)
 POLICY_PARTS = Registry(
     "policy part",
     {
@@ -234,6 +237,8 @@ POLICY_PARTS = Registry(
         "encode_texts": "neon_sim.policies.instruction:encode_texts",
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",
         "load_network": "neon_sim.policies.checkpoint:load_network",
+        "load_ppo": "neon_sim.policies.ppo:load_ppo",
+        "ppo_actor": "neon_sim.policies.ppo_actor:Actor",
     },
 )
 

@@ -14,16 +14,15 @@ import torch
 from neon_sim.conditions import Condition
 from neon_sim.conditions import condition as find_condition
 from neon_sim.config import NO_AUDIO, PolicyConfig
-from neon_sim.errors import CheckpointError, PolicyError
+from neon_sim.errors import CheckpointError
 from neon_sim.observation import ClipBatch
 from neon_sim.registry import BACKBONES, task_entry
 
+from .blocks import act_in_blocks
 from .checkpoint import load_network, train_command
 from .instruction import encode_texts
 from .network import NeonPolicy, NetworkInput, network_spec, resolve_spec
 from .tower import Tower, check_token_budget, tower_backbone
-
-BLOCK_ROWS = 8  # every matrix product has this many rows, so that batches change no bit
 
 
 class TrainedPolicy:
@@ -69,21 +68,8 @@ class TrainedPolicy:
             UnknownNameError: an instruction with a word the head was not trained on.
             ConfigError: the batch lacks what the condition needs.
         """
-        parts = [np.zeros((0, *self._chunk_shape), dtype=np.float32)]
-        for start in range(0, len(batch), BLOCK_ROWS):
-            stop = min(start + BLOCK_ROWS, len(batch))
-            spare = BLOCK_ROWS - (stop - start)
-            block = batch.rows(start, stop, repeat_last=spare)
-            parts.append(self._act_block(block, stop - start)[: stop - start])
-        actions = np.concatenate(parts)
-        if not np.isfinite(actions).all():
-            row, step, index = (int(v) for v in np.argwhere(~np.isfinite(actions))[0])
-            raise PolicyError(
-                f"policy {self.config.name!r} ({self.condition.name}) gave "
-                f"{actions[row, step, index]} in row {row}, step {step}, action {index}; its "
-                "input or weights are broken"
-            )
-        return actions
+        who = f"policy {self.config.name!r} ({self.condition.name})"
+        return act_in_blocks(batch, self._act_block, self._chunk_shape, who)
 
     @property
     def _chunk_shape(self) -> tuple[int, int]:

@@ -1,0 +1,157 @@
+"""``python -m neon_sim.benchmarks.balance``: who stays up under which push, paired.
+
+The episodes of ``HumanoidBalance`` (two pushes of one impulse each), the same to the bit under
+every lower body; the policy holds the standing pose, so that what differs is what keeps it up.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+from tqdm import tqdm
+
+import neon_sim  # noqa: F401  (registers the Gymnasium ids)
+from neon_sim.config import main_config
+from neon_sim.errors import ConfigError, NeonError
+from neon_sim.registry import TASKS
+from neon_sim.stats import PairedTable, mcnemar_exact, newcombe_paired, wilson
+
+from .results import write_json
+from .tables import align, p_text, percent, span
+
+COMMAND = "python -m neon_sim.benchmarks.balance"
+
+
+@dataclass
+class BalanceConfig:
+    """Survival under pushes, one lower body against others.
+
+    Attributes:
+        lower: what keeps the humanoid up; the first is the reference.
+        impulses: N s of both pushes of an episode.
+        episodes: of every impulse and lower body.
+        seed: run seed.
+        out: file for the result (JSON); none when empty.
+    """
+
+    lower: list[str] = field(default_factory=lambda: ["standing", "learned"])
+    impulses: list[float] = field(default_factory=lambda: [5.0, 10.0, 15.0])
+    episodes: int = 200
+    seed: int = 0
+    out: str = ""
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule.
+        """
+        if not self.lower or not self.impulses:
+            raise ConfigError("lower and impulses must name one or more")
+        for name, low in (("episodes", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name} must be at least {low} (got {getattr(self, name)})")
+
+
+def survivals(lower: str, impulse: float, episodes: int, seed: int, bar: Any = None) -> list[bool]:
+    """Whether the robot is up at the end of each episode.
+
+    Args:
+        lower: what keeps it up. impulse: of each push, N s. episodes, seed: which.
+        bar: updated after every episode.
+
+    Raises:
+        NeonError: no such lower body, or its weights are missing.
+    """
+    env: Any = gymnasium.make(
+        TASKS["humanoid_balance"].env_id,
+        disable_env_checker=True,
+        cameras=(),
+        lower=lower,
+        impulse_ns=impulse,
+    ).unwrapped
+    ups = []
+    for episode in range(episodes):
+        env.reset(seed=seed, options={"episode": episode})
+        action, over, info = env.expert_action(), False, {"is_success": False}
+        while not over:
+            _, terminated, truncated, info = env.advance(action)
+            over = terminated or truncated
+        ups.append(bool(info["is_success"]))
+        if bar is not None:
+            bar.update()
+    env.close()
+    return ups
+
+
+def compare(config: BalanceConfig, progress: bool = True) -> list[dict[str, Any]]:
+    """One row an impulse and lower body; the first lower body is what others are paired with."""
+    rows: list[dict[str, Any]] = []
+    total = len(config.lower) * len(config.impulses) * config.episodes
+    with tqdm(total=total, desc="balance", unit="episode", disable=not progress) as bar:
+        for impulse in config.impulses:
+            first: list[bool] = []
+            for lower in config.lower:
+                ups = survivals(lower, impulse, config.episodes, config.seed, bar)
+                first = first or ups
+                rows.append(_row(lower, impulse, ups, first))
+    return rows
+
+
+def _row(lower: str, impulse: float, ups: list[bool], first: list[bool]) -> dict[str, Any]:
+    table = PairedTable.of(ups, first)
+    interval, difference = wilson(sum(ups), len(ups)), newcombe_paired(table)
+    return {
+        "impulse_ns": impulse,
+        "lower": lower,
+        "n": len(ups),
+        "survived": sum(ups),
+        "interval": list(interval),
+        "difference": table.difference,
+        "difference_interval": list(difference),
+        "p": mcnemar_exact(table.only_a, table.only_b),
+    }
+
+
+def text(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as a table."""
+    table = [("N s", "lower body", "n", "up", "rate %", "95 % interval", "difference", "p")]
+    for row in rows:
+        paired = f"{percent(row['difference'])} {span(row['difference_interval'])}"
+        table.append(
+            (
+                f"{row['impulse_ns']:g}",
+                row["lower"],
+                str(row["n"]),
+                str(row["survived"]),
+                percent(row["survived"] / row["n"]),
+                span(row["interval"]),
+                paired if row["lower"] != rows[0]["lower"] else "",
+                p_text(row["p"]) if row["lower"] != rows[0]["lower"] else "",
+            )
+        )
+    return align(table, right=(0, 2, 3, 4))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command: 0 done, 1 an error told in one line."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        config = main_config(BalanceConfig, arguments, None, prog=COMMAND)
+        rows = compare(config)
+    except NeonError as error:
+        print(f"balance: error: {error}", file=sys.stderr)
+        return 1
+    print(text(rows))
+    if config.out:
+        write_json(Path(config.out), rows)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,101 @@
+"""``python -m neon_sim.rl task=NAME out=DIR``: train a policy with PPO of stable-baselines3.
+
+On every registered task, from state or from pixels (``observe=pixels``), and on ``balance``, the
+residual that keeps the humanoid up (``lower="learned"``). ``neon-bench run --policy ppo
+checkpoint=DIR/ppo-seed0.safetensors`` plays the result beside every other policy.
+
+A run that was stopped goes on with ``--resume`` and ends with the same weights as one that was
+not. ``out`` holds the policy (``ppo-seed<k>.safetensors``), one checkpoint a block, and the
+learning curve (``.curve.json``).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neon_sim.config import main_config
+from neon_sim.errors import CheckpointError, NeonError
+from neon_sim.rl_config import RLConfig
+
+COMMAND = "python -m neon_sim.rl"
+
+
+def learn(config: RLConfig, progress: bool = True, command: str = COMMAND) -> Path:
+    """Train a policy, or finish one that was begun; returns the path of the checkpoint.
+
+    Args:
+        config: the run. progress: show a bar. command: what was typed, for the record.
+
+    Raises:
+        CheckpointError: ``out`` holds a run and ``resume`` is not set, or one of other settings.
+        NeonError: as tasks, checkpoints and settings say.
+    """
+    from neon_sim.rl_trainer import FORMAT, RLTrainer, check_same
+    from neon_sim.tensor_file import read_tensors
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    stem = Path(config.out) / f"ppo-seed{config.seed}"
+    path = stem.with_name(f"{stem.name}.safetensors")
+    state = stem.with_name(f"{stem.name}.state.pt")
+    if not config.resume and (path.exists() or state.exists()):
+        raise CheckpointError(
+            f"{config.out} already holds a run of seed {config.seed}; add --resume to complete it, "
+            "or choose another out="
+        )
+    if path.exists():
+        check_same(path, read_tensors(path, FORMAT, COMMAND)[1]["train"], config)
+        return path
+    trainer = RLTrainer(config, progress, command)
+    try:
+        trainer.resume()
+        trainer.run()
+        return trainer.save()
+    finally:
+        trainer.close()
+
+
+def describe(curve: dict[str, Any]) -> str:
+    """The learning curve in at most ten lines."""
+    points = [point for point in curve["points"] if point["episodes"]]
+    if not points:
+        return "no episode ended (raise steps): nothing to show"
+    shown = points[:: max(len(points) // 9, 1)]
+    if shown[-1] is not points[-1]:
+        shown.append(points[-1])
+    lines = ["   steps   return  length  success  (episodes of training, with its noise)"]
+    for point in shown:
+        lines.append(
+            f"{point['steps']:8d} {point['return']:8.3f} {point['length']:7.1f} "
+            f"{100 * point['success']:6.1f} %"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command: 0 done, 1 an error told in one line, 130 Ctrl-C (go on with --resume)."""
+    typed = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = ["resume=true" if word == "--resume" else word for word in typed]
+        config = main_config(RLConfig, arguments, None, prog=COMMAND)
+        kept = [word for word in typed if not word.startswith("out=") and word != "--resume"]
+        path = learn(config, command=" ".join([COMMAND, *kept, "out=DIR"]))
+    except KeyboardInterrupt:
+        print("rl: stopped; the same command with --resume goes on", file=sys.stderr)
+        return 130
+    except NeonError as error:
+        print(f"rl: error: {error}", file=sys.stderr)
+        return 1
+    curve = json.loads(path.with_suffix(".curve.json").read_text())
+    print(f"{path}\n{describe(curve)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

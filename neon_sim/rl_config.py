@@ -1,0 +1,165 @@
+"""What ``python -m neon_sim.rl`` can be told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from neon_sim.errors import ConfigError, UnknownNameError, unknown_name
+from neon_sim.registry import RL_ENVIRONMENTS, TASKS, task_entry
+
+OBSERVATIONS = ("state", "pixels")
+ACTIONS = ("auto", "relative", "absolute")
+
+
+@dataclass
+class RLConfig:
+    """One training run of PPO (Schulman et al. 2017) with stable-baselines3.
+
+    Attributes:
+        task: any registered task, or ``balance``: the residual of the humanoid's lower body
+            ``learned``, under pushes that grow (it has an observation, actions and a reward of
+            its own; the settings of tasks do not touch it).
+        observe: ``state``, the true visible positions, which no camera gives; or ``pixels``.
+        velocities: with ``state``, also how those positions moved since the camera frame
+            before: more than a single frame shows, so name it with every number.
+        num_frames / image_size: with ``pixels``, frames of the clip (12.5 a second) and their
+            side; the network is SB3's small CNN (Mnih et al. 2015), trained from nothing.
+        actions: ``relative`` to the present pose, or ``absolute`` targets; ``auto`` is
+            relative for the arm, absolute for the humanoid.
+        reach: of a relative action, in units of [-1, 1] a joint.
+        replan_steps: control steps an action is held.
+        out: folder for the policy, its curve, its checkpoints and the resumable state.
+        seed: of weights, noise and episodes, which no evaluation uses.
+        steps: actions taken in training, of all environments; rounded up to whole blocks.
+        envs / workers: environments side by side, and processes they run in (1: this one).
+        rollout_steps: actions of each environment between two updates.
+        save_every: actions between two checkpoints, rounded up to whole rollouts; there every
+            environment starts a new episode, so that a resumed run ends with the same weights.
+        batch_size / epochs: of an update.
+        learning_rate: falls linearly to a twentieth.
+        gamma / gae_lambda / clip_range / entropy / target_kl: PPO's own; target_kl 0 is none.
+        max_grad_norm: largest norm of the gradient.
+        hidden: widths of the layers of actor and critic.
+        log_std: logarithm of the first standard deviation of the actions.
+        init: checkpoint of an earlier run whose weights to start from.
+        threads: torch threads; 0 leaves torch's choice.
+        device: ``cpu``, ``cuda``, or ``auto`` for an accelerator when there is one.
+        resume: complete the run that is in ``out`` (``--resume`` for short).
+    """
+
+    task: str = ""
+    observe: str = "state"
+    velocities: bool = False
+    num_frames: int = 3
+    image_size: int = 64
+    actions: str = "auto"
+    reach: float = 0.3
+    replan_steps: int = 4
+    out: str = ""
+    seed: int = 0
+    steps: int = 500_000
+    envs: int = 8
+    workers: int = 1
+    rollout_steps: int = 256
+    save_every: int = 20_000
+    batch_size: int = 256
+    epochs: int = 8
+    learning_rate: float = 5e-4
+    gamma: float = 0.98
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    entropy: float = 0.0
+    target_kl: float = 0.03
+    max_grad_norm: float = 0.5
+    hidden: list[int] = field(default_factory=lambda: [64, 64])
+    log_std: float = -0.7
+    init: str = ""
+    threads: int = 1
+    device: str = "cpu"
+    resume: bool = False
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule. UnknownNameError: a name nothing has.
+        """
+        if not self.task:
+            raise ConfigError(f"task has no default: give task=NAME ({', '.join(rl_names())})")
+        if self.task not in RL_ENVIRONMENTS:
+            try:
+                self.task = task_entry(self.task).name
+            except UnknownNameError:
+                raise unknown_name("task", self.task, rl_names()) from None
+        for key, value, known in (
+            ("observe", self.observe, OBSERVATIONS),
+            ("actions", self.actions, ACTIONS),
+            ("device", self.device, ("auto", "cpu", "cuda")),
+        ):
+            if value not in known:
+                raise unknown_name(key, value, known)
+        if self.velocities and self.observe != "state":
+            raise ConfigError(
+                "velocities=true goes with observe=state (got pixels); frames of a clip hold "
+                "motion themselves: num_frames=2 or more"
+            )
+        if not self.out:
+            raise ConfigError("out has no default: give out=DIR")
+        self._hold_ranges()
+
+    def _hold_ranges(self) -> None:
+        for name, low, high in (
+            ("num_frames", 1, 64),
+            ("image_size", 36, 512),
+            ("reach", 0.01, 2.0),
+            ("replan_steps", 1, 16),
+            ("seed", 0, 100_000),
+            ("steps", 1, 10**10),
+            ("envs", 1, 4096),
+            ("workers", 1, 512),
+            ("rollout_steps", 2, 10**6),
+            ("save_every", 1, 10**9),
+            ("batch_size", 2, 10**7),
+            ("epochs", 1, 1000),
+            ("learning_rate", 1e-8, 1.0),
+            ("gamma", 0.0, 1.0),
+            ("gae_lambda", 0.0, 1.0),
+            ("clip_range", 1e-3, 10.0),
+            ("entropy", 0.0, 10.0),
+            ("target_kl", 0.0, 10.0),
+            ("max_grad_norm", 1e-3, 1e3),
+            ("log_std", -10.0, 2.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} must be {low} to {high} (got {value!r})")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ConfigError(f"hidden must be one or more widths >= 1 (got {self.hidden})")
+        rollout = self.envs * self.rollout_steps
+        if self.batch_size > rollout:
+            raise ConfigError(
+                f"batch_size must be at most envs x rollout_steps = {rollout} "
+                f"(got {self.batch_size})"
+            )
+
+    @property
+    def block_steps(self) -> int:
+        """Actions between two checkpoints: whole rollouts."""
+        rollout = self.envs * self.rollout_steps
+        return -(-self.save_every // rollout) * rollout
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the whole run."""
+        return -(-self.steps // self.block_steps)
+
+    def decides(self) -> dict[str, Any]:
+        """What the result depends on: everything but where and how fast it runs."""
+        running = ("out", "workers", "threads", "resume")
+        return {key: value for key, value in asdict(self).items() if key not in running}
+
+
+def rl_names() -> list[str]:
+    """Everything PPO can be trained on."""
+    return sorted({*TASKS, *RL_ENVIRONMENTS})

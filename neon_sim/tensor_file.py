@@ -1,0 +1,64 @@
+"""One safetensors file with all that made it in its metadata: how weights of a policy lie on disk.
+
+Nothing in such a file is executed when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from neon_sim.errors import CheckpointError
+
+KEY = "neon_sim"
+
+
+def write_tensors(path: str | Path, state: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and JSON values; the file is whole or absent, also after a kill."""
+    from safetensors.torch import save
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.part")
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    partial.write_bytes(save(kept, metadata={KEY: json.dumps(metadata, sort_keys=True)}))
+    os.replace(partial, path)
+
+
+def read_tensors(
+    path: str | Path, wanted: str, again: str, framework: str = "pt"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read tensors and metadata.
+
+    Args:
+        path: of the file. wanted: what its metadata must call its ``format``.
+        again: the command that makes such a file, for errors.
+        framework: ``"pt"`` for torch tensors, ``"np"`` for arrays.
+
+    Raises:
+        CheckpointError: no such file, truncated or damaged, or of another format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}. Make one: {again}")
+    try:
+        with safe_open(str(path), framework) as file:
+            text = (file.metadata() or {}).get(KEY)
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = json.loads(text) if text else {}
+    except Exception as error:  # safetensors raises kinds of its own
+        raise CheckpointError(
+            f"{path} is truncated or no safetensors file ({error}); copy it again, or make it "
+            f"again: {again}"
+        ) from error
+    if metadata.get("format") != wanted:
+        raise CheckpointError(
+            f"{path} must be of format {wanted!r} (got {metadata.get('format')!r}). Make one: "
+            f"{again}"
+        )
+    return state, metadata
