@@ -17,6 +17,7 @@ from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.feature_cache import cache_key
 from neon_sim.policies.checkpoint import load_network, save_checkpoint
 from neon_sim.policies.network import NetworkInput, NetworkSpec, new_network, resolve_spec
+from neon_sim.policies.temporal.attention import MaskedAttention
 from neon_sim.policies.temporal.base import BUDGET, TOLERANCE, to_maps, to_tokens, width_for
 from neon_sim.policies.temporal.conv3d import image_network, inflate
 from neon_sim.policies.temporal.memory_tokens import MemoryLayer, pooled
@@ -321,6 +322,16 @@ def test_memory_is_causal_and_empty_at_the_start_of_an_episode():
     assert torch.equal(after[:, 4:6], before[:, 4:6]), "no frame sees a later one"
     assert (after[:, 7] - before[:, 7]).abs().max() > 1e-4, "a later one remembers"
     assert torch.equal(layer(hidden, mask, 1), before[:, -1:])
+
+
+@pytest.mark.parametrize("tokens", [27, 288])
+def test_untrained_attention_chooses(tokens):
+    """A mean over so many tokens of unit scale would have 0.19 and 0.06 of it left."""
+    torch.manual_seed(0)
+    seen = torch.randn(4, tokens, 64)
+    attention, real = MaskedAttention(64, 8), torch.ones(4, tokens, dtype=torch.bool)
+    with torch.no_grad():
+        assert attention(torch.randn(4, 32, 64), seen, real).std() > 0.5
 
 
 def test_memory_pools_real_tokens_only():
