@@ -184,12 +184,13 @@ def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any
 
     Raises:
         ConfigError: more tokens than that, or a connector that does not fit them.
+        CheckpointError: a folder that is named for weights holds none.
     """
     frames, (name, arguments) = shown_frames(config, condition), tower_backbone(config, condition)
     if backbone is not None:
         shape: tuple[int, int] | None = shape_of(backbone, frames)
     else:
-        shape = known_shape(BACKBONES.resolve(name), frames, config.clip, arguments)
+        shape = known_shape(BACKBONES.resolve(name), frames, arguments)
     if shape is not None:
         with torch.random.fork_rng(devices=[]):  # made only to be counted
             connector = make_connector(*tower_connector(config, condition), ANY_WIDTH, shape[1])
