@@ -21,13 +21,16 @@ from neon_sim.registry import BACKBONES, task_entry
 from .checkpoint import load_network, train_command
 from .instruction import encode_texts
 from .network import NeonPolicy, NetworkInput, network_spec, resolve_spec
-from .tower import Tower, check_token_budget, tower_backbone
+from .tower import Encoded, Tower, check_token_budget, join, tower_backbone
 
 BLOCK_ROWS = 8  # every matrix product has this many rows, so that batches change no bit
 
 
 class TrainedPolicy:
-    """Frozen tower and trained network; stateless between calls.
+    """Frozen tower and trained network; no call changes what another answers.
+
+    Where ``clip.refresh_steps`` lets the tower look seldom, what it saw is kept from one call to
+    the next, and a row whose clip is still the same is not encoded again.
 
     Attributes:
         clip: what to sample from the past. needs: what to observe, of ``"video"``, ``"state"``.
@@ -50,9 +53,12 @@ class TrainedPolicy:
         self.needs, self.replan_steps = tower.needs, config.replan_steps
         one = tower.condition.frames != "all"
         self.clip = replace(config.clip, num_frames=1) if one else config.clip
+        self._kept: dict[bytes, Encoded] = {}  # rows of the last call, as the tower encoded them
 
     def reset(self, num_envs: int) -> None:
-        """Nothing to forget: a policy sees its past in the clip or not at all."""
+        """Forget what the tower saw; a policy sees its past in the clip or not at all."""
+        del num_envs
+        self._kept = {}
 
     def act(self, batch: ClipBatch) -> np.ndarray:
         """Action chunks for B observations.
@@ -68,12 +74,15 @@ class TrainedPolicy:
             UnknownNameError: an instruction with a word the head was not trained on.
             ConfigError: the batch lacks what the condition needs.
         """
+        seen = self._seen(batch) if self.clip.refresh_steps > 1 else []
         parts = [np.zeros((0, *self._chunk_shape), dtype=np.float32)]
         for start in range(0, len(batch), BLOCK_ROWS):
             stop = min(start + BLOCK_ROWS, len(batch))
             spare = BLOCK_ROWS - (stop - start)
             block = batch.rows(start, stop, repeat_last=spare)
-            parts.append(self._act_block(block)[: stop - start])
+            known = seen[start:stop] + seen[stop - 1 : stop] * spare
+            encoded = join(known) if known else self.tower.encode(block)
+            parts.append(self._act_block(block, encoded)[: stop - start])
         actions = np.concatenate(parts)
         if not np.isfinite(actions).all():
             row, step, index = (int(v) for v in np.argwhere(~np.isfinite(actions))[0])
@@ -88,8 +97,20 @@ class TrainedPolicy:
     def _chunk_shape(self) -> tuple[int, int]:
         return self.network.spec.chunk_steps, self.network.spec.action_dim
 
-    def _act_block(self, block: ClipBatch) -> np.ndarray:
-        encoded = self.tower.encode(block)
+    def _seen(self, batch: ClipBatch) -> list[Encoded]:
+        """What the tower sees in each row; encoded, in blocks of 8, if the last call had it not."""
+        keys = self.tower.row_keys(batch)
+        first = {key: row for row, key in reversed([*enumerate(keys)])}
+        new = [key for key in first if key not in self._kept]
+        for start in range(0, len(new), BLOCK_ROWS):
+            part = new[start : start + BLOCK_ROWS]
+            rows = [first[key] for key in part]
+            block = self.tower.encode(batch.take(rows + rows[-1:] * (BLOCK_ROWS - len(rows))))
+            self._kept |= {key: block.rows([place]) for place, key in enumerate(part)}
+        self._kept = {key: self._kept[key] for key in first}
+        return [self._kept[key] for key in keys]
+
+    def _act_block(self, block: ClipBatch, encoded: Encoded) -> np.ndarray:
         inputs = NetworkInput(
             tokens=encoded,
             agent_pos=torch.from_numpy(np.asarray(block.agent_pos, dtype=np.float32).copy()),

@@ -6,7 +6,8 @@ output rounded to the type the cache stores, so what a head is trained on is wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,16 @@ class Encoded:
     hidden: Tensor
     mask: Tensor
     time_s: Tensor
+
+    def rows(self, index: list[int]) -> Encoded:
+        """Some rows, in that order."""
+        return Encoded(self.hidden[index], self.mask[index], self.time_s[index])
+
+
+def join(parts: list[Encoded]) -> Encoded:
+    """Rows of several, one after the other."""
+    columns = ([getattr(part, item.name) for part in parts] for item in fields(Encoded))
+    return Encoded(*map(torch.cat, columns))
 
 
 def tower_backbone(config: PolicyConfig, condition: Condition) -> tuple[str, dict[str, str]]:
@@ -129,6 +140,18 @@ class Tower:
             mask=mask.reshape(rows, frames, self.tokens_per_frame).clone(),
             time_s=self.times(batch.time_s),
         )
+
+    def row_keys(self, batch: ClipBatch) -> list[bytes]:
+        """One a row: rows of one key are encoded alike."""
+        seen = apply_condition(self.condition, batch)
+        parts = (seen.video, seen.state, seen.audio, seen.mask, seen.time_s)
+        keys = []
+        for row, text in enumerate(seen.text):
+            digest = hashlib.blake2b(text.encode(), digest_size=16)
+            for part in parts:
+                digest.update(b"" if part is None else np.ascontiguousarray(part[row]).tobytes())
+            keys.append(digest.digest())
+        return keys
 
     def times(self, time_s: np.ndarray) -> Tensor:
         """Ages (B, F) of the places in time, of the ages (B, T) of a clip's frames."""
