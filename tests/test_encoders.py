@@ -335,6 +335,42 @@ def test_loading_transnetv2_leaves_the_process_as_it_was(build):
     assert "PYTORCH_ENABLE_MPS_FALLBACK" not in os.environ
 
 
+@pytest.fixture
+def video_models() -> Any:
+    """torchvision's video networks."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed (pip install neon-sim[encoders])")
+    return torchvision_video.import_torchvision()
+
+
+def test_mvit_tokens_are_what_its_own_forward_reads_before_the_class_token(video_models):
+    """On a small one of two stages, the second with half the places a side."""
+    block = video_models.mvit.MSBlockConfig
+    kernel, halved = [3, 3, 3], [1, 2, 2]
+    stages = [
+        block(1, 16, 32, kernel, kernel, [1, 1, 1], halved),
+        block(2, 32, 32, kernel, kernel, halved, [1, 1, 1]),
+    ]
+    network = video_models.mvit.MViT((32, 32), 4, stages, True, True, True, True).eval()
+    normed = []
+    network.norm.register_forward_hook(lambda module, inputs, output: normed.append(output))
+    x = torch.randn(1, 3, 4, 32, 32)
+    with torch.inference_mode():
+        network(x)
+        found = torchvision_video._mvit_map(network, x)
+    assert found.shape == (1, 32, 2, 4, 4)
+    assert torch.equal(found.flatten(2).transpose(1, 2), normed[0][:, 1:])
+
+
+def test_mvit_runs_at_its_size(video_models):
+    backbone, seen = BACKBONES.resolve("mvit_v2_s")(weights="random"), batch().rows(1, 2)
+    out = backbone.encode(seen)
+    assert out.hidden.shape == (1, 4 * 49, 768), "16 frames are 8 places; 4 frames are at most 4"
+    assert known_shape(BACKBONES.resolve("mvit_v2_s"), 4, {}) == shape_of(backbone, 4) == (4, 49)
+    assert torch.isfinite(out.hidden).all()
+    assert out.hidden[0].std(dim=0).mean() > 1e-2, "places must differ"
+
+
 # ---- pieces -------------------------------------------------------------------------------------
 
 

@@ -223,6 +223,44 @@ def test_wrong_inputs(door: Any, given: dict[str, Any], message: str) -> None:
         door("qwen_omni").encode(**given)
 
 
+@pytest.mark.parametrize(
+    ("given", "value", "rule", "mend"),
+    [
+        (
+            {"video_frames": frames(17)},
+            "got 17",
+            "1 to max_frames=16 frames",
+            "sample fewer frames, or raise max_frames",
+        ),
+        (
+            {"images": frames(1), "audio": tone(), "sampling_rate": 44_100},
+            "got 44100 Hz",
+            "must be sampled at 16000 Hz",
+            "resample it, scipy.signal.resample_poly does",
+        ),
+        (
+            {"text": "catch the ball"},
+            "got neither",
+            "needs images or video_frames, one of them",
+            "a text alone is nothing to look at",
+        ),
+        (
+            {"images": frames(1, size=225)},
+            "got 225",
+            "at most image_size=224 pixels a side",
+            "resize it, or raise image_size",
+        ),
+    ],
+)
+def test_wrong_inputs_name_value_rule_and_mend_before_any_weight_is_asked_for(
+    given: dict[str, Any], value: str, rule: str, mend: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        VideoBackbone(BackboneConfig("Qwen/Qwen2.5-Omni-3B")).encode(**given)
+    for part in (value, rule, mend):
+        assert part in str(caught.value)
+
+
 def test_deaf_and_wordless_models_say_so(door: Any) -> None:
     with pytest.raises(ConfigError, match="cannot hear"):
         door("qwen_vl").encode(images=frames(1), audio=tone())
@@ -235,8 +273,10 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no \*\.safetensors"):
         VideoBackbone(BackboneConfig(str(tmp_path))).load()
     torch.save({}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="a pickle"):
+    with pytest.raises(CheckpointError) as caught:
         VideoBackbone(BackboneConfig(str(tmp_path))).load()
+    for part in ("pytorch_model.bin, a pickle", "only *.safetensors are loaded", "Convert it"):
+        assert part in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["qwen_omni_3b", "cosmos_reason2_2b", "tribev2"])
