@@ -84,7 +84,8 @@ class Tower:
 
     Attributes:
         num_frames: F. tokens_per_frame: S after the connector here. feature_dim: D.
-        per_frame: every camera frame is encoded on its own, whatever clip it is in.
+        per_frame: every camera frame is encoded on its own, whatever clip it is in; not so
+            where the backbone has ``needs`` besides video.
         storage: dtype that features are rounded to.
         trained_connector: name and arguments of a connector the network has to bring.
         needs: what must be observed, of ``"video"`` and ``"state"``.
@@ -99,8 +100,9 @@ class Tower:
         self.backbone_name, args = tower_backbone(config, condition)
         self.backbone = backbone or BACKBONES.resolve(self.backbone_name)(**args)
         self.feature_dim = int(self.backbone.feature_dim)
-        self.needs = condition_needs(condition)
-        self.per_frame = condition.tower == "image"
+        more = frozenset(getattr(self.backbone, "needs", ()))
+        self.needs = condition_needs(condition) | more
+        self.per_frame = condition.tower == "image" and not more
         self.storage = torch.float32 if condition.tower == "state" else torch.float16
         self.num_frames, raw = shape_of(self.backbone, shown_frames(config, condition))
         name, arguments = tower_connector(config, condition)
