@@ -140,8 +140,10 @@ class Ramp:
             after.append(v0 + change)
             there.append(q + (v0 + v0 + change) * half)
         self._q, self._v = there, after
-        points = np.array((here, before, acceleration))
-        return points[0] + points[1] * self._OF_V + points[2] * self._OF_A
+        q0, v, a = np.array((here, before, acceleration))
+        points = np.multiply(v, self._OF_V)
+        np.add(points, q0, out=points)
+        return np.add(points, np.multiply(a, self._OF_A), out=points)
 
     def _pace(self, rest: list[float]) -> list[float]:
         """Eight factors of time, at most 1, by which each joint goes slower than it could."""

@@ -8,7 +8,9 @@ a parabola and the right place for the hand is constant over the episode.
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -88,10 +90,15 @@ class InterceptTask(ArmTask):
         """(3,) m/s how it moves now (for experts and judges; no policy sees it)."""
         return self.data.qvel[self._v : self._v + 3].copy()
 
-    def in_hand(self, point: np.ndarray) -> np.ndarray:
-        """(3,) m: a world point in the frame of the hand (one tick old while it moves)."""
-        rotation = self.data.xmat[self._hand].reshape(3, 3)
-        return rotation.T @ (point - self.data.xpos[self._hand])
+    def in_hand(self, point: Sequence[float]) -> tuple[float, float, float]:
+        """x, y, z in m of a world point in the frame of the hand (one tick old while it moves)."""
+        a, b, c, d, e, f, g, h, i = self.data.xmat[self._hand].tolist()
+        dx, dy, dz = map(operator.sub, point, self.data.xpos[self._hand].tolist())
+        return (
+            a * dx + d * dy + g * dz,
+            b * dx + e * dy + h * dz,
+            c * dx + f * dy + i * dz,
+        )
 
     def expert_action(self) -> np.ndarray:
         """Straight to where the thing will arrive, and stay there."""

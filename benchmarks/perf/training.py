@@ -23,8 +23,14 @@ from neon_sim.trainer import Trainer
 
 from .rows import Options, Row, row_of, wall_s
 
-POLICY, TASK, EPISODES = "neon_tiny", "arm_block", 32
-CONDITIONS = ("frame", "stack", "video")
+TASK, EPISODES = "arm_block", 32
+# The embedded backbone, and the smallest of the field's own encoders that comes in a wheel.
+SUBJECTS = (
+    ("neon_tiny", "frame"),
+    ("neon_tiny", "stack"),
+    ("neon_tiny", "video"),
+    ("efficientnet_lite0", "frame"),
+)
 MIN_RATIO = 20.0
 WARM_STEPS = 2
 
@@ -32,14 +38,14 @@ WARM_STEPS = 2
 def measure(options: Options) -> list[Row]:
     """Ratio of the two epochs and windows a second, by condition."""
     rows: list[Row] = []
-    policy = load_config(PolicyConfig, "policy", POLICY, [])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
             data = Path(folder) / "demos"
             collect(CollectConfig(task=[TASK], episodes=EPISODES, out=str(data)))
-            for condition in CONDITIONS:
+            for name, condition in SUBJECTS:
+                policy = load_config(PolicyConfig, "policy", name, [])
                 rows += _measure_condition(policy, condition, data, options.repeats)
     finally:
         torch.set_num_threads(threads)
@@ -55,11 +61,11 @@ def _measure_condition(policy: Any, condition: str, data: Path, repeats: int) ->
     _steps(trainer, WARM_STEPS)
     encode_s, train_s = [], []
     for repeat in range(repeats):
-        root = data.parent / f"{condition}-{repeat}"
+        root = data.parent / f"{policy.name}-{condition}-{repeat}"
         encode_s.append(share * wall_s(_encode, trainer, config, root))
         train_s.append(wall_s(_steps, trainer, batches))
     ratios = [(e + t) / t for e, t in zip(encode_s, train_s, strict=True)]
-    subject, seen = f"{POLICY} {condition}", batches * config.batch_size
+    subject, seen = f"{policy.name} {condition}", batches * config.batch_size
     return [
         row_of("epoch re-encoded / cached", subject, ratios, "x", at_least=MIN_RATIO),
         row_of("encoding", subject, [seen / s for s in encode_s], "windows/s"),
