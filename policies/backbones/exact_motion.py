@@ -65,7 +65,10 @@ class ExactMotion:
         seen = self.encoder.encode(clip)
         if clip.state is None:
             raise ConfigError("exact_motion needs environment_state, the clip holds none")
-        state, real = torch.from_numpy(clip.state).float(), torch.from_numpy(clip.mask)
+        state, real = (
+            torch.from_numpy(clip.state.astype("float32")),
+            torch.from_numpy(clip.mask.copy()),
+        )
         motion = torch.zeros_like(state)
         both = (real[:, 1:] & real[:, :-1]).unsqueeze(2)
         motion[:, 1:] = torch.where(both, state[:, 1:] - state[:, :-1], torch.zeros(()))
