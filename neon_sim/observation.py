@@ -55,11 +55,14 @@ class ClipBatch:
     def rows(self, start: int, stop: int, repeat_last: int = 0) -> ClipBatch:
         """Rows ``start`` to ``stop``, and the last of them ``repeat_last`` more times."""
         index = [*range(start, min(stop, len(self)))]
-        index += [index[-1]] * repeat_last
+        return self.take(index + index[-1:] * repeat_last)
+
+    def take(self, index: Sequence[int]) -> ClipBatch:
+        """Rows by number, in that order."""
         values: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            values[item.name] = value[index] if isinstance(value, np.ndarray) else value
+            values[item.name] = value[list(index)] if isinstance(value, np.ndarray) else value
         values["text"] = [self.text[i] for i in index]
         return ClipBatch(**values)
 

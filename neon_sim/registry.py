@@ -124,6 +124,7 @@ BACKBONES = Registry(
         "random_image": "neon_sim.policies.backbones.random:RandomImageBackbone",
         "neon_tiny": "neon_sim.policies.backbones.neon_tiny:NeonTinyVideo",
         "neon_tiny_image": "neon_sim.policies.backbones.neon_tiny:NeonTinyImage",
+        "exact_motion": "neon_sim.policies.backbones.exact_motion:ExactMotion",
         "efficientnet_lite0": "neon_sim.policies.backbones.efficientnet_lite0:EfficientNetImage",
         "transnetv2": "neon_sim.policies.backbones.transnetv2:TransNetV2Backbone",
         "transnetv2_image": "neon_sim.policies.backbones.transnetv2:transnetv2_image",

@@ -14,7 +14,7 @@ BLOCK_ROWS = 8  # every matrix product has this many rows
 
 def act_in_blocks(
     batch: ClipBatch,
-    answer: Callable[[ClipBatch, int], np.ndarray],
+    answer: Callable[[ClipBatch, range], np.ndarray],
     chunk_shape: tuple[int, int],
     who: str,
 ) -> np.ndarray:
@@ -22,7 +22,7 @@ def act_in_blocks(
 
     Args:
         batch: B observations; the last block is filled up by repetition.
-        answer: a block and how many of its rows are real -> chunks (8, H, A).
+        answer: a block, and which rows of the batch it begins with -> chunks (8, H, A).
         chunk_shape: (H, A). who: for errors.
 
     Raises:
@@ -32,7 +32,7 @@ def act_in_blocks(
     for start in range(0, len(batch), BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, len(batch))
         block = batch.rows(start, stop, repeat_last=BLOCK_ROWS - (stop - start))
-        parts.append(answer(block, stop - start)[: stop - start])
+        parts.append(answer(block, range(start, stop))[: stop - start])
     actions = np.concatenate(parts)
     if not np.isfinite(actions).all():
         row, step, index = (int(v) for v in np.argwhere(~np.isfinite(actions))[0])

@@ -18,6 +18,7 @@ from neon_sim.errors import CheckpointError
 from neon_sim.observation import ClipBatch
 from neon_sim.registry import BACKBONES, task_entry
 
+from .backbones.base import Encoded, join
 from .blocks import act_in_blocks
 from .checkpoint import load_network, train_command
 from .instruction import encode_texts
@@ -26,7 +27,10 @@ from .tower import Tower, check_token_budget, tower_backbone
 
 
 class TrainedPolicy:
-    """Frozen tower and trained network; stateless between calls.
+    """Frozen tower and trained network; no call changes what another answers.
+
+    Where ``clip.refresh_steps`` lets the tower look seldom, what it saw is kept from one call to
+    the next, and a row whose clip is still the same is not encoded again.
 
     Attributes:
         clip: what to sample from the past. needs: what to observe, of ``"video"``, ``"state"`` and
@@ -50,9 +54,12 @@ class TrainedPolicy:
         self.needs, self.replan_steps = tower.needs, config.replan_steps
         one = tower.condition.frames != "all"
         self.clip = replace(config.clip, num_frames=1) if one else config.clip
+        self._kept: dict[bytes, Encoded] = {}  # rows of the last call, as the tower encoded them
 
     def reset(self, num_envs: int) -> None:
-        """Nothing to forget: a policy sees its past in the clip or not at all."""
+        """Forget what the tower saw; a policy sees its past in the clip or not at all."""
+        del num_envs
+        self._kept = {}
 
     def act(self, batch: ClipBatch) -> np.ndarray:
         """Action chunks for B observations.
@@ -68,16 +75,36 @@ class TrainedPolicy:
             UnknownNameError: an instruction with a word the head was not trained on.
             ConfigError: the batch lacks what the condition needs.
         """
+        seen = self._seen(batch) if self.clip.refresh_steps > 1 else []
+
+        def answer(block: ClipBatch, rows: range) -> np.ndarray:
+            known = [seen[row] for row in rows] if seen else []
+            spare = known[-1:] * (len(block) - len(known))
+            encoded = join(known + spare) if known else self.tower.encode(block)
+            return self._act_block(block, encoded, len(rows))
+
         who = f"policy {self.config.name!r} ({self.condition.name})"
-        return act_in_blocks(batch, self._act_block, self._chunk_shape, who)
+        return act_in_blocks(batch, answer, self._chunk_shape, who)
 
     @property
     def _chunk_shape(self) -> tuple[int, int]:
         return self.network.spec.chunk_steps, self.network.spec.action_dim
 
-    def _act_block(self, block: ClipBatch, count: int) -> np.ndarray:
+    def _seen(self, batch: ClipBatch) -> list[Encoded]:
+        """What the tower sees in each row; encoded, in blocks of 8, if the last call had it not."""
+        keys = self.tower.row_keys(batch)
+        first = {key: row for row, key in reversed([*enumerate(keys)])}
+        new = [key for key in first if key not in self._kept]
+        for start in range(0, len(new), BLOCK_ROWS):
+            part = new[start : start + BLOCK_ROWS]
+            rows = [first[key] for key in part]
+            block = self.tower.encode(batch.take(rows + rows[-1:] * (BLOCK_ROWS - len(rows))))
+            self._kept |= {key: block.rows([place]) for place, key in enumerate(part)}
+        self._kept = {key: self._kept[key] for key in first}
+        return [self._kept[key] for key in keys]
+
+    def _act_block(self, block: ClipBatch, encoded: Encoded, count: int) -> np.ndarray:
         """Chunks of a block whose first ``count`` rows are real."""
-        encoded = self.tower.encode(block)
         inputs = NetworkInput(
             tokens=encoded,
             agent_pos=torch.from_numpy(np.asarray(block.agent_pos, dtype=np.float32).copy()),

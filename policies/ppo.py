@@ -53,7 +53,7 @@ class PPOPolicy:
         shape = CHUNK_STEPS, self.spec.action_dim
         return act_in_blocks(batch, self._act_block, shape, f"policy 'ppo' ({self.checkpoint})")
 
-    def _act_block(self, block: ClipBatch, _count: int) -> np.ndarray:
+    def _act_block(self, block: ClipBatch, _rows: range) -> np.ndarray:
         seen = self.spec.observation(block)
         if isinstance(seen, dict):
             ready: Any = {key: torch.from_numpy(value) for key, value in seen.items()}

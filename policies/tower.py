@@ -6,6 +6,7 @@ output rounded to the type the cache stores, so what a head is trained on is wha
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -61,7 +62,8 @@ class Tower:
     Attributes:
         name: of the condition.
         num_frames: F. tokens_per_frame: S after the connector here. feature_dim: D.
-        per_frame: every camera frame is encoded on its own, whatever clip it is in.
+        per_frame: every camera frame is encoded on its own, whatever clip it is in; not so
+            where the backbone has ``needs`` besides video.
         storage: dtype that features are rounded to.
         trained_connector: name and arguments of a connector the network has to bring.
         ears: what the policy listens with, whatever the condition lets it hear; None for
@@ -81,8 +83,9 @@ class Tower:
         self.ears = make_ears(config)
         self.hears = backbone_hears(config, condition, self.backbone)
         listens = self.hears or (self.ears is not None and condition.sound != "none")
-        self.needs = condition_needs(condition) | (NEEDS_AUDIO if listens else frozenset())
-        self.per_frame = condition.tower == "image" and not self.hears
+        more = frozenset(getattr(self.backbone, "needs", ()))
+        self.needs = condition_needs(condition) | more | (NEEDS_AUDIO if listens else frozenset())
+        self.per_frame = condition.tower == "image" and not self.hears and not more
         self.storage = torch.float32 if condition.tower == "state" else torch.float16
         self.num_frames, raw = shape_of(self.backbone, shown_frames(config, condition))
         name, arguments = tower_connector(config, condition)
@@ -131,6 +134,18 @@ class Tower:
         if self.ears is None or "audio" not in self.needs:
             return None
         return self.ears.encode(apply_condition(self.condition, batch)).hidden[:, 0]
+
+    def row_keys(self, batch: ClipBatch) -> list[bytes]:
+        """One a row: rows of one key are encoded alike."""
+        seen = apply_condition(self.condition, batch)
+        parts = (seen.video, seen.state, seen.audio, seen.mask, seen.time_s)
+        keys = []
+        for row, text in enumerate(seen.text):
+            digest = hashlib.blake2b(text.encode(), digest_size=16)
+            for part in parts:
+                digest.update(b"" if part is None else np.ascontiguousarray(part[row]).tobytes())
+            keys.append(digest.digest())
+        return keys
 
     def times(self, time_s: np.ndarray) -> Tensor:
         """Ages (B, F) of the places in time, of the ages (B, T) of a clip's frames."""
@@ -187,13 +202,14 @@ def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any
     Raises:
         ConfigError: more tokens than that, a connector that does not fit them, or a condition
             of sound for a policy that does not listen.
+        CheckpointError: a folder that is named for weights holds none.
     """
     check_hearing(config, condition)
     frames, (name, arguments) = shown_frames(config, condition), tower_backbone(config, condition)
     if backbone is not None:
         shape: tuple[int, int] | None = shape_of(backbone, frames)
     else:
-        shape = known_shape(BACKBONES.resolve(name), frames, config.clip, arguments)
+        shape = known_shape(BACKBONES.resolve(name), frames, arguments)
     if shape is not None:
         with torch.random.fork_rng(devices=[]):  # made only to be counted
             connector = make_connector(*tower_connector(config, condition), ANY_WIDTH, shape[1])

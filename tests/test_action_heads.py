@@ -23,15 +23,14 @@ from neon_sim.registry import HEADS
 STEPS, CONTEXT = 16, 24
 DIMS = sorted(ACTION_MODES.values())
 # Mean error of sampled actions, and largest of a label of exactly +-1, in units of [-1, 1].
-OVERFIT, LIMIT_ERROR = {"diffusion": 0.04}, {"diffusion": 0.25}
-DEFAULT_OVERFIT, DEFAULT_LIMIT_ERROR = 0.02, 0.1
+OVERFIT, LIMIT_ERROR = 0.02, 0.1
 # Smaller than the defaults where those take a test too long, and how long each is fitted.
 SMALL = {
     "dit_flow": {"width": 64, "inner": 128, "layers": 2},
     "diffusion": {"width": 64, "inner": 128, "layers": 2},
     "action_tokens": {"width": 64, "inner": 128, "tokens_per_pass": 0},
 }
-FIT_STEPS = {"chunk_mlp": 80, "action_tokens": 120, "diffusion": 400}
+FIT_STEPS = {"chunk_mlp": 80, "action_tokens": 120}
 FIT_COPIES = {"flow": 8, "dit_flow": 2, "diffusion": 4}  # of the batch, each with its own noise
 
 
@@ -87,8 +86,8 @@ def test_overfits_a_batch_and_reaches_the_joint_limits(name, action_dim):
     context, actions = torch.randn(8, CONTEXT), labels(8, action_dim)
     steps, copies = FIT_STEPS.get(name, 200), FIT_COPIES.get(name, 1)
     error = (fit(head, context, actions, steps, copies) - actions).abs()
-    assert error.mean() < OVERFIT.get(name, DEFAULT_OVERFIT)
-    assert error[actions.abs() == 1.0].max() < LIMIT_ERROR.get(name, DEFAULT_LIMIT_ERROR)
+    assert error.mean() < OVERFIT
+    assert error[actions.abs() == 1.0].max() < LIMIT_ERROR
 
 
 @pytest.mark.parametrize("action_dim", DIMS)
@@ -224,13 +223,10 @@ def test_the_schedule_runs_from_the_chunk_to_pure_noise():
 
 
 class KnownDiffusion(DiffusionHead):
-    """Knows the chunk: the exact v of any noisy one."""
+    """Knows the chunk, however noisy the one it is shown."""
 
     def predict(self, x, t, context):
-        k = (t * TRAIN_STEPS).round().long()
-        chunk = context[:, : self.action_dim].unsqueeze(1)
-        alpha, sigma = self.alpha[k][:, None, None], self.sigma[k][:, None, None]
-        return (alpha * x - chunk) / sigma
+        return context[:, : self.action_dim].unsqueeze(1).expand_as(x)
 
 
 @pytest.mark.parametrize("ddim_steps", [1, 3, 10, 100])

@@ -22,7 +22,7 @@ from neon_sim.config import ClipConfig, PolicyConfig, load_config
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
 from neon_sim.observation import ClipBatch, apply_condition
 from neon_sim.policies.backbones import efficientnet_lite0, frames, torchvision_video, transnetv2
-from neon_sim.policies.backbones.base import fingerprint
+from neon_sim.policies.backbones.base import fingerprint, known_shape, shape_of
 from neon_sim.policies.instruction import encode_texts
 from neon_sim.policies.network import NetworkInput, new_network
 from neon_sim.policies.policy import TrainedPolicy
@@ -84,16 +84,22 @@ NEEDS = {
 
 
 @pytest.fixture(scope="session")
-def build(tiny: Callable[[str], str]) -> Callable[..., Any]:
+def arguments_of(tiny: Callable[[str], str]) -> Callable[[str], dict[str, str]]:
+    """The arguments of a backbone here."""
+    return lambda name: {
+        key: tiny(value[1:-1]) if value.startswith("{") else value
+        for key, value in CASES[name].items()
+    }
+
+
+@pytest.fixture(scope="session")
+def build(arguments_of: Callable[[str], dict[str, str]]) -> Callable[..., Any]:
     """A backbone by name, made once; skipped where its optional package is missing."""
     found = importlib.util.find_spec
 
     @cache
     def make(name: str, twin: bool = False) -> Any:
-        arguments = {
-            key: tiny(value[1:-1]) if value.startswith("{") else value
-            for key, value in CASES[name].items()
-        }
+        arguments = arguments_of(name)
         if twin:
             arguments["num_frames"] = str(FRAMES)
         return BACKBONES.resolve(f"{name}_image" if twin else name)(**arguments)
@@ -114,10 +120,13 @@ def close_to_the_bit(first: torch.Tensor, second: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_tokens_have_the_promised_shape_and_say_something(build, name):
+def test_tokens_have_the_promised_shape_and_say_something(build, arguments_of, name):
     backbone, seen = build(name), batch()
     out = backbone.encode(seen)
     count = backbone.num_tokens(FRAMES)
+    for frames_shown in (1, FRAMES, 16):
+        known = known_shape(BACKBONES.resolve(name), frames_shown, arguments_of(name))
+        assert known == shape_of(backbone, frames_shown), "said before it was made"
     assert count % backbone.tokens_per_frame == 0
     assert count // backbone.tokens_per_frame <= FRAMES
     assert out.hidden.shape == (ROWS, count, backbone.feature_dim)
@@ -180,13 +189,15 @@ def test_a_video_encoder_sees_order(build, name):
 
 
 @pytest.mark.parametrize("name", VIDEO_CASES)
-def test_the_image_twin_is_the_same_network_on_a_clip_without_motion(build, name):
+def test_the_image_twin_is_the_same_network_on_a_clip_without_motion(build, arguments_of, name):
     backbone, twin, seen = build(name), build(name, twin=True), batch().rows(1, 2)
     still = backbone.encode(apply_condition(condition("video_repeat"), seen)).hidden
     frame = twin.encode(apply_condition(condition("frame"), seen))
     assert frame.hidden.shape == (1, twin.tokens_per_frame, backbone.feature_dim)
     close_to_the_bit(frame.hidden, still[:, -backbone.tokens_per_frame :])
     assert twin.num_tokens(3) == 3 * backbone.tokens_per_frame
+    known = known_shape(BACKBONES.resolve(f"{name}_image"), 3, arguments_of(name))
+    assert known == shape_of(twin, 3)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -322,6 +333,42 @@ def test_loading_transnetv2_leaves_the_process_as_it_was(build):
     assert np.array_equal(np.random.get_state()[1], kept[2])  # noqa: NPY002
     assert not torch.are_deterministic_algorithms_enabled()
     assert "PYTORCH_ENABLE_MPS_FALLBACK" not in os.environ
+
+
+@pytest.fixture
+def video_models() -> Any:
+    """torchvision's video networks."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed (pip install neon-sim[encoders])")
+    return torchvision_video.import_torchvision()
+
+
+def test_mvit_tokens_are_what_its_own_forward_reads_before_the_class_token(video_models):
+    """On a small one of two stages, the second with half the places a side."""
+    block = video_models.mvit.MSBlockConfig
+    kernel, halved = [3, 3, 3], [1, 2, 2]
+    stages = [
+        block(1, 16, 32, kernel, kernel, [1, 1, 1], halved),
+        block(2, 32, 32, kernel, kernel, halved, [1, 1, 1]),
+    ]
+    network = video_models.mvit.MViT((32, 32), 4, stages, True, True, True, True).eval()
+    normed = []
+    network.norm.register_forward_hook(lambda module, inputs, output: normed.append(output))
+    x = torch.randn(1, 3, 4, 32, 32)
+    with torch.inference_mode():
+        network(x)
+        found = torchvision_video._mvit_map(network, x)
+    assert found.shape == (1, 32, 2, 4, 4)
+    assert torch.equal(found.flatten(2).transpose(1, 2), normed[0][:, 1:])
+
+
+def test_mvit_runs_at_its_size(video_models):
+    backbone, seen = BACKBONES.resolve("mvit_v2_s")(weights="random"), batch().rows(1, 2)
+    out = backbone.encode(seen)
+    assert out.hidden.shape == (1, 4 * 49, 768), "16 frames are 8 places; 4 frames are at most 4"
+    assert known_shape(BACKBONES.resolve("mvit_v2_s"), 4, {}) == shape_of(backbone, 4) == (4, 49)
+    assert torch.isfinite(out.hidden).all()
+    assert out.hidden[0].std(dim=0).mean() > 1e-2, "places must differ"
 
 
 # ---- pieces -------------------------------------------------------------------------------------

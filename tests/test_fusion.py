@@ -130,6 +130,24 @@ def test_a_batch_of_four_is_four_singles(name, arguments):
         torch.testing.assert_close(fusion(mixed), alone[order], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("frames", [5, 6, 7])
+@pytest.mark.parametrize("name", list(FUSIONS))
+def test_a_row_is_the_same_to_the_bit_wherever_it_stands(name, frames):
+    """Eight rows of so many frames are no whole number of any processor's vectors."""
+    layout = FusionLayout(DIM, frames, TOKENS, TEXT_DIM, PROPRIO)
+    fusion, batch = make_fusion(name, layout), make_batch(8, layout=layout)
+    ages = torch.rand(8, frames, generator=torch.Generator().manual_seed(1))
+    batch = replace(batch, time_s=-ages)
+    with torch.no_grad():
+        whole = fusion(batch)
+        for row in range(8):
+            rows = [rows_of(batch, row, row + 1)] * 8
+            block = FusionInput(
+                *(torch.cat([getattr(r, item.name) for r in rows]) for item in fields(batch))
+            )
+            same(fusion(block)[0], whole[row])
+
+
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS)
 def test_every_modality_changes_the_output(name, arguments):
     """From the oldest frame to the last word: nothing is truncated away on the way in."""

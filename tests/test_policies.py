@@ -282,6 +282,32 @@ def test_single_frame_conditions_ask_for_one_frame():
     np.testing.assert_array_equal(policy.act(batch), policy.act(one))
 
 
+@pytest.mark.parametrize("name", ["frame", "stack", "video", "video_shuffle", "blind"])
+def test_a_slow_tower_encodes_a_clip_once_and_changes_no_bit(name, monkeypatch):
+    """Eleven robots look four times: the arm moves each time, the clip every other time."""
+    slow, always = make_policy(name, config(clip=_seldom(8))), make_policy(name)
+    encoded = []
+    encode = slow.tower.encode
+    monkeypatch.setattr(slow.tower, "encode", lambda batch: encoded.append(batch) or encode(batch))
+    slow.reset(11)
+    for look in range(4):
+        clips, arms = make_batch(11, seed=look // 2), make_batch(11, seed=10 + look)
+        batch = replace(clips, agent_pos=arms.agent_pos)
+        np.testing.assert_array_equal(slow.act(batch), always.act(batch))
+    blocks = {"blind": 1, "video_shuffle": 8}  # nothing to see; an order that goes with the arm
+    assert len(encoded) == blocks.get(name, 4)
+    mixed = batch.take([3, 0, 0, 7, 10])  # some robots are done, others stand in another order
+    np.testing.assert_array_equal(slow.act(mixed), always.act(mixed))
+    assert len(encoded) == blocks.get(name, 4)
+    slow.reset(11)
+    slow.act(mixed)
+    assert len(encoded) == blocks.get(name, 4) + 1
+
+
+def _seldom(steps: int) -> ClipConfig:
+    return ClipConfig(num_frames=FRAMES, image_size=SIZE, refresh_steps=steps)
+
+
 def test_nan_is_an_error_that_names_the_place():
     policy = make_policy("video")
     with torch.no_grad():

@@ -20,6 +20,7 @@ from gymnasium.utils.env_checker import check_env
 from neon_sim import registry, vocabulary
 from neon_sim.config import ClipConfig, PolicyConfig, load_config
 from neon_sim.observation import ClipBatch, observe_row, stack_observations
+from neon_sim.policies.backbones.imports import import_transformers
 
 ROOT = Path(__file__).resolve().parent.parent
 Place = Callable[[str], ModuleType]
@@ -60,7 +61,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Run a recipe's registry line; the registries are as before afterwards."""
     monkeypatch.setattr(registry, "TASKS", dict(registry.TASKS))
-    for table in (registry.BACKBONES, registry.HEADS, registry.AUDIO_ENCODERS):
+    tables = (registry.BACKBONES, registry.HEADS, registry.TEMPORAL, registry.AUDIO_ENCODERS)
+    for table in tables:
         monkeypatch.setattr(table, "_entries", dict(table._entries))
     return lambda name: eval(recipe(name), vars(registry))
 
@@ -176,6 +178,84 @@ def test_audio_encoder_recipe_gives_a_policy_ears(
     assert int(heard[1, :, 0].argmax()) == 9
     silent, loud = policy.act(batch)
     assert np.abs(silent - loud).max() > 0
+
+
+@pytest.fixture
+def vit(
+    place: Place, registered: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Path:
+    """The recipe's family, known everywhere, and the folder of a tiny checkpoint of it."""
+    from neon_sim.policies.backbones import catalogue, counting, video_backbone
+
+    place("policies/backbones/vit.py")
+    transformers = import_transformers()
+    words = {"ViTModel": transformers.ViTModel, "ViTConfig": transformers.ViTConfig}
+    words |= {"BACKBONES": registry.BACKBONES}
+    words |= {name: getattr(catalogue, name) for name in ("HubModel", "Layout", "APACHE")}
+    for module, name in (
+        (catalogue, "CATALOGUE"),
+        (catalogue, "LAYOUTS"),
+        (video_backbone, "FAMILIES"),
+        (video_backbone, "MODEL_TYPE_FAMILIES"),
+        (counting, "BUILDERS"),
+    ):
+        words[name] = getattr(module, name)
+        monkeypatch.setitem(words[name], "vit", None)  # undone when the test is over
+    exec(recipe("vit row"), words)
+    folder = tmp_path / "vit"
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=224,
+    )
+    transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
+    transformers.ViTImageProcessor().save_pretrained(folder)
+    return folder
+
+
+def test_foundation_recipe_comes_in_by_the_front_door_and_drives_a_policy(
+    vit: Path, env: gymnasium.Env, tmp_path: Path
+) -> None:
+    from neon_sim.policies import BackboneConfig, VideoBackbone
+    from neon_sim.policies.backbones.catalogue import CATALOGUE
+    from neon_sim.policies.backbones.counting import count
+    from neon_sim.policies.tower import make_tower
+
+    frame = np.zeros((48, 48, 3), dtype=np.uint8)
+    door = VideoBackbone(BackboneConfig(str(vit), torch_dtype="float32"))
+    assert door.encode(video_frames=[frame] * 2)["hidden_states"].shape == (1, 2 * 196, 16)
+    assert count(CATALOGUE["vit"]).parameters == pytest.approx(86e6, rel=0.01)
+    file = tmp_path / "vit.yaml"
+    file.write_text(recipe("configs/policy/vit.yaml"))
+    load_config(PolicyConfig, "policy", str(file), [])  # as published, with nothing here
+    settings = [f"backbone.model_id={vit}", "backbone.torch_dtype=float32", "clip.num_frames=3"]
+    config = load_config(PolicyConfig, "policy", str(file), [*settings, "clip.image_size=48"])
+    batch = _batch(env, config.clip)
+    for condition, frames in (("frame", 1), ("stack", 3), ("video", 3)):
+        encoded = make_tower(config, condition).encode(batch)
+        assert encoded.hidden.shape == (2, frames, 4, 16), condition
+
+
+def test_temporal_recipe_keeps_the_laws_of_its_kind(
+    place: Place, registered: Callable[[str], Any], tmp_path: Path
+) -> None:
+    import test_temporal
+    import test_temporal_motion
+
+    place("policies/temporal/difference.py")
+    registered("registry temporal")
+    test_temporal.test_shapes_are_what_they_promise("difference", (12, 8, 16))
+    test_temporal.test_padding_changes_nothing_and_stays_finite("difference")
+    test_temporal.test_a_batch_equals_its_rows("difference")
+    test_temporal.test_gradients_reach_every_parameter("difference")
+    test_temporal.test_every_mechanism_has_the_same_number_of_parameters("difference", 60_000)
+    assert test_temporal_motion.learn("difference", 100) > 0.6
+    file = tmp_path / "mech_difference.yaml"
+    file.write_text(recipe("configs/policy/mech_difference.yaml"))
+    config = load_config(PolicyConfig, "policy", str(file), [])
+    assert (config.temporal, config.condition) == ("difference", "stack")
 
 
 def test_every_recipe_block_is_covered() -> None:

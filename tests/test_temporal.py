@@ -15,8 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.feature_cache import cache_key
+from neon_sim.observation import ClipBatch
 from neon_sim.policies.checkpoint import load_network, save_checkpoint
 from neon_sim.policies.network import NetworkInput, NetworkSpec, new_network, resolve_spec
+from neon_sim.policies.temporal.attention import MaskedAttention
 from neon_sim.policies.temporal.base import BUDGET, TOLERANCE, to_maps, to_tokens, width_for
 from neon_sim.policies.temporal.conv3d import image_network, inflate
 from neon_sim.policies.temporal.memory_tokens import MemoryLayer, pooled
@@ -299,6 +301,48 @@ def test_two_stream_runs_either_stream_alone():
         make("two_stream", motion=0.0, appearance=0.0)
 
 
+def test_exact_motion_reaches_the_motion_stream_and_nothing_else():
+    """What the privileged stream is told is what the simulator's state did, and only that."""
+    config = load_config(PolicyConfig, "policy", "mech_two_stream_exact", ["clip.num_frames=4"])
+    tower = make_tower(config, "stack")
+    assert tower.needs == {"video", "state"}
+    assert not tower.per_frame
+    rng = np.random.default_rng(0)
+    mask = np.array([[True] * 4, [False, False, True, True]])
+    seen = ClipBatch(
+        video=rng.integers(0, 256, (2, 4, 96, 96, 3), dtype=np.uint8),
+        mask=mask,
+        time_s=np.tile(-0.08 * np.arange(4)[::-1], (2, 1)).astype(np.float32),
+        state=rng.normal(size=(2, 4, 16)).astype(np.float32),
+        agent_pos=np.zeros((2, 8), dtype=np.float32),
+        text=["catch the moving ball"] * 2,
+    )
+    encoded = tower.encode(seen)
+    plain = make_tower(replace(config, image_backbone="neon_tiny_image"), "stack").encode(seen)
+    assert torch.equal(encoded.hidden[..., :-16], plain.hidden)
+    motion = encoded.hidden[..., -16:].float()
+    assert not motion[:, 0].any()
+    assert not motion[1, :3].any(), "the first real frame has not moved"
+    moved = torch.from_numpy(seen.state[:, 1:] - seen.state[:, :-1])
+    torch.testing.assert_close(motion[0, 1:, 5], moved[0], atol=2e-3, rtol=0)
+    network = new_network(config, tower, WORDS, 0).eval()
+    count = sum(p.numel() for p in network.temporal.parameters())
+    assert abs(count - BUDGET) <= TOLERANCE * BUDGET
+    assert network.temporal.out_dim == tower.feature_dim - 16
+    other = tower.encode(replace(seen, state=-seen.state))
+    ids, pose = torch.ones(2, 16, dtype=torch.int64), torch.zeros(2, 8)
+    with torch.no_grad():
+        told = [network.sample(NetworkInput(e, pose, ids)) for e in (encoded, other)]
+        assert (told[0] - told[1]).abs().max() > 1e-4
+        still = tower.encode(replace(seen, state=np.ones_like(seen.state)))
+        stream = network.temporal
+        out = [stream(e.hidden.float(), e.mask, e.time_s)[0] for e in (encoded, still)]
+    assert out[0].shape[3] == plain.hidden.shape[3]
+    assert (out[0] - out[1]).abs().max() > 1e-4
+    with pytest.raises(ConfigError, match=r"exact must be 0 to 11.*got 12"):
+        make("two_stream", exact=12.0)
+
+
 @pytest.mark.parametrize("name", ["cnn_gru", "conv_gru"])
 def test_a_padded_frame_leaves_the_state_as_it_was(name):
     """An episode that began late has the state of one that was never padded."""
@@ -321,6 +365,16 @@ def test_memory_is_causal_and_empty_at_the_start_of_an_episode():
     assert torch.equal(after[:, 4:6], before[:, 4:6]), "no frame sees a later one"
     assert (after[:, 7] - before[:, 7]).abs().max() > 1e-4, "a later one remembers"
     assert torch.equal(layer(hidden, mask, 1), before[:, -1:])
+
+
+@pytest.mark.parametrize("tokens", [27, 288])
+def test_untrained_attention_chooses(tokens):
+    """A mean over so many tokens of unit scale would have 0.19 and 0.06 of it left."""
+    torch.manual_seed(0)
+    seen = torch.randn(4, tokens, 64)
+    attention, real = MaskedAttention(64, 8), torch.ones(4, tokens, dtype=torch.bool)
+    with torch.no_grad():
+        assert attention(torch.randn(4, 32, 64), seen, real).std() > 0.5
 
 
 def test_memory_pools_real_tokens_only():
@@ -415,7 +469,7 @@ def test_the_policies_and_the_suite_name_every_mechanism():
     from neon_sim.benchmarks.suites import load_suite
 
     named = {name.removeprefix("mech_") for name in config_names("policy") if "mech_" in name}
-    assert named == set(TEMPORAL)
+    assert named - {"two_stream_exact"} == set(TEMPORAL)
     suite = load_suite("temporal_mechanisms")
     assert {name.removeprefix("mech_") for name in suite.policies} == set(TEMPORAL)
     for name in suite.policies:
@@ -442,7 +496,6 @@ def test_wrong_words_are_named():
 
 
 def test_a_policy_with_a_mechanism_acts_the_same_in_any_batch():
-    from neon_sim.observation import ClipBatch
     from neon_sim.policies.policy import TrainedPolicy
 
     rng = np.random.default_rng(0)

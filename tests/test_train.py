@@ -191,6 +191,22 @@ def test_cached_features_are_the_live_ones(data, name, ram_bytes, tmp_path):
         torch.testing.assert_close(hidden * real, live.hidden[picked] * real, rtol=1e-3, atol=1e-3)
 
 
+def test_exact_motion_is_cached_as_it_is_live(data, tmp_path):
+    """A backbone that needs the state too sees whole clips, and the cache hands them to it."""
+    settings = replace(policy(), image_backbone="exact_motion")
+    settings.backbone_args = {"image": "random_image"}
+    dataset, tower = DemoDataset.open(data), make_tower(settings, "stack")
+    table = FeatureTable([dataset], tower, 4, tmp_path, progress=False)
+    layout = episode_layout(tower, dataset.episodes[0].length, 4)
+    episode = dataset.load(0)
+    live = tower.encode(live_batch(episode, dataset.frames(0), layout.plans, layout.steps))
+    hidden, mask, _ = table.gather(np.arange(len(layout.steps)))
+    assert torch.equal(mask, live.mask)
+    real = mask[..., None]
+    torch.testing.assert_close(hidden * real, live.hidden * real, rtol=1e-3, atol=1e-3)
+    assert (hidden[..., -16:] * real).abs().max() > 1e-3, "something moves"
+
+
 def test_stack_stores_each_camera_frame_once(data):
     dataset = DemoDataset.open(data)
     stack = episode_layout(make_tower(policy(), "stack"), dataset.episodes[0].length, 4)

@@ -15,13 +15,14 @@ import torch
 from safetensors.torch import save_file
 from tiny_checkpoints import IMAGE_SIZES
 
-from neon_sim.config import ClipConfig, PolicyConfig, load_config
+from neon_sim.config import PolicyConfig, load_config
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
 from neon_sim.observation import ClipBatch
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
-from neon_sim.policies.backbones.base import fingerprint
+from neon_sim.policies.backbones.base import fingerprint, known_shape, shape_of
 from neon_sim.policies.backbones.fvlm import MODES
 from neon_sim.policies.backbones.hub import HubBackbone
+from neon_sim.policies.backbones.imports import import_transformers
 from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
 from neon_sim.policies.backbones.tribev2 import Fusion, FusionShape, save_fusion
 from neon_sim.policies.tower import make_tower
@@ -222,6 +223,44 @@ def test_wrong_inputs(door: Any, given: dict[str, Any], message: str) -> None:
         door("qwen_omni").encode(**given)
 
 
+@pytest.mark.parametrize(
+    ("given", "value", "rule", "mend"),
+    [
+        (
+            {"video_frames": frames(17)},
+            "got 17",
+            "1 to max_frames=16 frames",
+            "sample fewer frames, or raise max_frames",
+        ),
+        (
+            {"images": frames(1), "audio": tone(), "sampling_rate": 44_100},
+            "got 44100 Hz",
+            "must be sampled at 16000 Hz",
+            "resample it, scipy.signal.resample_poly does",
+        ),
+        (
+            {"text": "catch the ball"},
+            "got neither",
+            "needs images or video_frames, one of them",
+            "a text alone is nothing to look at",
+        ),
+        (
+            {"images": frames(1, size=225)},
+            "got 225",
+            "at most image_size=224 pixels a side",
+            "resize it, or raise image_size",
+        ),
+    ],
+)
+def test_wrong_inputs_name_value_rule_and_mend_before_any_weight_is_asked_for(
+    given: dict[str, Any], value: str, rule: str, mend: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        VideoBackbone(BackboneConfig("Qwen/Qwen2.5-Omni-3B")).encode(**given)
+    for part in (value, rule, mend):
+        assert part in str(caught.value)
+
+
 def test_deaf_and_wordless_models_say_so(door: Any) -> None:
     with pytest.raises(ConfigError, match="cannot hear"):
         door("qwen_vl").encode(images=frames(1), audio=tone())
@@ -234,8 +273,10 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no \*\.safetensors"):
         VideoBackbone(BackboneConfig(str(tmp_path))).load()
     torch.save({}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="a pickle"):
+    with pytest.raises(CheckpointError) as caught:
         VideoBackbone(BackboneConfig(str(tmp_path))).load()
+    for part in ("pytorch_model.bin, a pickle", "only *.safetensors are loaded", "Convert it"):
+        assert part in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["qwen_omni_3b", "cosmos_reason2_2b", "tribev2"])
@@ -272,9 +313,13 @@ def test_settings_outside_their_rule(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("twin", ["", "_image"])
-def test_bench_shapes_and_masks(bench: Any, family: str, twin: str) -> None:
+def test_bench_shapes_and_masks(bench: Any, tiny: Tiny, family: str, twin: str) -> None:
     backbone = bench(family, twin)
     tokens = backbone.encode(batch(padded=2))
+    arguments = {"model_id": str(tiny(family)), "image_size": str(IMAGE_SIZES[family])}
+    for count in (1, 3, CLIP, 16):
+        known = known_shape(BACKBONES.resolve(NAMES[family] + twin), count, arguments)
+        assert known == shape_of(backbone, count), "said before it was made"
     assert tokens.hidden.shape == (4, backbone.num_tokens(CLIP), backbone.feature_dim)
     assert tokens.mask.shape == tokens.hidden.shape[:2]
     assert tokens.mask[1:].all()
@@ -359,19 +404,17 @@ def test_fingerprints_tell_apart_what_changes_tokens(tiny: Tiny, tmp_path: Path)
 
 
 def test_token_budget_is_checked_before_any_weight(tiny: Tiny) -> None:
-    config = load_config(
-        PolicyConfig,
-        "policy",
-        "qwen_omni_3b",
-        [f"backbone.model_id={tiny('qwen_omni')}", "backbone.image_size=56", "clip.num_frames=20"],
-    )
+    settings = [f"backbone.model_id={tiny('qwen_omni')}", "backbone.image_size=56"]
+    for change, message in (
+        ("clip.num_frames=20", "max_frames=16"),
+        ("max_tokens=3", "max_tokens must be at least 21 "),
+        ("backbone.image_size=60", "image_size must be a multiple of 28"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_config(PolicyConfig, "policy", "qwen_omni_3b", [*settings, change])
+    config = load_config(PolicyConfig, "policy", "qwen_omni_3b", settings)
     assert config.backbone_args["model_id"] == str(tiny("qwen_omni"))
-    with pytest.raises(ConfigError, match="max_frames=16"):
-        make_tower(config, "video")
-    few = replace(config, clip=ClipConfig(num_frames=8), max_tokens=3)
-    with pytest.raises(ConfigError, match="max_tokens"):
-        make_tower(few, "video")
-    tower = make_tower(replace(few, max_tokens=320), "video")
+    tower = make_tower(config, "video")
     assert tower.backbone.model.family is None
     assert (tower.num_frames, tower.tokens_per_frame) == (4, 1)
 
@@ -477,6 +520,25 @@ def test_the_table_counts_parameters_and_memory() -> None:
     assert count(CATALOGUE["tribev2"]).hidden == 1152
     assert count(CATALOGUE["fvlm_135m"]).parameters == pytest.approx(157.6e6, rel=0.02)
     assert count(CATALOGUE["vjepa2"]).parameters == pytest.approx(304e6, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["qwen_vl_3b", "qwen_omni_7b", "cosmos_reason2_8b", "vjepa2"])
+def test_the_published_layout_is_that_of_the_published_config(name: str, tmp_path: Path) -> None:
+    """What is said of a model that is not here is what its own config.json would say."""
+    from neon_sim.policies.backbones.catalogue import CATALOGUE
+
+    row, transformers = CATALOGUE[name], import_transformers()
+    kinds = {"qwen_vl": "Qwen2_5_VLConfig", "qwen_omni": "Qwen2_5OmniThinkerConfig"}
+    kinds |= {"qwen3_vl": "Qwen3VLConfig", "vjepa2": "VJEPA2Config"}
+    getattr(transformers, kinds[row.family])(**row.shape).save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    if row.family == "vjepa2":
+        transformers.VJEPA2VideoProcessor().save_pretrained(tmp_path)
+    folder = {"model_id": str(tmp_path)}
+    for count in (1, 8, 16):
+        assert known_shape(BACKBONES.resolve(name), count, folder) == row.token_shape(
+            count, row.image_size
+        )
 
 
 # ---- TRIBEv2 and fVLM -------------------------------------------------------------------------

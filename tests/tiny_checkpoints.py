@@ -23,9 +23,13 @@ SPECIAL = {
         *("<|audio_bos|>", "<|audio_eos|>", "<|AUDIO|>"),
     ],
 }
-SPECIAL["qwen3_vl"] = SPECIAL["qwen_vl"]
-CHAT = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-CHAT_T = tuple(CHAT)
+CHAT = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+VL_IDS = {
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+}
 OMNI_NAMES = {
     "image_token": "<|IMAGE|>",
     "audio_token": "<|AUDIO|>",
@@ -120,13 +124,7 @@ def make_qwen_vl(folder: Path) -> Path:
     """Qwen2.5-VL."""
     t = import_transformers()
     words = tokenizer((*CHAT, *SPECIAL["qwen_vl"]))
-    ids = _ids(
-        words,
-        vision_start_token_id="<|vision_start|>",
-        vision_end_token_id="<|vision_end|>",
-        image_token_id="<|image_pad|>",
-        video_token_id="<|video_pad|>",
-    )
+    ids = _ids(words, **VL_IDS)
     config = t.Qwen2_5_VLConfig(
         text_config=multimodal_text(),
         vision_config=vision_shape() | {"tokens_per_second": 2},
@@ -175,14 +173,8 @@ def make_qwen_omni(folder: Path) -> Path:
 def make_qwen3_vl(folder: Path) -> Path:
     """Qwen3-VL, the architecture of Cosmos-Reason2."""
     t = import_transformers()
-    words = tokenizer((*CHAT, *SPECIAL["qwen3_vl"]))
-    ids = _ids(
-        words,
-        vision_start_token_id="<|vision_start|>",
-        vision_end_token_id="<|vision_end|>",
-        image_token_id="<|image_pad|>",
-        video_token_id="<|video_pad|>",
-    )
+    words = tokenizer((*CHAT, *SPECIAL["qwen_vl"]))
+    ids = _ids(words, **VL_IDS)
     vision = vision_shape() | {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
     vision.pop("fullatt_block_indexes")
     text = multimodal_text() | {"head_dim": 16}
@@ -238,7 +230,7 @@ def make_tribev2(folder: Path) -> Path:
     )
     cutter = t.SeamlessM4TFeatureExtractor()
     _save(folder / "audio", _spread(t.Wav2Vec2BertModel(audio)), cutter)
-    _save(folder / "text", _spread(t.LlamaModel(t.LlamaConfig(**text_shape()))), tokenizer(CHAT_T))
+    _save(folder / "text", _spread(t.LlamaModel(t.LlamaConfig(**text_shape()))), tokenizer(CHAT))
     save_fusion(
         _spread(Fusion(FusionShape(64, 64, 64, width=16, layers=2))), folder / "fusion.safetensors"
     )
@@ -267,7 +259,7 @@ def make_fvlm(folder: Path) -> Path:
     save_file(state, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"model_type": "fvlm", "visual_scale": 0.14}))
     _save(folder / "vision", vision)
-    _save(folder / "text", text, tokenizer(CHAT_T))
+    _save(folder / "text", text, tokenizer(CHAT))
     return folder
 
 

@@ -8,14 +8,16 @@ fingerprint instead.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neon_sim.config import ClipConfig
+from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch
 
 
@@ -46,14 +48,25 @@ class Encoded:
     mask: Tensor
     time_s: Tensor
 
+    def rows(self, index: list[int]) -> Encoded:
+        """Some rows, in that order."""
+        return Encoded(self.hidden[index], self.mask[index], self.time_s[index])
+
+
+def join(parts: list[Encoded]) -> Encoded:
+    """Rows of several, one after the other."""
+    columns = ([getattr(part, item.name) for part in parts] for item in fields(Encoded))
+    return Encoded(*map(torch.cat, columns))
+
 
 class Backbone(Protocol):
     """A frozen encoder.
 
     How many tokens it makes is asked before its weights are read (``known_shape``), so both
-    attributes stand in the class. Where they depend on its arguments or on the clip, the class
-    answers itself: ``token_shape(cls, num_frames: int, clip: ClipConfig, **arguments)``, a
-    class method that returns places in time F and tokens a place S and reads no weight.
+    attributes stand in the class. Where they depend on its arguments, the class answers itself:
+    ``token_shape(cls, frames: int, /, ...)``, a class method that takes behind the slash what
+    the constructor takes, returns places in time F and tokens a place S, and reads no weight;
+    None where only the ``config.json`` of weights that are not here could tell.
 
     Attributes:
         feature_dim: D. tokens_per_frame: tokens of one frame (of the whole clip, for a video
@@ -79,22 +92,32 @@ def shape_of(backbone: Any, num_frames: int) -> tuple[int, int]:
 
 
 def known_shape(
-    backbone: Any, num_frames: int, clip: ClipConfig, arguments: dict[str, str]
+    backbone: Any, num_frames: int, arguments: dict[str, str]
 ) -> tuple[int, int] | None:
     """``shape_of`` what a backbone will be, before it is made and any weight is read.
 
     Args:
-        backbone: what its registry name stands for. num_frames: that it will be shown.
-        clip: how they are sampled. arguments: it will be made with.
+        backbone: what its registry name stands for, a class or a ``partial`` of one.
+        num_frames: that it will be shown. arguments: it will be made with.
 
     Returns:
         F and S; None where neither ``token_shape`` nor attributes of the class say it.
 
     Raises:
-        ConfigError: as ``token_shape`` says, of arguments it cannot answer for.
+        ConfigError: arguments it does not take, or as ``token_shape`` says.
     """
+    fixed: tuple[Any, ...] = ()
+    if isinstance(backbone, partial):
+        backbone, fixed = backbone.func, backbone.args
     if hasattr(backbone, "token_shape"):
-        return backbone.token_shape(num_frames, clip, **arguments)
+        try:
+            inspect.signature(backbone.token_shape).bind(num_frames, *fixed, **arguments)
+        except TypeError as error:
+            raise ConfigError(
+                f"backbone_args must be what {backbone.__name__} takes (got {arguments}: {error}); "
+                "its docstring lists them"
+            ) from error
+        return backbone.token_shape(num_frames, *fixed, **arguments)
     try:
         return shape_of(object.__new__(backbone), num_frames)  # attributes of the class alone
     except (AttributeError, TypeError):

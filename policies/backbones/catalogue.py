@@ -13,11 +13,37 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from neon_sim.config import MAX_CLIP_FRAMES
 from neon_sim.errors import unknown_name
 
 QWEN_RESEARCH = "Qwen Research (non-commercial)"
 NVIDIA_OPEN = "NVIDIA Open Model"
 APACHE = "Apache-2.0"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a family lays out what it sees.
+
+    Attributes:
+        pixels: of a visual token a side; 0 where a place in time is one token.
+        frames: that share a place in time. places: most there are.
+    """
+
+    pixels: int
+    frames: int = 2
+    places: int = MAX_CLIP_FRAMES
+
+
+LAYOUTS = {
+    "qwen_vl": Layout(28),
+    "qwen_omni": Layout(28),
+    "qwen3_vl": Layout(32),
+    "vjepa2": Layout(16),
+    "videomae": Layout(16, frames=1, places=8),
+    "tribev2": Layout(0),
+    "fvlm": Layout(0, frames=1),
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +72,12 @@ class HubModel:
     def repositories(self) -> tuple[str, ...]:
         """Every repository that has to be there."""
         return tuple(self.parts.values()) or (self.model_id,)
+
+    def token_shape(self, num_frames: int, image_size: int) -> tuple[int, int]:
+        """Places in time F of a clip and visual tokens a place P, as published."""
+        layout = LAYOUTS[self.family]
+        side = image_size // layout.pixels if layout.pixels else 1
+        return min(-(-num_frames // layout.frames), layout.places), side * side
 
 
 def _qwen2_text(hidden: int, layers: int, heads: int, kv: int, mlp: int, vocab: int) -> dict:

@@ -9,6 +9,7 @@ feature maps; coarse maps may be put beside fine ones (hypercolumns, Hariharan e
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-STRIDES = (2, 4, 8, 16, 16, 32, 32)  # pixels a place, after each stage
+STRIDES = (2, 4, 8, 16, 16, 32, 32, 32)  # pixels a place, after each stage and the head
 HEAD_CHANNELS = 1280
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
@@ -191,19 +192,25 @@ class EfficientNetImage(ImageEncoder):
 
     name = "efficientnet_lite0"
 
-    def __init__(self, image_size: int | str = 192, layer: str | int = "5") -> None:
-        self.image_size, self.layer = int(image_size), str(layer)
-        self._stages = [_stage(word) for word in self.layer.split("+")]
-        if not 32 <= self.image_size <= 512:
+    @classmethod
+    def token_shape(
+        cls, frames: int, /, image_size: int | str = 192, layer: str | int = "5"
+    ) -> tuple[int, int]:
+        """A place a frame, as many tokens as the finest map has places."""
+        if not 32 <= int(image_size) <= 512:
             raise ConfigError(
-                f"backbone_args.image_size must be 32 to 512 pixels for {self.name} "
+                f"backbone_args.image_size must be 32 to 512 pixels for {cls.name} "
                 f"(got {image_size})"
             )
+        finest = min(STRIDES[stage - 1] for stage in _stages(layer))
+        return frames, (-(-int(image_size) // finest)) ** 2
+
+    def __init__(self, image_size: int | str = 192, layer: str | int = "5") -> None:
+        _, self.tokens_per_frame = self.token_shape(1, image_size, layer)
+        self.grid = math.isqrt(self.tokens_per_frame)
+        self.image_size, self._stages = int(image_size), _stages(layer)
         channels = [stage[-1] for stage in STAGES] + [HEAD_CHANNELS]
-        strides = (*STRIDES, 32)
         self.feature_dim = sum(channels[stage - 1] for stage in self._stages)
-        self.grid = -(-self.image_size // min(strides[stage - 1] for stage in self._stages))
-        self.tokens_per_frame = self.grid * self.grid
         self.identity = identity(self.image_size, self._stages)
         self.network = load_wheel_weights()
 
@@ -222,10 +229,13 @@ class EfficientNetImage(ImageEncoder):
         return torch.cat(grown, dim=1).flatten(2).transpose(1, 2)
 
 
-def _stage(word: str) -> int:
+def _stages(layer: str | int) -> list[int]:
     names = {**{str(i): i for i in range(1, 8)}, "head": 8}
-    if word not in names:
-        raise ConfigError(
-            f"backbone_args.layer must be {', '.join(names)}, or several joined by + (got {word!r})"
-        )
-    return names[word]
+    words = str(layer).split("+")
+    for word in words:
+        if word not in names:
+            raise ConfigError(
+                f"backbone_args.layer must be {', '.join(names)}, or several joined by + "
+                f"(got {word!r})"
+            )
+    return [names[word] for word in words]

@@ -19,7 +19,7 @@ from neon_sim.config import MAX_CLIP_FRAMES
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch
 
-from .base import Tokens, masked_mean
+from .base import Tokens, known_shape, masked_mean
 
 BLOCK_ROWS = 8  # inference always runs on this many rows: results never depend on the batch
 
@@ -206,6 +206,20 @@ class StillTwin(ImageEncoder):
         video: the video encoder's class or maker. num_frames: places that a frame fills.
         arguments: of the video encoder.
     """
+
+    @classmethod
+    def token_shape(
+        cls,
+        frames: int,
+        /,
+        video: Callable[..., Any],
+        *,
+        num_frames: int | str = 8,
+        **arguments: str,
+    ) -> tuple[int, int] | None:
+        """A place a frame, each with the tokens of the video encoder's newest."""
+        shape = known_shape(video, int(num_frames), arguments)
+        return shape and (frames, shape[1])
 
     def __init__(
         self, video: Callable[..., Any], *, num_frames: int | str = 8, **arguments: str

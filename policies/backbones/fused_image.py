@@ -29,6 +29,20 @@ class SiglipDinov2(ImageEncoder):
 
     name = "siglip_dinov2"
 
+    @classmethod
+    def token_shape(
+        cls,
+        frames: int,
+        /,
+        siglip_id: str = "",
+        dinov2_id: str = "",
+        grid: int | str = 0,
+        layer: int | str = -2,
+    ) -> tuple[int, int] | None:
+        """SigLIP's."""
+        del dinov2_id
+        return HFImage.token_shape(frames, "siglip_so400m", siglip_id, grid, layer)
+
     def __init__(
         self,
         siglip_id: str = "",

@@ -18,7 +18,14 @@ from neon_sim.errors import CheckpointError, ConfigError
 
 from .frames import ImageEncoder, identity, pixels
 from .imports import import_transformers
-from .published import WeightSource, freeze, hub_source, missing_weights, refuse_pickles
+from .published import (
+    WeightSource,
+    folder_config,
+    freeze,
+    hub_source,
+    missing_weights,
+    refuse_pickles,
+)
 
 
 def _published(
@@ -27,6 +34,17 @@ def _published(
     override = f"backbone_args.{argument}=/path/to/folder"
     return hub_source(model_id, size, licence, override, gated)
 
+
+# Tokens a side of the published networks, from their names and, for DINOv2, its 518 pixels.
+GRIDS = {
+    "siglip": 14,
+    "siglip_so400m": 16,
+    "siglip2": 14,
+    "clip": 14,
+    "dinov2": 37,
+    "dinov2_reg_large": 37,
+    "dinov3": 14,
+}
 
 # Sizes are those of the float32 files, rounded; dual models include their text tower.
 PUBLISHED = {
@@ -95,6 +113,21 @@ class HFImage(ImageEncoder):
             in ``ARCHITECTURES``, or a bad ``grid`` or ``layer``.
     """
 
+    @classmethod
+    def token_shape(
+        cls,
+        frames: int,
+        /,
+        name: str,
+        model_id: str = "",
+        grid: int | str = 0,
+        layer: int | str = -1,
+    ) -> tuple[int, int] | None:
+        """A place a frame; None for a repository of one's own without a ``grid``."""
+        del layer
+        side = _grid(int(grid)) if int(grid) else published_grid(name, model_id)
+        return side and (frames, side * side)
+
     def __init__(
         self, name: str, model_id: str = "", grid: int | str = 0, layer: int | str = -1
     ) -> None:
@@ -103,13 +136,11 @@ class HFImage(ImageEncoder):
         self.network, self.architecture = load_image_network(name, self.model_id)
         config: Any = self.network.config
         self.feature_dim = int(config.hidden_size)
-        self.grid = int(grid) or config.image_size // config.patch_size
+        self.grid = _grid(int(grid) or config.image_size // config.patch_size)
         self.image_size = self.grid * config.patch_size
         self.tokens_per_frame = self.grid * self.grid
         self.identity = identity(self.architecture, self.grid, self.layer)
         self._skip = self.architecture.class_tokens + getattr(config, "num_register_tokens", 0)
-        if not 1 <= self.grid <= 64:
-            raise ConfigError(f"backbone_args.grid must be 1 to 64 tokens a side (got {grid})")
         if not -config.num_hidden_layers <= self.layer <= -1:
             raise ConfigError(
                 f"backbone_args.layer must be -{config.num_hidden_layers} to -1 for "
@@ -125,6 +156,26 @@ class HFImage(ImageEncoder):
         out = self.network(pixel_values=x, **options)
         hidden = out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer]
         return hidden[:, self._skip :]
+
+
+def _grid(side: int) -> int:
+    if not 1 <= side <= 64:
+        raise ConfigError(f"backbone_args.grid must be 1 to 64 tokens a side (got {side})")
+    return side
+
+
+def published_grid(name: str, model_id: str) -> int | None:
+    """Tokens a side of a network, of its folder's ``config.json`` or as published.
+
+    None where only the hub knows.
+    """
+    if model_id in ("", PUBLISHED[name].model_id):
+        return GRIDS[name]
+    config = folder_config(name, model_id)
+    config = getattr(config, "vision_config", config)
+    if not hasattr(config, "patch_size"):
+        return None
+    return config.image_size // config.patch_size
 
 
 def load_image_network(name: str, model_id: str) -> tuple[Any, Architecture]:

@@ -21,6 +21,7 @@ from .imports import import_transformers
 from .published import (
     RANDOM,
     WeightSource,
+    folder_config,
     freeze,
     hub_source,
     missing_weights,
@@ -90,16 +91,26 @@ class HFVideo(VideoEncoder):
 
     block_rows = 1  # the networks are large enough to fill a core with one clip
 
+    @classmethod
+    def token_shape(cls, frames: int, /, name: str, weights: str = "") -> tuple[int, int] | None:
+        """The network's places, at most one a frame; None for a repository of one's own."""
+        spec = NETWORKS[name]
+        if weights in ("", RANDOM, spec.source.model_id):
+            config = getattr(import_transformers(), spec.config)()
+        else:
+            config = folder_config(name, weights)
+        if getattr(config, "model_type", None) != spec.model_type:
+            return None
+        places, tokens = _layout(config)
+        return min(places, frames), tokens
+
     def __init__(self, name: str, weights: str = "") -> None:
         self.name, self._spec = name, NETWORKS[name]
         self.network = load_video_network(name, weights)
         config: Any = self.network.config
         self.feature_dim, self.num_frames = int(config.hidden_size), int(config.num_frames)
-        tubelet = getattr(config, "tubelet_size", (1, 0, 0))[0]
-        self._places = self.num_frames // tubelet
         self.image_size = int(config.image_size)
-        patch = getattr(config, "patch_size", None) or config.tubelet_size[1]
-        self.tokens_per_frame = (self.image_size // patch) ** 2
+        self._places, self.tokens_per_frame = _layout(config)
         self.identity = identity(name)
 
     def time_places(self, num_frames: int) -> int:
@@ -117,6 +128,12 @@ class HFVideo(VideoEncoder):
         else:
             tokens = out.unflatten(1, (self._places, self.tokens_per_frame))
         return merge_time(tokens, self.time_places(video.shape[1]))
+
+
+def _layout(config: Any) -> tuple[int, int]:
+    """Places in time and tokens a place of the whole network."""
+    tubelet = getattr(config, "tubelet_size", None) or (1, config.patch_size)
+    return config.num_frames // tubelet[0], (config.image_size // tubelet[1]) ** 2
 
 
 def load_video_network(name: str, weights: str) -> Any:

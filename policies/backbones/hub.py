@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import astuple, fields
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -49,6 +50,23 @@ class HubBackbone:
         CheckpointError: the weights are not to be had (says how to get them).
     """
 
+    @classmethod
+    def token_shape(cls, frames: int, /, name: str, **settings: Any) -> tuple[int, int] | None:
+        """As published, or as the ``config.json`` of a folder says; else None.
+
+        Raises:
+            ConfigError: more frames than ``max_frames``, or settings that do not fit the model.
+            CheckpointError: the folder holds no checkpoint.
+        """
+        row, config = hub_model(name), backbone_config(name, settings)
+        check_length(frames, config)
+        if config.model_id == row.model_id:
+            return row.token_shape(frames, config.image_size)
+        if not Path(config.model_id).expanduser().is_dir():
+            return None
+        opened = open_family(config, row.family)
+        return opened.places(frames), opened.tokens_per_place
+
     def __init__(self, name: str, **settings: Any) -> None:
         self.row = hub_model(name)
         self.config = backbone_config(name, settings)
@@ -73,11 +91,7 @@ class HubBackbone:
         Raises:
             ConfigError: more frames than ``max_frames``.
         """
-        if num_frames > self.config.max_frames:
-            raise ConfigError(
-                f"clip.num_frames must be at most backbone.max_frames={self.config.max_frames} "
-                f"(got {num_frames}); show fewer frames, or raise backbone.max_frames"
-            )
+        check_length(num_frames, self.config)
         return self._opened.places(num_frames) * self.tokens_per_frame
 
     def encode(self, clip: ClipBatch) -> Tokens:
@@ -151,6 +165,12 @@ class HubBackbone:
 class HubImageBackbone(HubBackbone):
     """The same network and weights, every frame on its own, as a still image."""
 
+    @classmethod
+    def token_shape(cls, frames: int, /, name: str, **settings: Any) -> tuple[int, int] | None:
+        """A place a frame."""
+        shape = super().token_shape(1, name, **settings)
+        return shape and (frames, shape[1])
+
     def num_tokens(self, num_frames: int) -> int:
         """P a frame."""
         return num_frames * self.tokens_per_frame
@@ -182,6 +202,19 @@ class HubImageBackbone(HubBackbone):
         image = check_frames(clip.video[row, frame : frame + 1], max_frames=1, image_size=size)
         text, audio = self._said(clip, row)
         return Sight(image, np.zeros(1), text, audio, is_image=True)
+
+
+def check_length(num_frames: int, config: BackboneConfig) -> None:
+    """Hold a clip to ``max_frames``.
+
+    Raises:
+        ConfigError: more frames than that.
+    """
+    if num_frames > config.max_frames:
+        raise ConfigError(
+            f"clip.num_frames must be at most backbone.max_frames={config.max_frames} "
+            f"(got {num_frames}); show fewer frames, or raise backbone.max_frames"
+        )
 
 
 @lru_cache(maxsize=2)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from neon_sim.errors import CheckpointError
 
+from .imports import import_transformers
 from .weights import PICKLES
 
 RANDOM = "random"
@@ -91,6 +92,19 @@ def read_state(name: str, asked: str, source: WeightSource) -> dict[str, Tensor]
         return load_file(str(path))
     except Exception as error:  # safetensors raises its own
         raise CheckpointError(f"{path} is no whole safetensors file ({error})") from error
+
+
+def folder_config(name: str, where: str) -> Any:
+    """transformers' config of a local folder; None where none can be read.
+
+    Raises:
+        CheckpointError: the folder holds pickles only.
+    """
+    refuse_pickles(name, Path(where))
+    try:
+        return import_transformers().AutoConfig.from_pretrained(where, local_files_only=True)
+    except (OSError, ValueError):
+        return None  # whoever reads the weights says why
 
 
 def load_strictly(network: nn.Module, state: dict[str, Tensor], where: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from neon_sim.registry import BACKBONES
 
-from .catalogue import CATALOGUE, HubModel
+from .catalogue import CATALOGUE, LAYOUTS, HubModel
 from .counting import count
 from .weights import is_cached
 
@@ -12,10 +12,6 @@ HEADER = (
     *("backbone", "parameters", "hidden", "tokens", "bf16", "NF4", "here", "gated", "licence"),
     "repositories",
 )
-# Pixels of a visual token a side, and frames of a place; families that are absent give one
-# token a place whatever the size.
-TOKEN_PIXELS = {"qwen_vl": 28, "qwen_omni": 28, "qwen3_vl": 32, "vjepa2": 16, "videomae": 16}
-FRAMES_PER_PLACE = {"videomae": 1, "fvlm": 1}
 
 
 def backbone_rows() -> list[tuple[str, ...]]:
@@ -47,6 +43,6 @@ def _row(model: HubModel) -> tuple[str, ...]:
 
 def tokens_text(model: HubModel) -> str:
     """Visual tokens before the connector: ``64 / 2 frames``."""
-    side = model.image_size // TOKEN_PIXELS.get(model.family, model.image_size)
-    frames = FRAMES_PER_PLACE.get(model.family, 2)
-    return f"{side * side} / {'frame' if frames == 1 else f'{frames} frames'}"
+    frames = LAYOUTS[model.family].frames
+    _, tokens = model.token_shape(frames, model.image_size)
+    return f"{tokens} / {'frame' if frames == 1 else f'{frames} frames'}"

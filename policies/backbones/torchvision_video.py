@@ -101,22 +101,41 @@ class TorchvisionVideo(VideoEncoder):
 
     block_rows = 1  # the networks are large enough to fill a core with one clip
 
+    @classmethod
+    def token_shape(
+        cls,
+        frames: int,
+        /,
+        name: str,
+        weights: str = "",
+        layer: str = "",
+        image_size: int | str = 0,
+    ) -> tuple[int, int]:
+        """A place for every 1, 2, 4 or 8 frames, by network and layer."""
+        del weights
+        spec = NETWORKS[name]
+        layer = layer or list(spec.layers)[-1]
+        if layer not in spec.layers:
+            raise ConfigError(
+                f"backbone_args.layer must be one of {', '.join(spec.layers)} for {name} "
+                f"(got {layer!r})"
+            )
+        size = int(image_size) or spec.image_size
+        if spec.num_frames and size != spec.image_size:
+            raise ConfigError(
+                f"backbone_args.image_size must be {spec.image_size} for {name}, whose "
+                f"position tables have that size (got {image_size})"
+            )
+        step, _, stride = spec.layers[layer]
+        return min(-(-(spec.num_frames or frames) // step), frames), (-(-size // stride)) ** 2
+
     def __init__(
         self, name: str, weights: str = "", layer: str = "", image_size: int | str = 0
     ) -> None:
+        _, self.tokens_per_frame = self.token_shape(1, name, weights, layer, image_size)
         self.name, self._spec = name, NETWORKS[name]
         self.layer = layer or list(self._spec.layers)[-1]
-        if self.layer not in self._spec.layers:
-            raise ConfigError(
-                f"backbone_args.layer must be one of {', '.join(self._spec.layers)} for {name} "
-                f"(got {layer!r})"
-            )
         self.image_size = int(image_size) or self._spec.image_size
-        if self._spec.num_frames and self.image_size != self._spec.image_size:
-            raise ConfigError(
-                f"backbone_args.image_size must be {self._spec.image_size} for {name}, whose "
-                f"position tables have that size (got {image_size})"
-            )
         state = None if weights == RANDOM else read_state(name, weights, weight_source(name))
         build = getattr(import_torchvision(), name)
         self.network = seeded(lambda: build(weights=None))
@@ -125,9 +144,8 @@ class TorchvisionVideo(VideoEncoder):
         else:
             load_strictly(self.network, state, weights)
         freeze(self.network)
-        self._step, self.feature_dim, stride = self._spec.layers[self.layer]
+        self.feature_dim = self._spec.layers[self.layer][1]
         self.identity = identity(name, self.layer, self.image_size)
-        self.tokens_per_frame = (-(-self.image_size // stride)) ** 2
 
     def _frames(self, num_frames: int) -> int:
         return self._spec.num_frames or num_frames
@@ -143,8 +161,7 @@ class TorchvisionVideo(VideoEncoder):
 
     def time_places(self, num_frames: int) -> int:
         """One for every 1, 2, 4 or 8 frames, by network and layer."""
-        places = -(-self._frames(num_frames) // self._step)
-        return min(places, num_frames)
+        return self.token_shape(num_frames, self.name, "", self.layer, self.image_size)[0]
 
     def clip_tokens(self, video: Tensor) -> Tensor:
         """(B, T, H, W, 3) uint8 -> (B, P, S, D)."""

@@ -80,16 +80,22 @@ class TransNetV2Backbone(VideoEncoder):
 
     name = "transnetv2"
 
-    def __init__(self, layer: str = "stage3") -> None:
+    @classmethod
+    def token_shape(cls, frames: int, /, layer: str = "stage3") -> tuple[int, int]:
+        """A place a frame."""
         if layer not in LAYERS:
             raise ConfigError(
-                f"backbone_args.layer must be one of {', '.join(LAYERS)} for {self.name} "
+                f"backbone_args.layer must be one of {', '.join(LAYERS)} for {cls.name} "
                 f"(got {layer!r})"
             )
+        rows, columns, _ = MAPS[2 if layer == "stage2" else 3]
+        return frames, 1 if layer == "frame" else rows * columns
+
+    def __init__(self, layer: str = "stage3") -> None:
+        _, self.tokens_per_frame = self.token_shape(1, layer)
         self.layer, self.network = layer, load_wheel_network()
         self.identity = identity(layer)
-        rows, columns, channels = MAPS[2 if layer == "stage2" else 3]
-        self.tokens_per_frame = 1 if layer == "frame" else rows * columns
+        channels = MAPS[2 if layer == "stage2" else 3][2]
         self.feature_dim = {"frame": FRAME_DIM, "stage3+frame": channels + FRAME_DIM}.get(
             layer, channels
         )

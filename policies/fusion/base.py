@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neon_sim.errors import ConfigError
 from neon_sim.vocabulary import MAX_WORDS
@@ -16,6 +17,7 @@ PROPRIO_TOKENS = 1  # places that proprioception takes in a sequence
 AGE_SCALE_S = 0.5
 AGE_WAVES = 3
 SOUND_WIDTH = 128  # inside the adapter of sound
+LANES = 64  # a multiple of what any processor computes side by side
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,15 @@ class SoundTokens(nn.Module):
 
 
 def age_waves(time_s: Tensor) -> Tensor:
-    """Ages (B, F) in seconds -> (B, F, 3): in half seconds, and a sine and a cosine of that."""
+    """Ages (B, F) in seconds -> (B, F, 3): in half seconds, and a sine and a cosine of that.
+
+    Sines are taken of whole vectors of numbers: some builds of torch round the rest of a row of
+    numbers in another way, and a row would depend on its place in the batch.
+    """
     age = time_s / AGE_SCALE_S
-    return torch.stack([age, torch.sin(4 * age), torch.cos(4 * age)], dim=2)
+    phase = functional.pad(4 * age.flatten(), (0, -age.numel() % LANES))
+    waves = [wave[: age.numel()].view_as(age) for wave in (phase.sin(), phase.cos())]
+    return torch.stack([age, *waves], dim=2)
 
 
 def token_coordinates(tokens: int) -> Tensor:

@@ -1,13 +1,15 @@
 """Denoising diffusion over whole chunks, sampled in a few DDIM steps.
 
 As in Diffusion Policy (Chi et al. 2023) and Octo (Team et al. 2024): ``x_k = alpha_k a +
-sigma_k n`` with the cosine schedule (Nichol and Dhariwal 2021, eq. 17). The network predicts
-``v = alpha n - sigma a`` (Salimans and Ho 2022, appendix D), from which ``a = alpha x - sigma v``
-and ``n = sigma x + alpha v`` follow without a division. So the schedule may end in pure noise,
-where the sampler starts (Lin et al. 2024, "Common diffusion noise schedules and sample steps are
-flawed"): predicting n there would divide by an alpha of nothing. Nothing is capped, so the joint
-limits are reachable. The network is the transformer of ``dit``: noise has the width of the whole
-chunk, which an MLP over it would have to carry through its trunk.
+sigma_k n`` with the cosine schedule (Nichol and Dhariwal 2021, eq. 17). The network predicts the
+chunk a (Salimans and Ho 2022, section 4, "predicting x"), and the noise follows as ``n = (x -
+alpha a) / sigma``, whose sigma is never nothing where it is asked. So the schedule may end in pure
+noise, where the sampler starts (Lin et al. 2024, "Common diffusion noise schedules and sample steps
+are flawed"): predicting n there would divide by an alpha of nothing. Nor does it predict v, their
+mixture: where the context says what to do, v is x times up to ``alpha / sigma`` = 60 less a
+chunk, and a network of normalised layers does not amplify like that. Nothing is capped, so the
+joint limits are reachable. The network is the transformer of ``dit``: noise has the width of the
+whole chunk, which an MLP over it would have to carry through its trunk.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ def cosine_schedule(steps: int) -> tuple[Tensor, Tensor]:
 
 
 class DiffusionHead(DiTDenoiser):
-    """DDIM sampling (Song et al. 2020, eq. 12 with eta = 0) of a v-predicting network.
+    """DDIM sampling (Song et al. 2020, eq. 12 with eta = 0) of a network that predicts the chunk.
 
     Args:
         context_dim, action_dim, steps: as in ``Head``. width: of a token, a multiple of heads.
@@ -76,13 +78,13 @@ class DiffusionHead(DiTDenoiser):
         self.register_buffer("sigma", sigma, persistent=False)
 
     def loss(self, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:
-        """Mean squared error of v over real steps, k uniform in 1 to 100."""
+        """Mean squared error of the chunk over real steps, k uniform in 1 to 100."""
         target = hold_last(actions, weight)
         noise = torch.randn_like(target)
         k = torch.randint(1, TRAIN_STEPS + 1, (len(target),), device=target.device)
         alpha, sigma = self.alpha[k][:, None, None], self.sigma[k][:, None, None]
-        v = self.predict(alpha * target + sigma * noise, k / TRAIN_STEPS, context)
-        return weighted_mean((v - (alpha * noise - sigma * target)).square(), weight)
+        chunk = self.predict(alpha * target + sigma * noise, k / TRAIN_STEPS, context)
+        return weighted_mean((chunk - target).square(), weight)
 
     def sample(self, context: Tensor, seed: int = 0) -> Tensor:
         """Denoise the noise of ``seed``, the same for every row: batches change nothing."""
@@ -92,8 +94,7 @@ class DiffusionHead(DiTDenoiser):
         ]
         for k, following in pairwise(levels):
             times = torch.full((len(context),), k / TRAIN_STEPS, device=context.device)
-            v = self.predict(x, times, context)
-            chunk = self.alpha[k] * x - self.sigma[k] * v
-            noise = self.sigma[k] * x + self.alpha[k] * v
+            chunk = self.predict(x, times, context)
+            noise = (x - self.alpha[k] * chunk) / self.sigma[k]
             x = self.alpha[following] * chunk + self.sigma[following] * noise
         return x

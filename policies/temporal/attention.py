@@ -9,11 +9,16 @@ from .base import zero_start
 
 HEADS = 4
 MASKED = -1e9  # a weight of exactly zero after the softmax where anything is real
-PLACE_STD = 0.5  # of the features' standard deviation
+PLACE_STD = 1.0  # of the features' standard deviation: where is as loud as what
+LOGIT_STD = 4.0  # of an untrained head over tokens of unit scale
 
 
 class MaskedAttention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017) of ``HEADS`` heads of ``width``.
+
+    Untrained heads choose: with logits of unit scale they would average the clip, and a mean
+    knows neither places nor order, so that no gradient leads out of it. What they chose goes on
+    at unit scale.
 
     Args:
         dim: of tokens. width: of a head. identity: whether the output starts at zero.
@@ -24,8 +29,13 @@ class MaskedAttention(nn.Module):
         inner = HEADS * width
         self.query, self.key = nn.Linear(dim, inner), nn.Linear(dim, inner, bias=False)
         self.value, self.out = nn.Linear(dim, inner), nn.Linear(inner, dim)
-        for layer in (self.query, self.key):  # logits of unit scale
-            nn.init.normal_(layer.weight, std=dim**-0.5)
+        for layer, gain in (
+            (self.query, LOGIT_STD**0.5),
+            (self.key, LOGIT_STD**0.5),
+            (self.value, 1.0),
+            (self.out, 1.0),
+        ):
+            nn.init.normal_(layer.weight, std=gain * layer.in_features**-0.5)
         if identity:
             zero_start(self.out)
 

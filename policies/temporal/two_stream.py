@@ -4,7 +4,8 @@ Simonyan & Zisserman 2014, "Two-stream convolutional networks": the motion strea
 picture, only displacements of all pairs of frames stacked as channels. Displacements are
 estimated here by matching each token with its nine forerunners (soft-argmax of their
 correlation, as in a PWC-Net cost volume, Sun et al. 2018), and joined by what a matching
-on a coarse grid cannot see, the difference of tokens.
+on a coarse grid cannot see, the difference of tokens. Behind the backbone ``exact_motion`` the
+stream reads the simulator's own displacements instead: a privileged ceiling.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ class TwoStream(BudgetedMechanism):
     Args:
         appearance, motion: 1 or 0, whether a stream is there; with one of them, the other
             half of the table in the paper.
+        exact: last numbers of a token that are its exact motion, in the place of an estimate;
+            they go no further than to the motion stream.
 
     Raises:
-        ConfigError: neither stream is there.
+        ConfigError: neither stream is there, or ``exact`` leaves nothing of a token.
     """
 
     def __init__(
@@ -52,38 +55,47 @@ class TwoStream(BudgetedMechanism):
         budget: float = BUDGET,
         appearance: float = 1,
         motion: float = 1,
+        exact: float = 0,
     ) -> None:
-        self.appearance, self.motion = bool(appearance), bool(motion)
+        self.appearance, self.motion, self.exact = bool(appearance), bool(motion), int(exact)
         if not (self.appearance or self.motion):
             raise ConfigError("temporal_args.appearance and .motion are both 0; keep one of them")
-        self.num_pairs = max(num_frames - 1, 1)
+        if not 0 <= self.exact < feature_dim:
+            raise ConfigError(
+                f"temporal_args.exact must be 0 to {feature_dim - 1}, less than a token has "
+                f"(got {exact}); 16 goes with backbone exact_motion, 0 with any other"
+            )
+        self.num_pairs, self.seen_dim = max(num_frames - 1, 1), feature_dim - self.exact
         super().__init__(feature_dim, num_frames, tokens_per_frame, budget)
+        self.out_dim = self.seen_dim
 
     def build(self, width: int) -> nn.ModuleDict:
         """The streams that are there; differences are narrowed before they are stacked."""
         parts: dict[str, nn.Module] = {}
         narrow = max(width // 4, 1)
         if self.appearance:
-            parts["look"] = conv(self.feature_dim + 1, width, 1)
+            parts["look"] = conv(self.seen_dim + 1, width, 1)
             parts["look_again"] = conv(width, width)
         if self.motion:
-            parts["narrow"] = nn.Linear(self.feature_dim, narrow)
-            parts["move"] = conv(self.num_pairs * (narrow + FLOW + 1), width)
+            channels = self.exact or narrow + FLOW
+            if not self.exact:
+                parts["narrow"] = nn.Linear(self.feature_dim, narrow)
+            parts["move"] = conv(self.num_pairs * (channels + 1), width)
             parts["move_again"] = conv(width, width)
         streams = int(self.appearance) + int(self.motion)
-        parts["leave"] = conv(streams * width, self.feature_dim, 1)
+        parts["leave"] = conv(streams * width, self.seen_dim, 1)
         return nn.ModuleDict(parts)
 
     def forward(self, hidden: Tensor, mask: Tensor, time_s: Tensor) -> Clip:
         """Run the streams and fuse them."""
-        streams = []
+        streams, seen = [], hidden[..., : self.seen_dim]
         if self.appearance:
-            now = to_maps(with_mask(hidden[:, -1], mask[:, -1]))
+            now = to_maps(with_mask(seen[:, -1], mask[:, -1]))
             streams.append(self._stream("look", now))
         if self.motion:
             streams.append(self._stream("move", self._motion(kept(hidden, mask), mask)))
         found = to_tokens(self.parts["leave"](torch.cat(streams, dim=1)))
-        return self.onto_now(found, hidden, mask, time_s)
+        return self.onto_now(found, seen, mask, time_s)
 
     def _stream(self, name: str, maps: Tensor) -> Tensor:
         x = functional.gelu(self.parts[name](maps))
@@ -94,6 +106,8 @@ class TwoStream(BudgetedMechanism):
         if hidden.shape[1] == 1:
             hidden, mask = hidden.expand(-1, 2, -1, -1), mask.expand(-1, 2, -1)
         both = mask[:, 1:] & mask[:, :-1]
+        if self.exact:
+            return to_maps(with_mask(hidden[:, 1:, :, self.seen_dim :], both)).flatten(1, 2)
         change = self.parts["narrow"](hidden[:, 1:] - hidden[:, :-1])
         flow = estimated_flow(hidden[:, :-1], hidden[:, 1:], mask[:, :-1])
         return to_maps(with_mask(torch.cat([change, flow], dim=3), both)).flatten(1, 2)
