@@ -21,9 +21,11 @@ import gymnasium
 import numpy as np
 
 import neon_sim
+from neon_sim.clips import stretched
 from neon_sim.clock import latest_camera_tick
+from neon_sim.config import PolicyConfig
 from neon_sim.errors import CheckpointError
-from neon_sim.registry import task_entry
+from neon_sim.registry import clip_span_s, task_entry
 from neon_sim.stats import (
     clopper_pearson,
     cluster_bootstrap,
@@ -106,11 +108,19 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         failed |= play(plan, folder, args, command, resume=True)
         body = certificate(folder.read_rows(), name, args.policy, args.seed, skipped)
         body["command"] = " ".join(command)
+        body["clip"] = shown_clip(plan, name)
         write_json(target / f"{name}.json", body)
         certificates.append(body)
     print(certificates_table(certificates))
     print(f"\nwritten: {target}")
     return EXIT_ERRORS if failed else 0
+
+
+def shown_clip(plan: RunPlan, task: str) -> dict[str, Any]:
+    """What the history oracle is shown of a task's past, as JSON values."""
+    config = next((s.config for s in plan.policies if s.kind != "scripted"), PolicyConfig())
+    clip = stretched(config.clip, clip_span_s(task))
+    return {"num_frames": clip.num_frames, "fps": clip.fps, "sampler": clip.sampler}
 
 
 def certificate_folder() -> Path:
