@@ -28,7 +28,7 @@ from .intercept import GRAVITY_M_S2, TWIN_TARGETS_APART_M, InterceptTask
 from .rails import Rails, add_slides
 from .scene import GHOST_BITS, OBJECT_BITS, SPHERE, View, axes_to_quat, look_at
 
-CAMERA = np.array([0.66, -1.05, 0.74])  # m: middle of its circle; it looks along +y
+CAMERA = np.array([0.66, -1.10, 0.74])  # m: middle of its circle; it looks along +y
 CIRCLE_M, CIRCLE_S = 0.07, 1.0  # radius and period
 FOVY = 46.0
 ACROSS, UP = (-0.10, 0.10), (0.0, 0.18)  # slope of the line of sight from the circle's middle
@@ -36,8 +36,8 @@ SIZE = (0.031, 0.037)  # radius over distance
 HULL_RADIUS, BALL_KG = 0.03, 0.05  # of what falls; what is seen differs in size
 DROP_STEP = 60
 CATCH_Z, LOST_Z = 0.45, 0.20  # m: where the basket waits; below, nothing can be caught
-BASKET_HALF = 0.055
-TILT_RAD = 1.2  # the basket opens upwards
+BASKET_HALF = 0.048
+TILT_RAD, LEAN_M = 1.2, 0.02  # the basket opens upwards, a little outwards
 TWIN_STEPS = 22
 
 
@@ -47,7 +47,7 @@ class ArmParallax(InterceptTask):
     NAME = "arm_parallax"
     EPISODE_STEPS = 95
     THING = "ball"
-    START_SPREAD_M, TARGET_SPREAD_M = 0.0, 0.45
+    START_SPREAD_M, TARGET_SPREAD_M = 0.0, 0.48
     START: ClassVar[np.ndarray] = np.array([0.0, -0.3238, 0.0, -2.663, 0.0, 3.5392, np.pi / 4])
     START_GRIPPER = -1.0
     MIN_START_HEIGHT_M = 0.15
@@ -112,9 +112,10 @@ class ArmParallax(InterceptTask):
         self._rails.begin(self.start, circle)
 
     def arrival(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """Straight below."""
+        """Straight below, a little nearer to the arm: the basket leans outwards."""
         del velocity
-        return np.array([position[0], position[1], CATCH_Z])
+        inwards = 1.0 - LEAN_M / float(np.hypot(position[0], position[1]))
+        return np.array([position[0] * inwards, position[1] * inwards, CATCH_Z])
 
     def after_step(self) -> None:
         """Move the camera on; at its time, let the ball go."""

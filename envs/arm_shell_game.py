@@ -26,7 +26,7 @@ from neon_sim.seeding import keyed_rng
 from .arm import hand_rotation, joint_action
 from .base import ArmTask, Twins
 from .rails import Rails, add_slides
-from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE
+from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE, VIEW, View
 
 NUM_CUPS, SPACING_M, ROW_X = 4, 0.15, 0.55
 ROW_SPREAD_M = (0.03, 0.05)  # the row stands elsewhere in each episode
@@ -50,7 +50,11 @@ class ArmShellGame(ArmTask):
     EPISODE_STEPS = 140
     START: ClassVar[np.ndarray] = np.array([0.0, -0.747, 0.0, -2.766, 0.0, 2.519, -np.pi / 4])
     START_GRIPPER = -1.0
-    MIN_START_HEIGHT_M = 0.17
+    MIN_START_HEIGHT_M = 0.25
+    VIEWS: ClassVar[dict[str, View]] = {
+        "front": View((1.24, 0.0, 0.86), (0.50, 0.0, 0.07), 42.0),
+        "view": VIEW,
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

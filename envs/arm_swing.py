@@ -70,7 +70,7 @@ class ArmSwing(ArmTask):
             name="rod",
             type=CAPSULE,
             fromto=[0, 0, 0, 0, 0, -LENGTH_M],
-            size=[0.003, 0, 0],
+            size=[0.005, 0, 0],
             mass=0.0,
             **beam,
         )
