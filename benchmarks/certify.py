@@ -140,6 +140,12 @@ def read_certificate(task: str, folder: Path | None = None) -> dict[str, Any] | 
     return body if body.get("version") == VERSION else None
 
 
+def is_certified(task: str) -> bool:
+    """Whether a task carries the certificate that it needs to see time."""
+    body = read_certificate(task)
+    return body is not None and (body["kind"], body["status"]) == ("temporal", "certified")
+
+
 def _plan(args: argparse.Namespace, task: str) -> tuple[RunPlan, dict[str, str]]:
     """The run a certificate needs, without the heads that do not exist."""
     plan = make_plan(
