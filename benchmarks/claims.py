@@ -183,4 +183,3 @@ def _said(test: dict[str, Any]) -> str:
     return f"{test['task']} {words[test['outcome']]} than {test['a'][1]} ({size})".replace(
         "not decided than", "not decided against"
     )
-

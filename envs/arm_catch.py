@@ -111,10 +111,7 @@ class ArmCatch(InterceptTask):
 
     def is_success(self) -> bool:
         """The ball's centre is inside the basket."""
-        x, y, z = self.in_hand(self.thing_position().tolist())
-        width = BASKET_HALF + 0.01
-        inside = FLOOR_X < x < FLOOR_X + BASKET_DEPTH
-        return bool(inside and abs(y) < width and abs(z - BASKET_Z) < width)
+        return inside(self.in_hand(self.thing_position().tolist()), BASKET_HALF)
 
     def failed(self) -> bool:
         """The ball has fallen past."""

@@ -91,7 +91,7 @@ class ArmParallax(InterceptTask):
 
     @staticmethod
     def _add_camera(world: Any) -> None:
-        ahead = View(tuple(CAMERA), tuple(CAMERA + [0.0, 1.0, 0.0]), FOVY)
+        ahead = View(tuple(CAMERA), tuple(CAMERA + np.array([0.0, 1.0, 0.0])), FOVY)
         body = world.add_body(name="camera", pos=CAMERA)
         body.mass, body.inertia, body.explicitinertial = 0.1, [1e-3] * 3, True
         add_slides(body, "xz")
@@ -130,7 +130,7 @@ class ArmParallax(InterceptTask):
 
     def is_success(self) -> bool:
         """The ball's centre is inside the basket."""
-        return inside(self.in_hand(self.thing_position()), BASKET_HALF)
+        return inside(self.in_hand(self.thing_position().tolist()), BASKET_HALF)
 
     def failed(self) -> bool:
         """The ball has fallen past."""

@@ -2,8 +2,8 @@
 
 A ball slides down an alley between two walls, bounces once and loses part of its speed across
 the alley. About half of its way lies behind the bounce, half a second, less than the arm needs
-to the far ends: who waits for the bounce is late there (an expert that does scores 65 %), who takes the path to
-be straight is wrong (15 %).
+to the far ends: who waits for the bounce is late there (an expert that does scores 65 %), who
+takes the path to be straight is wrong (15 %).
 
 What a single frame shows is a place in the alley. It does not show which wall the ball is going
 to or coming from, nor how fast, and start, wall and target are drawn independently. A cup

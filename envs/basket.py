@@ -46,9 +46,9 @@ def add_basket(hand: Any, half: float) -> None:
         )
 
 
-def inside(point: np.ndarray, half: float) -> bool:
-    """Whether a point (3,) m in the frame of the hand is in a basket of half width ``half``."""
+def inside(point: tuple[float, float, float], half: float) -> bool:
+    """Whether a point, m in the frame of the hand, is in a basket of half width ``half``."""
     x, y, z = point
     width = half + 0.01
     deep = FLOOR_X < x < FLOOR_X + BASKET_DEPTH
-    return bool(deep and abs(y) < width and abs(z - BASKET_Z) < width)
+    return deep and abs(y) < width and abs(z - BASKET_Z) < width

@@ -109,7 +109,7 @@ class CupTask(SlideTask):
         """Whether the ball, once touched, is in the cup and moves with it."""
         if not self._struck:
             return False
-        x, y, _ = self.in_hand(self.thing_position())
+        x, y, _ = self.in_hand(self.thing_position().tolist())
         inside = 0.0 < x < BALL_RADIUS + 0.05 and abs(y) < CUP_HALF + 0.02
         return bool(inside and self._speed_in_cup() < RESTING_M_S)
 

@@ -160,7 +160,6 @@ class InterceptTask(ArmTask):
             y += float(rest[1])
         return None
 
-
     def speed_towards(
         self, target_y: float, place: np.ndarray, velocity: np.ndarray, first_y: float
     ) -> float:
