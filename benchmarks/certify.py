@@ -21,9 +21,11 @@ import gymnasium
 import numpy as np
 
 import neon_sim
+from neon_sim.clips import stretched
 from neon_sim.clock import latest_camera_tick
+from neon_sim.config import PolicyConfig
 from neon_sim.errors import CheckpointError
-from neon_sim.registry import task_entry
+from neon_sim.registry import clip_span_s, task_entry
 from neon_sim.stats import (
     cluster_bootstrap,
     cluster_equivalence_p,
@@ -112,6 +114,7 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         failed |= play(plan, folder, args, command, resume=True)
         body = certificate(folder.read_rows(), name, policy, args.seed, skipped)
         body["command"] = " ".join(command)
+        body["clip"] = shown_clip(plan, name)
         write_json(target / f"{name}.json", body)
         certificates.append(body)
     print(certificates_table(certificates))
@@ -122,6 +125,19 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
 def is_sound(task: str) -> bool:
     """Whether a task's certificate is about hearing."""
     return task_entry(task).kind == "sound"
+
+
+def shown_clip(plan: RunPlan, task: str) -> dict[str, Any]:
+    """What the history oracle is shown of a task's past, as JSON values."""
+    config = next((s.config for s in plan.policies if s.kind != "scripted"), PolicyConfig())
+    clip = stretched(config.clip, clip_span_s(task))
+    return {"num_frames": clip.num_frames, "fps": clip.fps, "sampler": clip.sampler}
+
+
+def is_certified(task: str) -> bool:
+    """Whether a task carries the certificate that it needs to see time."""
+    body = read_certificate(task)
+    return body is not None and (body["kind"], body["status"]) == ("temporal", "certified")
 
 
 def _plan(args: argparse.Namespace, task: str, policy: str) -> tuple[RunPlan, dict[str, str]]:

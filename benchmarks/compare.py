@@ -11,6 +11,8 @@ from typing import Any
 
 from neon_sim.stats import holm
 
+from .certify import is_certified
+from .claims import claims_of_run
 from .pairing import Column, outcomes
 from .plan import RunPlan, plan_of
 from .results import Row, RunError, RunFolder, write_json
@@ -47,6 +49,7 @@ def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
         raise RunError(f"{folder.path} holds no finished episode yet; run it with --resume")
     decisions = folder.read_json(folder.manifest).get("decisions", {})
     summary = summarise(rows, plan.columns(), plan.tasks, alpha=plan.alpha, decisions=decisions)
+    summary["claims"] = claims_of_run(rows, plan, is_certified)
     if write:
         write_json(folder.summary, summary)
     return summary

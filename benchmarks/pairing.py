@@ -80,24 +80,44 @@ def outcomes(
     Raises:
         RunError: two rows of a pair started from different states.
     """
+    seeds, episodes, pairs = _paired(rows, task, a, b, rows if other is None else other)
+    sides = [
+        np.array([bool(pair[side][key]) for pair in pairs], dtype=bool).reshape(
+            len(seeds), len(episodes)
+        )
+        for side in (0, 1)
+    ]
+    return Pair(sides[0], sides[1], tuple(seeds), tuple(episodes))
+
+
+def paired_values(
+    rows: Sequence[Row], task: str, a: Column, b: Column, key: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """A number of two columns on the training seeds and episodes that both have: (S, E) each.
+
+    Raises:
+        RunError: two rows of a pair started from different states.
+    """
+    seeds, episodes, pairs = _paired(rows, task, a, b, rows)
+    numbers = np.array([[pair[0][key], pair[1][key]] for pair in pairs], dtype=np.float64)
+    sides = numbers.reshape(len(seeds), len(episodes), 2)
+    return sides[..., 0], sides[..., 1]
+
+
+def _paired(
+    rows: Sequence[Row], task: str, a: Column, b: Column, other: Sequence[Row]
+) -> tuple[list[int | None], list[tuple[int, int]], list[tuple[Row, Row]]]:
+    """Training seeds, episodes, and the pairs of rows, seed by seed."""
     left = _index(rows_of(rows, task, a))
-    right = _index(rows_of(rows if other is None else other, task, b))
+    right = _index(rows_of(other, task, b))
     seeds = _common_seeds(left, right)
     episodes = sorted(
         set.intersection(*[set(left[x]) & set(right[y]) for x, y in seeds] or [set()])
     )
-    for x, y in seeds:
-        for episode in episodes:
-            _check_start(task, episode, left[x][episode], right[y][episode])
-    shape = (len(seeds), len(episodes))
-    first = [bool(left[x][episode][key]) for x, _ in seeds for episode in episodes]
-    second = [bool(right[y][episode][key]) for _, y in seeds for episode in episodes]
-    return Pair(
-        np.array(first, dtype=bool).reshape(shape),
-        np.array(second, dtype=bool).reshape(shape),
-        tuple(x if x is not None else y for x, y in seeds),
-        tuple(episodes),
-    )
+    pairs = [(left[x][episode], right[y][episode]) for x, y in seeds for episode in episodes]
+    for index, (first, second) in enumerate(pairs):
+        _check_start(task, episodes[index % len(episodes)], first, second)
+    return [x if x is not None else y for x, y in seeds], episodes, pairs
 
 
 _Index = dict[int | None, dict[tuple[int, int], Row]]

@@ -13,6 +13,7 @@ from .certificates import read_certificate
 from .compare import plan_of_run, summary_of_run
 from .markup import Html, join, markup, resource, tag
 from .report_background import certificate_section, decisions, failures, provenance
+from .report_claims import claims
 from .report_motion import limits, motion, sweep
 from .report_sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
 from .results import Row, RunFolder, write_whole
@@ -106,6 +107,7 @@ def page(run: RunFolder, summary: dict[str, Any], groups: list[VideoGroup]) -> H
     columns, cells = all_columns(summary), all_cells(summary)
     parts = [
         verdict(summary, missing_episodes(run, rows)),
+        claims(summary.get("claims", [])),
         _contents(),
         chart(summary, certificates, sweep(summary, certificates)),
         videos(groups, run.videos, columns, cells),

@@ -19,21 +19,29 @@ class SuiteConfig:
         tasks: registry names, in the order of tables.
         episodes: of every cell, unless the command line says otherwise.
         policies: who plays when the command line names nobody.
+        claims: ability that is claimed for video models -> tasks that back it by success.
+        smoothness: likewise, tasks that back it by jerk and jumps (``benchmarks.claims``).
     """
 
     tasks: list[str] = field(default_factory=list)
     episodes: int = 200
     policies: list[str] = field(default_factory=list)
+    claims: dict[str, list[str]] = field(default_factory=dict)
+    smoothness: dict[str, list[str]] = field(default_factory=dict)
 
     def validate(self) -> None:
         """Hold the rules of the docstring.
 
         Raises:
-            ConfigError: no tasks or episodes. UnknownNameError: no such task.
+            ConfigError: no tasks or episodes, or a claim without or with other tasks.
+            UnknownNameError: no such task.
         """
         if not self.tasks or self.episodes < 1:
             raise ConfigError("a suite needs at least one task and one episode")
         self.tasks = [task_entry(name).name for name in self.tasks]
+        for claim, tasks in [*self.claims.items(), *self.smoothness.items()]:
+            if not tasks or not set(tasks) <= set(self.tasks):
+                raise ConfigError(f"claim {claim!r} must name tasks of its suite (got {tasks})")
 
 
 def load_suite(name: str) -> SuiteConfig:

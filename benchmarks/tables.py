@@ -121,6 +121,8 @@ def summary_text(summary: dict[str, Any]) -> str:
         parts.append(decisions_text(summary["decisions"]))
     if summary["failures"]:
         parts.append(failures_text(summary["failures"]))
+    if summary.get("claims"):
+        parts.append(claims_text(summary["claims"]))
     parts.append("\n".join(entry["verdict"] for entry in summary["tasks"].values()))
     parts.append(summary["verdict"])
     return "\n\n".join(parts)
@@ -148,6 +150,13 @@ def _swap_sentence(task: str, cell: dict[str, Any]) -> str:
         return f"{text}."
     gap = f"{100 * pair['difference']:+.1f} points {span(pair['interval'])}"
     return f"{text}; {gap} from what it does with the true sound."
+
+
+def claims_text(table: Sequence[dict[str, Any]]) -> str:
+    """The table of ``claims.claims_of_run``."""
+    head = ("policy", "claim", "measure", "verdict", "video is")
+    keys = ("policy", "claim", "measure", "verdict", "why")
+    return align([head, *(tuple(str(entry[key]) for key in keys) for entry in table)])
 
 
 def decisions_text(decisions: dict[str, Any]) -> str:

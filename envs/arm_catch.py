@@ -16,6 +16,7 @@ from neon_sim.clock import PHYSICS_DT_S
 
 from .arm import hand_rotation, hide_fingers
 from .base import Twins
+from .basket import TOOL, add_basket, inside
 from .intercept import GRAVITY_M_S2, InterceptTask
 from .scene import BOX, GHOST_BITS, SPHERE, View
 
@@ -24,14 +25,10 @@ START_X, START_Z = 1.55, 0.28  # m, where the rail lets go of the ball
 CATCH_X, CATCH_Z, CATCH_Z_SPREAD = 0.60, 0.45, 0.04  # m, where the centre meets the tool point
 FLIGHT_S = (0.66, 0.70)
 TILT_RAD = 1.05  # the basket opens towards the falling ball
-BASKET_Z, BASKET_HALF, BASKET_DEPTH = 0.20, 0.085, 0.11  # m in the frame of the hand
-FLARE_RAD = 0.15
-FLOOR_X = -0.035
-TOOL = (0.03, 0.0, BASKET_Z)
+BASKET_HALF = 0.085  # m
 LOST_Z = 0.16  # below this nothing can be caught
 MU = 1.2  # ball on basket: takes the slip out of the first touch
 TWIN_STEPS = 12
-WALL_RGBA = (0.16, 0.42, 0.72, 1.0)
 
 
 class ArmCatch(InterceptTask):
@@ -55,7 +52,7 @@ class ArmCatch(InterceptTask):
     def build_scene(self, spec: Any) -> None:
         """Rail, ball, and a basket of five thin boxes that opens along the hand's x."""
         hide_fingers(spec)
-        self._add_basket(spec.body("hand"))
+        add_basket(spec.body("hand"), BASKET_HALF)
         self._add_rail(spec.worldbody)
         ball = spec.worldbody.add_body(name="ball", pos=[START_X, 0, START_Z])
         ball.add_freejoint(name="ball")
@@ -72,32 +69,6 @@ class ArmCatch(InterceptTask):
             priority=1,
             solref=[0.012, 1.0],
         )
-
-    @staticmethod
-    def _add_basket(hand: Any) -> None:
-        wall = {"rgba": list(WALL_RGBA), "contype": 0, "conaffinity": 2, "density": 0.0}
-        half, high, thin = BASKET_HALF, BASKET_DEPTH / 2, 0.004
-        hand.add_geom(
-            name="basket_floor",
-            type=BOX,
-            size=[thin, half, half],
-            pos=[FLOOR_X, 0, BASKET_Z],
-            **wall,
-        )
-        out = half + high * np.sin(FLARE_RAD)
-        middle = FLOOR_X + high * np.cos(FLARE_RAD)
-        wide = half + BASKET_DEPTH * np.sin(FLARE_RAD)
-        for index, (side, axis) in enumerate(((1, 1), (-1, 1), (1, 2), (-1, 2))):
-            position = [middle, 0.0, BASKET_Z]
-            position[axis] += side * out
-            turn = np.zeros(4)
-            turn[0] = np.cos(FLARE_RAD / 2)
-            # about z for the walls at +-y, about y for those at +-z
-            turn[3 if axis == 1 else 2] = np.sin(FLARE_RAD / 2) * side * (1 if axis == 1 else -1)
-            size = [high, thin, wide] if axis == 1 else [high, wide, thin]
-            hand.add_geom(
-                name=f"basket_wall{index}", type=BOX, size=size, pos=position, quat=turn, **wall
-            )
 
     @staticmethod
     def _add_rail(world: Any) -> None:
@@ -140,10 +111,7 @@ class ArmCatch(InterceptTask):
 
     def is_success(self) -> bool:
         """The ball's centre is inside the basket."""
-        x, y, z = self.in_hand(self.thing_position().tolist())
-        width = BASKET_HALF + 0.01
-        inside = FLOOR_X < x < FLOOR_X + BASKET_DEPTH
-        return bool(inside and abs(y) < width and abs(z - BASKET_Z) < width)
+        return inside(self.in_hand(self.thing_position().tolist()), BASKET_HALF)
 
     def failed(self) -> bool:
         """The ball has fallen past."""

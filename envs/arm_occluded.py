@@ -12,27 +12,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
 
-from .arm import hand_rotation, hide_fingers
+from .arm import hide_fingers
 from .base import Twins
-from .intercept import TWIN_TARGETS_APART_M, SlideTask
-from .scene import BOX, COLOURS, GHOST_BITS, SPHERE, View
+from .cup import BALL_RADIUS, BOARD_TOP, CUP_X, CupTask
+from .intercept import TWIN_TARGETS_APART_M
+from .scene import BOX, GHOST_BITS, View
 
-BALL_RADIUS, BALL_KG = 0.05, 0.1
-BOARD_TOP = 0.004
-START_X, CUP_X = 1.47, 0.56  # m; CUP_X is the inner face of the cup
-LOST_X = 0.46
+START_X = 1.47  # m
 SCREEN_X, SCREEN_Z, SCREEN_HALF_Y = (0.66, 1.10), (0.125, 0.140), 0.68  # m
 TRAVEL_S = (0.78, 0.86)  # from the start to the cup
-TOOL = (0.0, 0.0, 0.13)
-CUP_HALF, CUP_SIDE, CUP_FLARE_RAD = 0.080, 0.04, 0.6  # m, m, rad
-BALL_BIT = 8  # the ball meets the cup only: it slides on two axes, as if on a smooth table
 FRONT_VIEW = View((1.75, 0.0, 1.75), (0.95, 0.0, 0.0), 40.0)
 TWIN_STEPS = 26
-RESTING_M_S = 0.5  # relative to the cup
-RESTING_STEPS = 3  # control steps of rest in the cup after which the ball counts as met
 
 
 def _sight_normal(x: float, z: float) -> np.ndarray:
@@ -58,19 +50,12 @@ def ball_visible(place: np.ndarray) -> bool:
     return bool(before > -BALL_RADIUS or after < BALL_RADIUS)
 
 
-class ArmOccluded(SlideTask):
+class ArmOccluded(CupTask):
     """The cup on the hand has to meet the ball as it comes out from behind the screen."""
 
     NAME = "arm_occluded"
     EPISODE_STEPS = 70
-    THING = "ball"
-    HEIGHT_M = BOARD_TOP + BALL_RADIUS
     START_SPREAD_M, TARGET_SPREAD_M = 0.54, 0.47
-    START: ClassVar[np.ndarray] = np.array([0.0, 0.4282, 0.0, -2.1819, 0.0, 2.61, np.pi / 4])
-    START_GRIPPER = -1.0
-    MIN_START_HEIGHT_M = 0.05
-    TOOL_POINT = TOOL
-    HAND = hand_rotation("y")
     VIEWS: ClassVar[dict[str, View]] = {
         "front": FRONT_VIEW,
         "view": View((1.9, -1.2, 1.2), (0.68, 0.0, 0.1), 42.0),
@@ -79,57 +64,9 @@ class ArmOccluded(SlideTask):
     def build_scene(self, spec: Any) -> None:
         """Board, screen, ball on two slides, cup on the hand."""
         hide_fingers(spec)
-        self._add_cup(spec.body("hand"))
+        self.add_cup(spec.body("hand"))
         self._add_board(spec.worldbody)
-        ball = spec.worldbody.add_body(name="ball", pos=[0, 0, self.HEIGHT_M])
-        for axis in range(2):
-            ball.add_joint(
-                name=f"ball_{'xy'[axis]}",
-                type=mujoco.mjtJoint.mjJNT_SLIDE,
-                axis=np.eye(3)[axis],
-            )
-        ball.add_geom(
-            name="ball",
-            type=SPHERE,
-            size=[BALL_RADIUS, 0, 0],
-            mass=BALL_KG,
-            rgba=COLOURS["yellow"],
-            contype=0,
-            conaffinity=BALL_BIT,
-            condim=3,
-            friction=[1.0, 0.005, 0.0001],
-            priority=1,
-            solref=[0.012, 1.0],
-        )
-
-    @staticmethod
-    def _add_cup(hand: Any) -> None:
-        style = {
-            "rgba": [0.86, 0.25, 0.20, 1],
-            "contype": BALL_BIT,
-            "conaffinity": 0,
-            "density": 0.0,
-        }
-        thin, high = 0.008, 0.04
-        hand.add_geom(
-            name="cup_back",
-            type=BOX,
-            size=[thin, CUP_HALF + thin, high],
-            pos=[-thin, 0, TOOL[2]],
-            **style,
-        )
-        for side in (-1, 1):
-            angle = side * CUP_FLARE_RAD
-            along = np.array([np.cos(angle), np.sin(angle), 0.0])
-            root = np.array([-thin, side * CUP_HALF, TOOL[2]])
-            hand.add_geom(
-                name=f"cup_side{side}",
-                type=BOX,
-                size=[CUP_SIDE, thin, high],
-                pos=root + along * CUP_SIDE,
-                quat=[np.cos(angle / 2), 0, 0, np.sin(angle / 2)],
-                **style,
-            )
+        self.add_ball(spec.worldbody)
 
     @staticmethod
     def _add_board(world: Any) -> None:
@@ -176,47 +113,6 @@ class ArmOccluded(SlideTask):
     def task_description(self) -> str:
         """The same in every episode."""
         return "stop the ball when it comes out from behind the screen"
-
-    def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Place the ball; it has not rested in the cup yet."""
-        super().apply_latent(latent)
-        self._rest_steps = 0
-
-    def after_step(self) -> None:
-        """Count how long the ball has rested in the cup; once long enough, it stays met."""
-        super().after_step()
-        if self._rest_steps < RESTING_STEPS:
-            self._rest_steps = self._rest_steps + 1 if self._rests() else 0
-
-    def is_success(self) -> bool:
-        """The ball has been met: it rested in the cup for a moment, and has not run past."""
-        return self._rest_steps >= RESTING_STEPS and not self.failed()
-
-    def _rests(self) -> bool:
-        """Whether the ball, once touched, is in the cup and moves with it."""
-        if not self._struck:
-            return False
-        x, y, _ = self.in_hand(self.thing_position().tolist())
-        inside = 0.0 < x < BALL_RADIUS + 0.05 and abs(y) < CUP_HALF + 0.02
-        return bool(inside and self._speed_in_cup() < RESTING_M_S)
-
-    def _speed_in_cup(self) -> float:
-        """Speed of the ball relative to the hand, m/s."""
-        twist = np.zeros(6)
-        mujoco.mj_objectVelocity(
-            self.model, self.data, mujoco.mjtObj.mjOBJ_BODY, self._hand, twist, 0
-        )
-        off = (self.thing_velocity() - twist[3:])[:2]
-        return float(np.sqrt(off @ off))
-
-    def failed(self) -> bool:
-        """The ball has run past the hand."""
-        return bool(self.data.qpos[self._q] < LOST_X)
-
-    def closeness(self) -> float:
-        """How near the cup is to where the ball will arrive; at most a half."""
-        distance = abs(float(self.data.site_xpos[self._tool, 1]) - self._aim[1])
-        return 0.5 * max(0.0, 1.0 - distance / 0.5)
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Where the ball is and 1 when it can be seen, else zeros."""

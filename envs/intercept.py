@@ -147,8 +147,7 @@ class InterceptTask(ArmTask):
         if abs(target_y - first_y) < TWIN_TARGETS_APART_M or abs(velocity[1]) < 0.05:
             return None
         meeting = self.free_flight(first, ticks)
-        time_left = (first_y - meeting[1]) / velocity[1]
-        vy = float((target_y - meeting[1]) / time_left)
+        vy = self.speed_towards(target_y, meeting, velocity, first_y)
         y = float(meeting[1] - vy * ticks * PHYSICS_DT_S)
         for _ in range(8):
             latent = {
@@ -161,15 +160,29 @@ class InterceptTask(ArmTask):
             y += float(rest[1])
         return None
 
+    def speed_towards(
+        self, target_y: float, place: np.ndarray, velocity: np.ndarray, first_y: float
+    ) -> float:
+        """The vy, m/s, with which a thing at ``place`` arrives at ``target_y``.
+
+        Args:
+            target_y: m. place: (axes,) m. velocity: (3,) m/s of one that is there as well and
+                arrives at the same time, at ``first_y``.
+        """
+        time_left = (first_y - place[1]) / velocity[1]
+        return float((target_y - place[1]) / time_left)
+
 
 class SlideTask(InterceptTask):
     """The thing slides along x and y on a smooth table, and what touches it is remembered.
 
     Class attributes:
         HEIGHT_M: height of its centre.
+        FREE_AXES: how many of x and y keep their velocity until the hand touches the thing.
     """
 
     HEIGHT_M: ClassVar[float]
+    FREE_AXES: ClassVar[int] = 2
     _AXES = 2
 
     def apply_latent(self, latent: dict[str, Any]) -> None:
@@ -181,9 +194,9 @@ class SlideTask(InterceptTask):
     def after_step(self) -> None:
         """Notice the first touch: a velocity that is not the free one's."""
         if not self._struck:
-            vx, vy = self.data.qvel[self._v : self._v + 2].tolist()
-            free = self._free_velocity
-            self._struck = max(abs(vx - free[0]), abs(vy - free[1])) > STRUCK_M_S
+            now = self.data.qvel[self._v : self._v + self.FREE_AXES].tolist()
+            changes = [abs(v - free) for v, free in zip(now, self._free_velocity, strict=False)]
+            self._struck = max(changes) > STRUCK_M_S
 
     def thing_position(self, qpos: np.ndarray | None = None) -> np.ndarray:
         """(3,) m where the thing is, now or in a past configuration."""

@@ -18,10 +18,11 @@ import numpy as np
 from gymnasium import spaces
 
 from neon_sim.audio.soundscape import RING_SAMPLES, SoundScape
-from neon_sim.clips import ClipPlan, plan_clip
+from neon_sim.clips import ClipPlan, plan_clip, stretched
 from neon_sim.clock import CONTROL_HZ, latest_camera_tick
 from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError
+from neon_sim.registry import clip_span_s
 from neon_sim.seeding import episode_rng
 from neon_sim.world import World
 
@@ -343,15 +344,19 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         size = image_size or self.image_size
         return self.world.frame(camera, tick, size, size)
 
+    def sampling(self, config: ClipConfig) -> ClipConfig:
+        """``config``, its frames further apart where this task needs a longer past."""
+        return stretched(config, clip_span_s(self.NAME))
+
     def clip(self, config: ClipConfig) -> tuple[np.ndarray, ClipPlan]:
         """The clip (T, H, W, 3) uint8 that a policy with ``config`` sees now, and its plan."""
-        plan = plan_clip(config, self.world.tick)
+        plan = plan_clip(self.sampling(config), self.world.tick)
         frames = [self.frame(config.camera, int(t), config.image_size) for t in plan.ticks]
         return np.stack(frames), plan
 
     def state_history(self, config: ClipConfig) -> np.ndarray:
         """(T, 16) float32 ``environment_state`` at the ticks of the clip of ``config``."""
-        plan = plan_clip(config, self.world.tick)
+        plan = plan_clip(self.sampling(config), self.world.tick)
         return np.stack([self.environment_state(int(tick)) for tick in plan.ticks])
 
     def environment_state(self, tick: int | None = None) -> np.ndarray:

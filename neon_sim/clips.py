@@ -10,7 +10,7 @@ serves the live runner, the Gymnasium wrapper and training from a dataset.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,7 +69,23 @@ def log_ages(config: ClipConfig) -> np.ndarray:
     return np.concatenate([ages[::-1], [0]]) * TICKS_PER_CAMERA
 
 
-SAMPLERS: dict[str, Callable[[ClipConfig], np.ndarray]] = {"uniform": uniform_ages, "log": log_ages}
+FIXED = "fixed"  # uniform, and never stretched
+SAMPLERS: dict[str, Callable[[ClipConfig], np.ndarray]] = {
+    "uniform": uniform_ages,
+    "log": log_ages,
+    FIXED: uniform_ages,
+}
+
+
+def stretched(config: ClipConfig, span_s: float) -> ClipConfig:
+    """The clip that a task shows which needs ``span_s`` seconds of the past.
+
+    As many frames, further apart (``fps = (T - 1) / span_s``). A clip that reaches back that
+    far anyway stays as it is, and so does one of the sampler ``fixed`` or of a single frame.
+    """
+    if config.sampler == FIXED or config.num_frames == 1 or clip_span_s(config) >= span_s:
+        return config
+    return replace(config, fps=(config.num_frames - 1) / span_s)
 
 
 def plan_clip(config: ClipConfig, tick: int) -> ClipPlan:

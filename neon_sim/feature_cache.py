@@ -27,12 +27,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from neon_sim.audio.pcm import rings
-from neon_sim.clips import ClipPlan, plan_clip
+from neon_sim.clips import ClipPlan, plan_clip, stretched
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
 from neon_sim.conditions import sight_of
 from neon_sim.dataset import DemoDataset
 from neon_sim.errors import DatasetError
 from neon_sim.observation import ClipBatch
+from neon_sim.registry import clip_span_s
 from neon_sim.windows import window_steps
 
 FORMAT = 2
@@ -66,10 +67,16 @@ class EpisodeLayout:
         return len(self.frames) if len(self.frames) else self.index.size
 
 
-def episode_layout(tower: Any, length: int, stride: int, episode: int = 0) -> EpisodeLayout:
-    """Lay out the windows of an episode of ``length`` control steps for a tower."""
+def episode_layout(
+    tower: Any, length: int, stride: int, episode: int = 0, span_s: float = 0.0
+) -> EpisodeLayout:
+    """Lay out the windows of an episode of ``length`` control steps for a tower.
+
+    ``span_s`` is what the task's clips have to reach back (``TaskEntry.clip_span_s``).
+    """
     steps = window_steps(length, stride, episode)
-    plans = [plan_clip(tower.clip, int(step) * TICKS_PER_CONTROL) for step in steps]
+    clip = stretched(tower.clip, span_s)
+    plans = [plan_clip(clip, int(step) * TICKS_PER_CONTROL) for step in steps]
     ages = np.stack([plan.time_s for plan in plans])
     if not tower.per_frame:
         shape = (len(plans), tower.num_frames)
@@ -244,7 +251,8 @@ def build_cache(
         DatasetError: unfit images, or no space on the disk.
     """
     layouts = [
-        episode_layout(tower, meta.length, stride, meta.episode) for meta in dataset.episodes
+        episode_layout(tower, meta.length, stride, meta.episode, clip_span_s(meta.task_name))
+        for meta in dataset.episodes
     ]
     folder = root / cache_key(dataset, tower, stride)
     folder.mkdir(parents=True, exist_ok=True)

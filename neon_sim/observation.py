@@ -80,7 +80,7 @@ def observe_row(env: Any, clip: ClipConfig, needs: Collection[str]) -> ClipBatch
         ConfigError: the policy listens and the environment has no microphones.
     """
     task = env.unwrapped
-    plan = plan_clip(clip, task.tick)
+    plan = plan_clip(task.sampling(clip), task.tick)
     video = task.clip(clip)[0][None] if "video" in needs else None
     state = task.state_history(clip)[None] if "state" in needs else None
     return ClipBatch(

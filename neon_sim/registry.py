@@ -66,6 +66,8 @@ class TaskEntry:
             (cameras tell nothing of it: no ladder, no certificate), or ``"sound"``.
         version: the number after ``-v``.
         robot: whose task it is, a name of ``EMBODIMENTS``.
+        clip_span_s: seconds that every clip of this task reaches back, at least; 0 leaves clips
+            as the policy asks for them (``neon_sim.clips.stretched``).
     """
 
     name: str
@@ -74,10 +76,12 @@ class TaskEntry:
     kind: str
     version: int = 0
     robot: str = "arm"
+    clip_span_s: float = 0.0
 
 
-def _arm(name: str, camel: str, kind: str) -> TaskEntry:
-    return TaskEntry(name, f"neon_sim/{camel}-v0", f"neon_sim.envs.{name}:{camel}", kind)
+def _arm(name: str, camel: str, kind: str, clip_span_s: float = 0.0) -> TaskEntry:
+    path = f"neon_sim.envs.{name}:{camel}"
+    return TaskEntry(name, f"neon_sim/{camel}-v0", path, kind, clip_span_s=clip_span_s)
 
 
 def _humanoid(name: str, camel: str, kind: str) -> TaskEntry:
@@ -95,6 +99,10 @@ TASKS: dict[str, TaskEntry] = {
         _arm("arm_catch", "ArmCatch", "temporal"),
         _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal"),
         _arm("arm_occluded", "ArmOccluded", "temporal"),
+        _arm("arm_shell_game", "ArmShellGame", "temporal", clip_span_s=2.24),
+        _arm("arm_rebound", "ArmRebound", "temporal"),
+        _arm("arm_parallax", "ArmParallax", "temporal"),
+        _arm("arm_swing", "ArmSwing", "temporal"),
         _arm("arm_rattle", "ArmRattle", "sound"),
         _arm("arm_ringing", "ArmRinging", "sound"),
         _arm("arm_material", "ArmMaterial", "sound"),
@@ -242,6 +250,11 @@ POLICY_PARTS = Registry(
         "ppo_actor": "neon_sim.policies.ppo_actor:Actor",
     },
 )
+
+
+def clip_span_s(name: str) -> float:
+    """``TaskEntry.clip_span_s`` of a task by registry name; 0 for one that is not registered."""
+    return TASKS[name].clip_span_s if name in TASKS else 0.0
 
 
 def task_entry(name: str) -> TaskEntry:

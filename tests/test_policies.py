@@ -144,6 +144,7 @@ def test_only_what_is_needed_is_drawn():
         task_description=TEXTS[0],
         agent_pos=lambda: np.zeros(8),
         clip=lambda c: drawn.append("video") or (np.zeros((FRAMES, 2, 2, 3), np.uint8), None),
+        sampling=lambda c: c,
         state_history=lambda c: drawn.append("state") or np.zeros((FRAMES, 16), np.float32),
     )
     env, clip = SimpleNamespace(unwrapped=task), ClipConfig(num_frames=FRAMES)

@@ -1,0 +1,185 @@
+"""The claims table: what is claimed for video models, and whether this run bears it out.
+
+A claim about success is supported when, on every task that backs it, ``video`` beats the same
+policy without time: under ``frame``, and under ``video_repeat`` where that ran too. It is not
+supported when on one of them the two are equivalent, or video is worse. Everything else is
+undecided at this n, and so is a claim with a task that did not run or carries no certificate of
+needing time. Temporal coherence compares how smoothly the same policy moves under ``frame`` and
+``video``. The p-values of the whole table are one family (Holm).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from neon_sim.stats import cluster_bootstrap, holm, sign_flip
+
+from .pairing import paired_values
+from .plan import RunPlan
+from .results import Row
+from .suites import SuiteConfig, load_suite
+from .summary import outcome, pair_summary
+
+SUITE = "claims"
+VIDEO, FRAME = "video", "frame"
+TIMELESS = (FRAME, "video_repeat")
+SMOOTHNESS = {"mean_jerk": "jerk", "boundary_jump": "jump"}
+SAME_RATIO = 1.10  # smoothness within this factor counts as no difference
+
+Certified = Callable[[str], bool]
+
+
+def claims_of_run(rows: Sequence[Row], plan: RunPlan, certified: Certified) -> list[dict[str, Any]]:
+    """The claims table of a run that has every task of the suite ``claims``; else empty.
+
+    Args:
+        rows: of the run. plan: of the run.
+        certified: whether a task carries the certificate that it needs time.
+    """
+    suite = load_suite(SUITE)
+    if not set(suite.tasks) <= set(plan.tasks):
+        return []
+    return claims_table(rows, suite, plan.columns(), certified, plan.alpha)
+
+
+def claims_table(
+    rows: Sequence[Row],
+    suite: SuiteConfig,
+    columns: Sequence[tuple[str, str]],
+    certified: Certified,
+    alpha: float = 0.05,
+) -> list[dict[str, Any]]:
+    """One entry a policy and claim, for every policy that ran under ``frame`` and ``video``.
+
+    Returns:
+        JSON values: ``policy``, ``claim``, ``measure`` (``success`` or ``smoothness``),
+        ``tests`` (each ``task``, ``a``, ``b``, ``difference``, ``interval``, ``p``, ``p_holm``,
+        ``outcome``), ``verdict`` (``supported``, ``not supported``, ``undecided``), ``why``.
+
+    Raises:
+        RunError: rows that should be pairs started differently.
+    """
+    words = {policy: [word for p, word in columns if p == policy] for policy, _ in columns}
+    table = [
+        entry
+        for policy, ran in words.items()
+        if {FRAME, VIDEO} <= set(ran)
+        for entry in _entries(rows, suite, policy, ran, certified)
+    ]
+    family = [test for entry in table for test in entry["tests"]]
+    for test, adjusted in zip(family, holm([test["p"] for test in family]), strict=True):
+        test["p_holm"] = adjusted
+        judge = outcome if "p_equivalent" in test else _smoother
+        test["outcome"] = judge(test, alpha)
+    for entry in table:
+        entry["verdict"], entry["why"] = _verdict(entry)
+    return table
+
+
+def _entries(
+    rows: Sequence[Row], suite: SuiteConfig, policy: str, ran: Sequence[str], certified: Certified
+) -> Iterator[dict[str, Any]]:
+    seen = {row["task"] for row in rows}
+    for measure, claims in (("success", suite.claims), ("smoothness", suite.smoothness)):
+        for name, tasks in claims.items():
+            here = [task for task in tasks if task in seen]
+            if measure == "success":
+                tests = [t for task in here for t in _success_tests(rows, task, policy, ran)]
+                done = {test["task"] for test in tests}
+            else:
+                tests = _smoothness_tests(rows, here, policy)
+                done = set(here) if tests else set()
+            lacking = [f"{task} did not run" for task in tasks if task not in done]
+            if measure == "success":
+                lacking += [f"{task} is not certified" for task in tasks if not certified(task)]
+            yield {
+                "policy": policy,
+                "claim": name,
+                "measure": measure,
+                "tests": tests,
+                "lacking": lacking,
+            }
+
+
+def _success_tests(
+    rows: Sequence[Row], task: str, policy: str, ran: Sequence[str]
+) -> list[dict[str, Any]]:
+    """``video`` against each condition without time."""
+    pairs = [
+        pair_summary(rows, task, (policy, word), (policy, VIDEO))
+        for word in TIMELESS
+        if word in ran
+    ]
+    return [{"task": task, **pair} for pair in pairs if pair["n"]]
+
+
+def _smoothness_tests(
+    rows: Sequence[Row], tasks: Sequence[str], policy: str
+) -> list[dict[str, Any]]:
+    """Jerk and jumps under ``video`` over those under ``frame``, over the episodes of all tasks.
+
+    ``difference`` and ``interval`` are of the mean logarithm of the ratio, each task weighing as
+    much as it has episodes; ``p`` is the exact sign test over episodes.
+    """
+    tests = []
+    for key, name in SMOOTHNESS.items():
+        logs = [_log_ratios(rows, task, policy, key) for task in tasks]
+        logs = [matrix for matrix in logs if matrix.size]
+        if not logs or len({len(matrix) for matrix in logs}) > 1:
+            continue
+        joined = np.concatenate(logs, axis=1)
+        signs = np.sign(joined.mean(axis=0)).astype(np.int64)
+        tests.append(
+            {
+                "task": name,
+                "a": [policy, FRAME],
+                "b": [policy, VIDEO],
+                "n": int(joined.size),
+                "difference": float(joined.mean()),
+                "interval": list(cluster_bootstrap(joined)),
+                "p": sign_flip(signs),
+            }
+        )
+    return tests
+
+
+def _log_ratios(rows: Sequence[Row], task: str, policy: str, key: str) -> np.ndarray:
+    """(S, E) log(video / frame); episodes in which one of them did not move are left out."""
+    frame, video = paired_values(rows, task, (policy, FRAME), (policy, VIDEO), key)
+    moved = ((frame > 0) & (video > 0)).all(axis=0)
+    return np.log(video[:, moved] / frame[:, moved])
+
+
+def _smoother(test: dict[str, Any], alpha: float) -> str:
+    """As ``summary.outcome``, for a ratio of which less is better."""
+    (low, high), same = test["interval"], math.log(SAME_RATIO)
+    if test["p_holm"] <= alpha and (high < 0 or low > 0):
+        return "better" if high < 0 else "worse"
+    return "equivalent" if -same < low and high < same else "open"
+
+
+def _verdict(entry: dict[str, Any]) -> tuple[str, str]:
+    """The verdict on a claim, and what it rests on or what stands in its way."""
+    against = [_said(test) for test in entry["tests"] if test["outcome"] in ("worse", "equivalent")]
+    if against:
+        return "not supported", "; ".join(against)
+    undecided = [_said(test) for test in entry["tests"] if test["outcome"] == "open"]
+    if undecided or entry["lacking"]:
+        return "undecided", "; ".join([*undecided, *entry["lacking"]])
+    return "supported", "; ".join(_said(test) for test in entry["tests"])
+
+
+def _said(test: dict[str, Any]) -> str:
+    """One comparison in words."""
+    words = {"better": "better", "worse": "worse", "equivalent": "no better", "open": "not decided"}
+    if "p_equivalent" in test:
+        size = f"{100 * test['difference']:+.0f} points"
+    else:
+        size = f"{100 * (math.exp(test['difference']) - 1):+.0f} %"
+    return f"{test['task']} {words[test['outcome']]} than {test['a'][1]} ({size})".replace(
+        "not decided than", "not decided against"
+    )
