@@ -169,3 +169,9 @@ def _cell(entry: dict[str, Any]) -> str:
         return "skipped"
     low, high = entry["wilson"]
     return f"{percent(entry['rate'])} [{100 * low:.0f}, {100 * high:.0f}] n={entry['n']}"
+
+
+def is_certified(task: str) -> bool:
+    """Whether a task carries the certificate that it needs to see time."""
+    body = read_certificate(task)
+    return body is not None and (body["kind"], body["status"]) == ("temporal", "certified")

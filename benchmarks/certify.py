@@ -134,12 +134,6 @@ def shown_clip(plan: RunPlan, task: str) -> dict[str, Any]:
     return {"num_frames": clip.num_frames, "fps": clip.fps, "sampler": clip.sampler}
 
 
-def is_certified(task: str) -> bool:
-    """Whether a task carries the certificate that it needs to see time."""
-    body = read_certificate(task)
-    return body is not None and (body["kind"], body["status"]) == ("temporal", "certified")
-
-
 def _plan(args: argparse.Namespace, task: str, policy: str) -> tuple[RunPlan, dict[str, str]]:
     """The run a certificate needs, without the heads that do not exist."""
     plan = make_plan(

@@ -11,7 +11,7 @@ from typing import Any
 
 from neon_sim.stats import holm
 
-from .certify import is_certified
+from .certificates import is_certified
 from .claims import claims_of_run
 from .pairing import Column, outcomes
 from .plan import RunPlan, plan_of

@@ -19,7 +19,7 @@ from neon_sim.observation import ClipBatch
 from neon_sim.registry import BACKBONES, task_entry
 
 from .backbones.base import Encoded, join
-from .blocks import act_in_blocks
+from .blocks import BLOCK_ROWS, act_in_blocks
 from .checkpoint import load_network, train_command
 from .instruction import encode_texts
 from .network import NeonPolicy, NetworkInput, network_spec, resolve_spec
