@@ -28,7 +28,6 @@ KINDS = {
     "temporal": "needs to see time",
     "sound": "needs to hear",
     "static": "control: one picture should do",
-    "sound": "needs to hear",
     "state": "no picture tells",
 }
 CHIPS = {
