@@ -20,6 +20,7 @@ fi
 
 $PY -m neon_sim.collect task=arm_catch,arm_occluded episodes=1500 seed=0 workers="$WORKERS" out=data/demos_fast
 $PY -m neon_sim.collect task=arm_catch episodes=2500 seed=1 workers="$WORKERS" out=data/demos_catch
+$PY -m neon_sim.collect task=arm_pick_place episodes=2000 seed=1 workers="$WORKERS" out=data/demos_pick
 $PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_conveyor_pick episodes=800 seed=0 \
   workers="$WORKERS" out=data/demos
 
@@ -27,12 +28,12 @@ train() {  # condition seed steps datasets
   $PY -m neon_sim.train policy=neon_tiny condition="$1" seed="$2" steps="$3" data="$4" \
     window_stride=8 proprio_noise=0.05 out="$OUT/heads"
 }
-FEW=data/demos_fast,data/demos ALL=data/demos_fast,data/demos_catch,data/demos
+STATES=data/demos_fast,data/demos,data/demos_pick ALL=data/demos_fast,data/demos_catch,data/demos
 LADDER="blind frame stack video video_repeat video_shuffle"
 for seed in $SEEDS; do
   for condition in $LADDER; do train "$condition" "$seed" 3200 "$ALL"; done
 done
-for condition in oracle_memoryless oracle_history; do train "$condition" 0 3000 "$FEW"; done
+for condition in oracle_memoryless oracle_history; do train "$condition" 0 3000 "$STATES"; done
 
 HEADS="checkpoint=$OUT/heads/{condition}-seed{train_seed}.safetensors"
 $PY -m neon_sim.benchmarks.cli run --policy neon_tiny --condition "${LADDER// /,}" \

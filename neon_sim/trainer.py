@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from neon_sim.config import PolicyConfig
+from neon_sim.config import ClipConfig, PolicyConfig
 from neon_sim.dataset import DemoDataset
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.feature_cache import FeatureTable, write_json
@@ -330,11 +330,10 @@ def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> Non
     A setting that did not exist when the file was made counts as its default.
     """
     wanted = json.loads(json.dumps(wanted))
-    found = {
-        **found,
-        "train": {**TrainConfig().decides(), **found.get("train", {})},
-        "policy": {**asdict(PolicyConfig()), **found.get("policy", {})},
-    }
+    policy = {**asdict(PolicyConfig()), **found.get("policy", {})}
+    policy["clip"] = {**asdict(ClipConfig()), **policy["clip"]}
+    train = {**TrainConfig().decides(), **found.get("train", {})}
+    found = {**found, "train": train, "policy": policy}
     for key in wanted:
         if found.get(key) != wanted[key]:
             now, then = wanted[key], found.get(key)
