@@ -2,7 +2,9 @@
 
 The ball is kicked from the floor and must not cross the line in front of the robot's chest; it
 touches nothing but hands and forearms. Where it is tells where it will arrive only when it is
-too late for arms that speed up at 14 rad/s^2: see ``humanoid_meeting``, with A = 1.1 m, B = 0.5 m.
+too late (``humanoid_meeting``, A = 1.1 m, B = 0.5 m): at 69 % of the way 0.23 s are left, in which
+an arm of 0.4 m that speeds up at 14 rad/s^2 moves its hand by d = 0.07 m. A hand stops what comes
+within about c = 0.12 m, so one frame is good for 38 % at most.
 """
 
 from __future__ import annotations

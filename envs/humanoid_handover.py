@@ -2,9 +2,12 @@
 
 The partner comes straight on, holds still for 0.06 s, and goes again, with the block if nobody has
 taken it. The robot has no fingers to close: a hand that is within 6 cm of the block while it is
-offered holds it from then on, an abstraction of a grip. To be there in time the hand must leave
-before the partner's place tells where it will stop: see ``humanoid_meeting``, with A = 1.0 m and
-B = 0.45 m.
+offered holds it from then on, an abstraction of a grip.
+
+The hand must leave before the partner's place tells where it will stop (``humanoid_meeting``,
+A = 1.0 m, B = 0.45 m): at 69 % of the way 0.26 s are left and 0.06 s of offer, in which an arm of
+0.4 m that speeds up at 10 rad/s^2 moves its hand by d = 0.10 m; with c = 0.06 m one frame is good
+for 36 % at most.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ Why one frame cannot tell. At the share s of the way the thing is at ``y = (1 - 
 a uniform in +-A (start) and b in +-B (target). Given y, b is uniform where ``|b| <= B`` and
 ``|y - s b| <= (1 - s) A``: all of +-B, for every middling y, until ``s = A / (A + B)``. A robot
 that covers c of b without moving, and d more to either side in the time that is then left, meets
-at most ``(c + d) / B`` of the things; who saw it move knows b from the start.
+about ``(c + d) / B`` of the things; who saw it move knows b from the start. (Later frames tell a
+little more, and the far starts tell early: so "about". Certificates measure it.)
 """
 
 from __future__ import annotations
