@@ -94,7 +94,7 @@ class ArmMaterial(TouchTask):
         """Above the block, then down onto it."""
         x, y, _ = (self.tool_position() - self._top).tolist()
         above = ABOVE_M if math.hypot(x, y) > ASTRAY_M else -DEEP_M
-        return self.touch_action(self._top + np.array([0.0, 0.0, above]))
+        return self.reach(self._top + np.array([0.0, 0.0, above]))
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """x and y of the block; the posts always stand where they stand."""

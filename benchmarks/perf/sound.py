@@ -1,7 +1,8 @@
 """What hearing costs: CPU microseconds a control step, by part, with the physics beside it.
 
-One episode of the scripted expert is replayed with a telephone ringing on the table: deaf and
-hearing environments by turns, then once more with every part of the sound under a stopwatch.
+One episode of the scripted expert is replayed, a sound task with its own cues, any other with a
+telephone ringing on the table: deaf and hearing environments by turns, then once more with every
+part of the sound under a stopwatch.
 CPU time, not wall time: a shared machine takes the core away, but seldom charges for it.
 """
 
@@ -34,7 +35,7 @@ def measure(options: Options) -> list[Row]:
 
 
 def _measure_task(name: str, repeats: int) -> list[Row]:
-    deaf = _make(name)
+    deaf = _make(name, microphones=())
     actions = _record(deaf)
     hearing = [_make(name, microphones=(array,), room=room) for array, room in ARRAYS]
     for env in hearing:
@@ -55,7 +56,8 @@ def _make(name: str, **arguments: Any) -> Any:
     env = gymnasium.make(
         task_entry(name).env_id, cameras=(), disable_env_checker=True, **arguments
     ).unwrapped
-    env.begin_sound = lambda sound: sound.emit(RingTone(), PHONE)  # type: ignore[attr-defined]
+    if not env.CUE:  # type: ignore[attr-defined]
+        env.begin_sound = lambda sound: sound.emit(RingTone(), PHONE)  # type: ignore[attr-defined]
     return env
 
 
