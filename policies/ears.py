@@ -69,7 +69,8 @@ class Ears:
         if batch.audio is None:
             raise ConfigError("the policy listens, the batch has no sound")
         hidden = self.encoder.encode(batch.audio).unsqueeze(1).to(self.storage)
-        return Encoded(hidden, torch.ones(hidden.shape[:3], dtype=torch.bool), self.times(hidden))
+        mask = torch.ones(hidden.shape[:3], dtype=torch.bool)
+        return Encoded(hidden, mask, self.times(batch.time_s))
 
 
 def make_ears(config: PolicyConfig) -> Ears | None:

@@ -13,8 +13,13 @@ from neon_sim.shards import EpisodeIdentity, RecordedEpisode, shard_path, write_
 TASKS = ("arm_catch", "arm_block")
 
 
-def fake_episode(index: int, length: int | None = None, size: int = 32) -> RecordedEpisode:
-    """An episode of random numbers and of a coloured square that moves one pixel a frame."""
+def fake_episode(
+    index: int, length: int | None = None, size: int = 32, channels: int = 0
+) -> RecordedEpisode:
+    """An episode of random numbers and of a coloured square that moves one pixel a frame.
+
+    With ``channels`` it has sound: noise.
+    """
     rng = keyed_rng("fake", index)
     length = 21 + 4 * index if length is None else length
     num_frames = -(-length // 2)
@@ -41,12 +46,20 @@ def fake_episode(index: int, length: int | None = None, size: int = 32) -> Recor
         executed_action=rng.uniform(-1, 1, (length, 8)).astype(np.float32),
         success=np.arange(length) > length - 6,
         frames={"front": frames},
+        audio=_noise(index, channels, length) if channels else None,
+        audio_channels=tuple(f"ear.{k}" for k in range(channels)),
     )
 
 
-def fake_dataset(root: Path, num_episodes: int = 6) -> list[RecordedEpisode]:
+def _noise(index: int, channels: int, length: int) -> np.ndarray:
+    """(C, 16000 + 320 * L) int16."""
+    noise = keyed_rng("fake sound", index).normal(0, 900, (channels, 16_000 + 320 * length))
+    return np.clip(noise, -32768, 32767).astype(np.int16)
+
+
+def fake_dataset(root: Path, num_episodes: int = 6, channels: int = 0) -> list[RecordedEpisode]:
     """Write ``num_episodes`` made-up episodes as a dataset; returns what went in."""
-    episodes = [fake_episode(i) for i in range(num_episodes)]
+    episodes = [fake_episode(i, channels=channels) for i in range(num_episodes)]
     paths = [shard_path(root, i) for i in range(num_episodes)]
     for path, episode in zip(paths, episodes, strict=True):
         write_shard(path, episode)

@@ -33,10 +33,13 @@ def backends() -> list[str]:
     return ["pyav", "torchcodec"]
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[RecordedEpisode]]:
+@pytest.fixture(scope="module", params=[0, 2], ids=["silent", "with sound"])
+def written(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[RecordedEpisode]]:
+    """Sound lies beside the videos; lerobot, which knows none, shall not mind."""
     root = tmp_path_factory.mktemp("interop") / "demos"
-    return root, fake_dataset(root, NUM_EPISODES)
+    return root, fake_dataset(root, NUM_EPISODES, channels=request.param)
 
 
 def open_lerobot(root: Path, backend: str, **kwargs: Any) -> Any:

@@ -24,7 +24,6 @@ from neon_sim.feature_cache import FeatureTable, build_cache, cache_key, episode
 from neon_sim.observation import observe_row
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
-from neon_sim.seeding import keyed_rng
 from neon_sim.shards import RecordedEpisode, read_shard, shard_path, write_shard
 from neon_sim.train import main as train_main
 from neon_sim.train import train
@@ -34,17 +33,13 @@ from neon_sim.windows import check_datasets
 
 torch.set_num_threads(1)
 SIZE = 36
-CHANNELS = ("head_stereo.0", "head_stereo.1")
+CHANNELS = ("ear.0", "ear.1")
 
 
 def sounding(index: int, channels: int = 2) -> RecordedEpisode:
     """A made-up episode with sound."""
-    episode = fake_episode(index, size=SIZE)
-    samples = 16_000 + 320 * len(episode.action)
-    noise = keyed_rng("sound", index).normal(0, 900, (channels, samples))
-    identity = replace(episode.identity, description="stop the puck")
-    audio = np.clip(noise, -32768, 32767).astype(np.int16)
-    return replace(episode, identity=identity, audio=audio, audio_channels=CHANNELS[:channels])
+    episode = fake_episode(index, size=SIZE, channels=channels)
+    return replace(episode, identity=replace(episode.identity, description="stop the puck"))
 
 
 def write(root: Path, episodes: list[RecordedEpisode]) -> Path:
