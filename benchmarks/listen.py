@@ -129,9 +129,9 @@ def card(one: Heard, key: str, channels: Sequence[str], gain: float) -> Html:
         tag(
             "figure",
             spectrogram(one.sound[index], f"Spectrogram of {key} {one.cue}, {channels[index]}"),
-            tag("figcaption", channels[index]) if len(chosen) > 1 else "",
+            tag("figcaption", f"{channels[index]}, {side}") if len(chosen) > 1 else "",
         )
-        for index in chosen
+        for index, side in zip(chosen, ("left", "right"), strict=False)
     ]
     video = tag(
         "video",
