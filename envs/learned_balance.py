@@ -68,8 +68,9 @@ SET_IN_M, GROWTH_M = 0.04, 0.03
 class Reflex:
     """Feedback of the centre of mass and its rate to legs and waist.
 
-    It sleeps while the robot stands quietly. Ahead and aside add up; behind, other gains hold than ahead, blended by where the capture
-    point is (the centre of mass plus its rate times ``LEAD_S``).
+    It sleeps while the robot stands quietly. Ahead and aside add up; behind, other gains hold
+    than ahead, blended by where the capture point is (the centre of mass plus its rate times
+    ``LEAD_S``).
 
     Args:
         gains: by ``GAIN_NAMES``: rad/m of a plane's joints, and rad s/m.
