@@ -13,6 +13,7 @@ Ankles alone hold the centre of mass only over the soles; bending the trunk move
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
@@ -59,13 +60,17 @@ GAIN_NAMES = tuple(
     f"{plane}_{name}{order}" for plane in PLANES for order in ("", "_rate") for name in JOINTS
 )
 LEAD_S, BLEND_M = 0.25, 0.02  # of the capture point; over which forward becomes backward
+# How far off the capture point is when the reflex sets in, and over which it grows to all of
+# itself: without this it swings the standing robot by centimetres.
+SET_IN_M, GROWTH_M = 0.04, 0.03
 
 
 class Reflex:
     """Feedback of the centre of mass and its rate to legs and waist.
 
-    Ahead and aside add up; behind, other gains hold than ahead, blended by where the capture
-    point is (the centre of mass plus its rate times ``LEAD_S``).
+    It sleeps while the robot stands quietly. Ahead and aside add up; behind, other gains hold
+    than ahead, blended by where the capture point is (the centre of mass plus its rate times
+    ``LEAD_S``).
 
     Args:
         gains: by ``GAIN_NAMES``: rad/m of a plane's joints, and rad s/m.
@@ -87,9 +92,12 @@ class Reflex:
     def __call__(self, observation: np.ndarray) -> np.ndarray:
         """(55,) -> (15,) rad, unbounded."""
         ahead, left, ahead_rate, left_rate = (observation[5:9] / _CENTRE_SCALE).tolist()
-        share = min(max(0.5 + (ahead + LEAD_S * ahead_rate) / BLEND_M, 0.0), 1.0)
+        x, y = ahead + LEAD_S * ahead_rate, left + LEAD_S * left_rate
+        share = min(max(0.5 + x / BLEND_M, 0.0), 1.0)
+        awake = min(max((math.hypot(x, y) - SET_IN_M) / GROWTH_M, 0.0), 1.0)
         sagittal = share * self._forward + (1.0 - share) * self._backward
-        return sagittal @ [ahead, ahead_rate] + self._side @ [left, left_rate]
+        turned: np.ndarray = sagittal @ [ahead, ahead_rate] + self._side @ [left, left_rate]
+        return awake * turned
 
 
 def mirror() -> dict[str, tuple[list[int], list[float]]]:
