@@ -87,7 +87,9 @@ def test_run_and_train_hold_every_condition_they_are_given(no_weights, capsys):
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_every_backbone_says_its_shape_before_it_is_made(name):
     """That it is right is asked where they are made, test_encoders and test_video_backbones."""
-    frames, tokens = known_shape(BACKBONES.resolve(name), 4, {})
+    shape = known_shape(BACKBONES.resolve(name), 4, {})
+    assert shape is not None
+    frames, tokens = shape
     joins_time = name in ("none", "neon_tiny", "random") or not name.endswith("_image")
     assert frames == 4 or (joins_time and 1 <= frames < 4)
     assert tokens >= 1

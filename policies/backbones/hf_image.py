@@ -126,7 +126,7 @@ class HFImage(ImageEncoder):
         """A place a frame; None for a repository of one's own without a ``grid``."""
         del layer
         side = _grid(int(grid)) if int(grid) else published_grid(name, model_id)
-        return side and (frames, side * side)
+        return None if side is None else (frames, side * side)
 
     def __init__(
         self, name: str, model_id: str = "", grid: int | str = 0, layer: int | str = -1
