@@ -183,8 +183,12 @@ def chart(
     if has_level:
         small += " Dashed: what can be had without looking, or without hearing."
     columns = [column for column in all_columns(summary) if not setting_of(column[0])]
-    shown = [legend(all_cells(summary), columns), tag("div", *panels, class_="panels"), note(small)]
-    return section("chart", "Success", *(shown if panels else ()), *curves)
+    bodies = [
+        legend(all_cells(summary), columns),
+        tag("div", *panels, class_="panels"),
+        note(small),
+    ]
+    return section("chart", "Success", *(bodies if panels else ()), *curves)
 
 
 def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list[tuple[str, float]]:

@@ -111,7 +111,7 @@ class HumanoidFollow(MeetingTask):
         c, s = np.cos(yaw), np.sin(yaw)
         way = np.array([c * ahead[0] + s * ahead[1], c * ahead[1] - s * ahead[0], -yaw])
         command = np.clip(GAIN * way, -COMMAND_LIMIT, COMMAND_LIMIT)
-        return self.make_action(joint_table().stand, command)
+        return self.make_action(joint_table().stand, command.tolist())
 
     @property
     def task_description(self) -> str:

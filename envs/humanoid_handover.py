@@ -59,7 +59,7 @@ class HumanoidHandover(MeetingTask):
             ("face", SPHERE, (0.10, 0, 0), (0.54, 0.08, 0.30), None, SKIN),
         )
         for name, kind, size, pos, ends, rgba in parts:
-            place = {"pos": pos} if ends is None else {"fromto": ends}
+            place: dict[str, Any] = {"pos": pos} if ends is None else {"fromto": ends}
             partner.add_geom(
                 name=f"partner_{name}",
                 type=kind,

@@ -44,7 +44,8 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
             )
         self.config = config
         frames, size = config.num_frames, config.image_size
-        span_s = clip_span_s(env.unwrapped.sampling(config))
+        task: Any = env.unwrapped
+        span_s = clip_span_s(task.sampling(config))
         oldest = -span_s - CAMERA_FRAME_S  # a box needs some width
         self.observation_space = spaces.Dict(
             {

@@ -7,6 +7,7 @@ as the docstrings say, and the past that a policy is shown holds what it takes.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ CLASSES = {
     "arm_parallax": arm_parallax.ArmParallax,
     "arm_swing": arm_swing.ArmSwing,
 }
-_MADE = {}
+_MADE: dict[str, Any] = {}
 
 
 def make(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -100,7 +101,7 @@ def test_delay_shows_the_sound_of_a_quarter_of_a_second_ago():
 def test_noise_has_the_level_it_says(level):
     batch = make_batch(channels=2)
     noisy = apply_condition(condition(f"snr{level}_at_test"), batch).audio
-    noise = noisy - batch.audio
+    noise = np.subtract(noisy, batch.audio)
     ratio = 20 * np.log10(batch.audio.std(axis=(1, 2)) / noise.std(axis=(1, 2)))
     np.testing.assert_allclose(ratio, level, atol=0.2)
     assert abs(np.corrcoef(noise[0, 0], noise[0, 1])[0, 1]) < 0.05, "each microphone its own"
@@ -133,7 +134,7 @@ def test_a_deaf_policy_has_no_conditions_of_sound():
 
 
 def test_only_who_listens_asks_and_gets():
-    env = gymnasium.make("neon_sim/ArmReach-v0", cameras=(), microphones=("mono",)).unwrapped
+    env: Any = gymnasium.make("neon_sim/ArmReach-v0", cameras=(), microphones=("mono",)).unwrapped
     env.reset(seed=0)
     row = observe_row(env, ClipConfig(), {"audio"})
     np.testing.assert_array_equal(row.audio[0], env.sound.observation())
@@ -143,7 +144,7 @@ def test_only_who_listens_asks_and_gets():
 
 
 def test_listening_without_microphones_is_an_error_with_the_mend():
-    env = gymnasium.make("neon_sim/ArmReach-v0", cameras=()).unwrapped
+    env: Any = gymnasium.make("neon_sim/ArmReach-v0", cameras=()).unwrapped
     env.reset(seed=0)
     with pytest.raises(ConfigError, match=r"arm_reach has no microphones.*audio=none"):
         observe_row(env, ClipConfig(), {"audio"})

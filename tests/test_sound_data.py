@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -109,7 +110,7 @@ def test_rings_are_the_second_before_each_row():
 
 
 def test_microphones_deliver_sixteen_bits():
-    env = gymnasium.make("neon_sim/ArmReach-v0", cameras=(), microphones=("mono",)).unwrapped
+    env: Any = gymnasium.make("neon_sim/ArmReach-v0", cameras=(), microphones=("mono",)).unwrapped
     env.reset(seed=0)
     for _ in range(5):
         env.advance(env.expert_action())
@@ -144,7 +145,7 @@ def test_lerobot_sees_no_feature_it_does_not_know(data):
 
 def test_sound_is_content(tmp_path):
     write(tmp_path / "a", [sounding(0), sounding(1)])
-    write(tmp_path / "b", [sounding(0), replace(sounding(1), audio=-sounding(1).audio)])
+    write(tmp_path / "b", [sounding(0), replace(sounding(1), audio=np.negative(sounding(1).audio))])
     silent = [replace(sounding(i), audio=None, audio_channels=()) for i in range(2)]
     write(tmp_path / "c", silent)
     hashes = {DemoDataset.open(tmp_path / name).content_hash for name in "abc"}
@@ -263,7 +264,7 @@ def collected(tmp_path_factory) -> Path:
 def test_a_recorded_row_holds_what_the_policy_would_have_heard(collected):
     """The clean expert of episode 1, played again: every ring, to the bit."""
     dataset = DemoDataset.open(collected)
-    env = gymnasium.make("neon_sim/ArmLatch-v0", cameras=()).unwrapped
+    env: Any = gymnasium.make("neon_sim/ArmLatch-v0", cameras=()).unwrapped
     env.reset(seed=dataset.episodes[1].seed, options={"episode": 1})
     sound, length = dataset.sound(1), dataset.episodes[1].length
     for step in range(min(length, 40)):

@@ -329,7 +329,7 @@ def test_exact_motion_reaches_the_motion_stream_and_nothing_else():
     count = sum(p.numel() for p in network.temporal.parameters())
     assert abs(count - BUDGET) <= TOLERANCE * BUDGET
     assert network.temporal.out_dim == tower.feature_dim - 16
-    other = tower.encode(replace(seen, state=-seen.state))
+    other = tower.encode(replace(seen, state=np.negative(seen.state)))
     ids, pose = torch.ones(2, 16, dtype=torch.int64), torch.zeros(2, 8)
     with torch.no_grad():
         told = [network.sample(NetworkInput(e, pose, ids)) for e in (encoded, other)]
