@@ -59,9 +59,9 @@ def make_batch(rows: int = 4, seed: int = 0, layout: FusionLayout = LAYOUT) -> F
     )
 
 
-def rows_of(batch: FusionInput, start: int, stop: int) -> FusionInput:
+def rows_of(batch: FusionInput, rows: list[int]) -> FusionInput:
     values = (getattr(batch, item.name) for item in fields(batch))
-    return FusionInput(*(value if value is None else value[start:stop] for value in values))
+    return FusionInput(*(value if value is None else value[rows] for value in values))
 
 
 def with_words(batch: FusionInput, words: torch.Tensor) -> FusionInput:
@@ -123,10 +123,10 @@ def test_all_padded_is_finite_and_blind(name, arguments):
 def test_a_batch_of_four_is_four_singles(name, arguments):
     fusion, batch = make_fusion(name, **arguments), make_batch()
     with torch.no_grad():
-        alone = torch.cat([fusion(rows_of(batch, i, i + 1)) for i in range(4)])
+        alone = torch.cat([fusion(rows_of(batch, [i])) for i in range(4)])
         torch.testing.assert_close(fusion(batch), alone, rtol=1e-5, atol=1e-5)
         order = [3, 1, 0, 2]
-        mixed = FusionInput(*(getattr(batch, item.name)[order] for item in fields(batch)))
+        mixed = rows_of(batch, order)
         torch.testing.assert_close(fusion(mixed), alone[order], rtol=1e-5, atol=1e-5)
 
 
