@@ -9,7 +9,7 @@ NEAR_LIMIT_RAD, NEAR_TORQUE = 0.01, 0.99  # what counts as being at a limit
 
 
 class LimitMeter:
-    """Counts the control steps that J joints spend at their limits.
+    """Tells how many control steps J joints spend at their limits.
 
     Args:
         low, high: (J,) rad. velocity: (J,) rad/s. torque: (J,) Nm.
@@ -24,22 +24,24 @@ class LimitMeter:
 
     def reset(self) -> None:
         """Begin an episode."""
-        self._steps = 0
-        self._joints = np.zeros((len(KINDS), len(self._low)), dtype=np.int64)
-        self._some = np.zeros(len(KINDS), dtype=np.int64)
+        self._seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def count(self, position: np.ndarray, velocity: np.ndarray, torque: np.ndarray) -> None:
         """Look once, at the end of a control step: (J,) rad, rad/s and Nm."""
-        at = np.array(
+        self._seen.append((position.copy(), velocity.copy(), torque.copy()))
+
+    def _at(self) -> np.ndarray:
+        """(3, N, J) whether each joint was at each limit; told late, for a step must be quick."""
+        if not self._seen:
+            return np.zeros((len(KINDS), 1, len(self._low)), dtype=bool)
+        position, velocity, torque = (np.stack(rows) for rows in zip(*self._seen, strict=True))
+        return np.stack(
             [
                 (position < self._low) | (position > self._high),
                 np.abs(velocity) >= self._velocity,
                 np.abs(torque) >= self._torque,
             ]
         )
-        self._steps += 1
-        self._joints += at
-        self._some += at.any(axis=1)
 
     def shares(self) -> dict[str, np.ndarray]:
         """Share of control steps since ``reset`` that each joint spent at a limit.
@@ -48,8 +50,8 @@ class LimitMeter:
             ``position`` (within 0.01 rad of its range or beyond), ``velocity`` (at the largest
             or beyond) and ``torque`` (99 % of the motor's), each (J,) float64 in [0, 1].
         """
-        return dict(zip(KINDS, self._joints / max(self._steps, 1), strict=True))
+        return dict(zip(KINDS, self._at().mean(axis=1), strict=True))
 
     def some_joint(self) -> dict[str, float]:
         """Share of control steps since ``reset`` in which some joint was at a limit, by kind."""
-        return dict(zip(KINDS, (self._some / max(self._steps, 1)).tolist(), strict=True))
+        return dict(zip(KINDS, self._at().any(axis=2).mean(axis=1).tolist(), strict=True))
