@@ -251,7 +251,7 @@ def test_a_place_in_the_alley_leaves_the_target_open():
 def test_one_frame_shows_no_distance():
     """The same line of sight and apparent size: the same picture, near or far."""
     env = make("arm_parallax")
-    step, images = 9, []
+    step, images = 10, []  # a camera frame
     camera = arm_parallax.CAMERA + np.insert(arm_parallax.circle(step), 1, 0.0)
     for distance in (0.7, 1.0, 1.4):
         place = camera + distance * np.array([0.01, 1.0, 0.08])
