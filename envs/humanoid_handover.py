@@ -50,7 +50,7 @@ class HumanoidHandover(MeetingTask):
             name="block", type=BOX, size=size, mass=0.2, rgba=COLOURS["red"], **GHOST_BITS
         )
         partner = add_slider(spec, "partner", weightless=True)
-        parts = (
+        parts: tuple[tuple[Any, ...], ...] = (
             ("palm", BOX, (0.05, 0.045, 0.012), (0.03, 0, -0.055), None, SKIN),
             ("forearm", CAPSULE, (0.032, 0, 0), (), (0.08, 0, -0.06, 0.30, -0.05, -0.08), SHIRT),
             ("upper_arm", CAPSULE, (0.04, 0, 0), (), (0.30, -0.05, -0.08, 0.48, -0.1, 0.12), SHIRT),
