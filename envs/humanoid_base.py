@@ -135,7 +135,7 @@ class HumanoidTask(Task):
     # ---- helpers for tasks ------------------------------------------------------------------
 
     def make_action(
-        self, joints: np.ndarray, command: Sequence[float] = (0.0, 0.0, 0.0)
+        self, joints: np.ndarray, command: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0)
     ) -> np.ndarray:
         """Action of (29,) joint angles in rad and a base command in m/s, m/s, rad/s."""
         part = self.mode.joints

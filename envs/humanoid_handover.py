@@ -45,9 +45,13 @@ class HumanoidHandover(MeetingTask):
     def build_scene(self, spec: Any) -> None:
         """The block, and the partner who carries it: trunk, head and an arm held out."""
         block = add_slider(spec, "block", weightless=True)
-        size = [BLOCK_HALF] * 3
         block.add_geom(
-            name="block", type=BOX, size=size, mass=0.2, rgba=COLOURS["red"], **GHOST_BITS
+            name="block",
+            type=BOX,
+            size=[BLOCK_HALF] * 3,
+            mass=0.2,
+            rgba=COLOURS["red"],
+            **GHOST_BITS,
         )
         partner = add_slider(spec, "partner", weightless=True)
         parts: tuple[tuple[Any, ...], ...] = (
