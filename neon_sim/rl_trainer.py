@@ -330,6 +330,15 @@ class _Watch(BaseCallback):
                 self.trainer.curve[-1][short] = float(logged[f"train/{name}"])
 
 
+class _Processes(SubprocVecEnv):
+    """Environments in processes, their rewards as narrow as SB3's in one process are."""
+
+    def step_wait(self) -> Any:
+        """Results of a step."""
+        seen, rewards, dones, infos = super().step_wait()
+        return seen, rewards.astype(np.float32), dones, infos
+
+
 def make_vec_env(config: RLConfig) -> VecEnv:
     """The training environments, in this process or spread over several."""
 
@@ -339,7 +348,7 @@ def make_vec_env(config: RLConfig) -> VecEnv:
     makers = [maker(index) for index in range(config.envs)]
     if config.workers == 1:
         return DummyVecEnv(makers)
-    return SubprocVecEnv(makers, start_method="spawn")
+    return _Processes(makers, start_method="spawn")
 
 
 def check_same(path: Path, found: dict[str, Any], config: RLConfig) -> None:
