@@ -25,7 +25,7 @@ $PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_catch,arm_co
   episodes=400 seed=0 workers="$WORKERS" out=data/demos_small
 
 train() {  # table policy condition datasets
-  $PY -m neon_sim.train policy="$2" condition="$3" seed=0 steps=1600 data="$4" \
+  $PY -m neon_sim.train policy="$2" condition="$3" seed=0 steps=1200 data="$4" \
     window_stride=8 proprio_noise=0.05 out="$OUT/$1/heads/$2"
 }
 evaluate() {  # table name policy condition
