@@ -14,15 +14,15 @@ import pytest
 
 import neon_sim
 from neon_sim.audio.recording import load_flac
+from neon_sim.benchmarks.suites import load_suite
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
 from neon_sim.envs.arm_latch import LIMIT_TICKS
 from neon_sim.envs.arm_spoken import FIRST_TRAINING_SEED, voices, word_table
 from neon_sim.envs.arm_tone_order import MELODIES
 from neon_sim.envs.hearing import NOTHING, HearingTask
-from neon_sim.registry import TASKS
 
 assert neon_sim.__version__  # importing the package registers the ids
-NAMES = [name for name, entry in TASKS.items() if entry.kind == "sound"]
+NAMES = load_suite("sound").tasks
 BUDGET_BYTES = 1_000_000
 
 
