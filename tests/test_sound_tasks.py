@@ -20,6 +20,7 @@ from neon_sim.envs.arm_latch import LIMIT_TICKS
 from neon_sim.envs.arm_spoken import FIRST_TRAINING_SEED, voices, word_table
 from neon_sim.envs.arm_tone_order import MELODIES
 from neon_sim.envs.hearing import NOTHING, HearingTask
+from neon_sim.registry import task_entry
 
 assert neon_sim.__version__  # importing the package registers the ids
 NAMES = load_suite("sound").tasks
@@ -29,7 +30,7 @@ BUDGET_BYTES = 1_000_000
 def make(name: str, **arguments: Any) -> Any:
     """The bare environment."""
     arguments = {"cameras": (), "image_size": 48, "disable_env_checker": True, **arguments}
-    return gymnasium.make(TASKS[name].env_id, **arguments).unwrapped
+    return gymnasium.make(task_entry(name).env_id, **arguments).unwrapped
 
 
 @pytest.fixture(scope="module", params=NAMES)
