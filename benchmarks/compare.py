@@ -9,23 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from neon_sim.stats import holm
-
 from .certificates import is_certified
 from .claims import claims_of_run
 from .pairing import Column, outcomes
 from .plan import RunPlan, plan_of
 from .results import Row, RunError, RunFolder, write_json
 from .scripted import CONDITION
-from .summary import (
-    MARGIN,
-    cell_summary,
-    describe_pair,
-    overall_verdict,
-    rows_of,
-    summarise,
-    task_verdict,
-)
+from .summary import cell_summary, describe_pair, judged, rows_of, summarise
 
 
 def plan_of_run(folder: RunFolder) -> RunPlan:
@@ -85,19 +75,7 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
         raise RunError(
             f"{a.path} and {b.path} share no policy, task and episode that could be paired"
         )
-    family = [pair for entry in body.values() for pair in entry["pairs"]]
-    for pair, adjusted in zip(family, holm([pair["p"] for pair in family]), strict=True):
-        pair["p_holm"] = adjusted
-    for task, entry in body.items():
-        entry["verdict"] = task_verdict(task, entry, alpha)
-    return {
-        "alpha": alpha,
-        "margin": MARGIN,
-        "verdict": overall_verdict(body, alpha),
-        "tasks": body,
-        "failures": [],
-        "decisions": {},
-    }
+    return judged(body, alpha) | {"failures": [], "decisions": {}}
 
 
 def _run_names(a: RunFolder, b: RunFolder) -> tuple[str, str]:

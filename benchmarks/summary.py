@@ -61,19 +61,25 @@ def summarise(
         pairs = [pair_summary(rows, task, a, b) for a, b in compared(here)]
         kind = TASKS[task].kind if task in TASKS else "unknown"
         body[task] = {"kind": kind, "cells": cells, "pairs": [p for p in pairs if p["n"]]}
-    family = [pair for task in body.values() for pair in task["pairs"]]
+    return judged(body, alpha) | {
+        "failures": [failure(row) for row in rows if row["error"] is not None],
+        "decisions": decisions or {},
+    }
+
+
+def judged(body: dict[str, Any], alpha: float) -> dict[str, Any]:
+    """A summary of tasks whose pairs are all one family: p by Holm, verdicts, nothing else yet.
+
+    Args:
+        body: cells and pairs by task; p and verdict are written into them.
+    """
+    family = [pair for entry in body.values() for pair in entry["pairs"]]
     for pair, adjusted in zip(family, holm([pair["p"] for pair in family]), strict=True):
         pair["p_holm"] = adjusted
     for task, entry in body.items():
         entry["verdict"] = task_verdict(task, entry, alpha)
-    return {
-        "alpha": alpha,
-        "margin": MARGIN,
-        "verdict": overall_verdict(body, alpha),
-        "tasks": body,
-        "failures": [failure(row) for row in rows if row["error"] is not None],
-        "decisions": decisions or {},
-    }
+    verdict = overall_verdict(body, alpha)
+    return {"alpha": alpha, "margin": MARGIN, "verdict": verdict, "tasks": body}
 
 
 def compared(columns: Sequence[Column]) -> list[tuple[Column, Column]]:

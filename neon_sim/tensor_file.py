@@ -62,3 +62,24 @@ def read_tensors(
             f"{again}"
         )
     return state, metadata
+
+
+def check_shapes(
+    path: str | Path, wanted: dict[str, Any], state: dict[str, Any], again: str
+) -> None:
+    """Hold tensors to the names and shapes of an architecture.
+
+    Args:
+        again: the command that makes a right file.
+
+    Raises:
+        CheckpointError: one is missing, left over or of another shape.
+    """
+    for name in sorted(set(wanted) | set(state)):
+        found = tuple(state[name].shape) if name in state else "nothing"
+        needed = tuple(wanted[name].shape) if name in wanted else "nothing"
+        if found != needed:
+            raise CheckpointError(
+                f"{path} is of another architecture: tensor {name!r} must be {needed} (got "
+                f"{found}); train it again: {again}"
+            )

@@ -6,23 +6,20 @@ policy, condition, tasks, seed, backbone fingerprint, data, versions and the net
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from neon_sim.errors import CheckpointError
+from neon_sim.tensor_file import check_shapes, read_tensors, write_tensors
 
 from .network import NeonPolicy, NetworkSpec
 
 FORMAT = "neon_sim.head/1"
-KEY = "neon_sim"
+TRAIN = "python -m neon_sim.train policy=... condition=... data=... out=..."
 FULL_PRECISION = ("_mean", "_std", "limit")
 
 
@@ -47,11 +44,7 @@ def save_checkpoint(path: str | Path, network: NeonPolicy, metadata: Mapping[str
         kept = tensor.detach().cpu().float().contiguous()
         state[name] = kept if name.endswith(FULL_PRECISION) else kept.half()
     described = {"format": FORMAT, "network": network.spec.to_json(), **metadata}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(to_bytes(state, metadata={KEY: json.dumps(described, sort_keys=True)}))
-    os.replace(partial, path)
+    write_tensors(path, state, described)
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -60,28 +53,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     Raises:
         CheckpointError: no such file, truncated or damaged, or not a head of this project.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"no checkpoint at {path}. Make one: python -m neon_sim.train policy=... "
-            "condition=... data=... out=..."
-        )
-    try:
-        with safe_open(str(path), "pt") as file:
-            text = (file.metadata() or {}).get(KEY)
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # safetensors raises kinds of its own
-        raise CheckpointError(
-            f"{path} is truncated or no safetensors file ({error}); copy it again, or train "
-            "it again with python -m neon_sim.train"
-        ) from error
-    metadata = json.loads(text) if text else {}
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} is no head of neon_sim (format {metadata.get('format')!r}, must be "
-            f"{FORMAT!r}); train one with python -m neon_sim.train"
-        )
-    return state, metadata
+    state, metadata = read_tensors(path, FORMAT, TRAIN)
+    return {name: tensor.float() for name, tensor in state.items()}, metadata
 
 
 def load_network(path: str | Path) -> tuple[NeonPolicy, dict[str, Any]]:
@@ -98,15 +71,7 @@ def load_network(path: str | Path) -> tuple[NeonPolicy, dict[str, Any]]:
         raise CheckpointError(
             f"{path} describes a network of another version ({error}); train it again"
         ) from error
-    wanted = network.state_dict()
-    for name in sorted(set(wanted) | set(state)):
-        found = tuple(state[name].shape) if name in state else "nothing"
-        needed = tuple(wanted[name].shape) if name in wanted else "nothing"
-        if found != needed:
-            raise CheckpointError(
-                f"{path} is of another architecture: tensor {name!r} must be {needed} (got "
-                f"{found}); train it again with python -m neon_sim.train"
-            )
+    check_shapes(path, network.state_dict(), state, TRAIN)
     network.load_state_dict(state)
     bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:

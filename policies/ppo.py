@@ -13,7 +13,7 @@ from neon_sim.errors import CheckpointError
 from neon_sim.observation import ClipBatch
 from neon_sim.registry import task_entry
 from neon_sim.rl_spec import RLSpec
-from neon_sim.tensor_file import read_tensors
+from neon_sim.tensor_file import check_shapes, read_tensors
 
 from .blocks import act_in_blocks
 from .ppo_actor import Actor
@@ -116,15 +116,8 @@ def load_actor(path: str | Path, actor: Actor, state: dict[str, Any], again: str
     Raises:
         CheckpointError: one is missing, left over, of another shape, or not finite.
     """
-    wanted = actor.tensors()
-    for name in sorted(set(wanted) | set(state)):
-        found = tuple(state[name].shape) if name in state else "nothing"
-        needed = tuple(wanted[name].shape) if name in wanted else "nothing"
-        if found != needed:
-            raise CheckpointError(
-                f"{path} is of another architecture: tensor {name!r} must be {needed} (got "
-                f"{found}); train it again: {again}"
-            )
-        if not torch.isfinite(state[name]).all():
+    check_shapes(path, actor.tensors(), state, again)
+    for name, values in state.items():
+        if not torch.isfinite(values).all():
             raise CheckpointError(f"{path}: tensor {name!r} holds NaN or inf; train it again")
     actor.load_state_dict(state, strict=False)  # aliases of one module are not stored twice

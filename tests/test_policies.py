@@ -382,7 +382,7 @@ def test_a_missing_head_names_the_command_that_makes_it():
         ({"tasks": ["arm_block"]}, {}, "not trained on 'arm_catch', only on arm_block"),
         ({"backbone": {"name": "neon_tiny"}}, {}, "behind backbone 'neon_tiny'"),
         ({"backbone": {"name": "random", "fingerprint": "0"}}, {}, "other weights"),
-        ({"format": "other/1"}, {}, "no head of neon_sim"),
+        ({"format": "other/1"}, {}, "must be of format"),
         ({}, {"head": "flow"}, "another architecture: head is 'chunk_mlp'"),
         ({}, {"fusion_args": {"queries": 2.0}}, "fusion_args"),
         ({}, {"clip": ClipConfig(num_frames=3, image_size=SIZE)}, "clip.num_frames=4, not 3"),
