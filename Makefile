@@ -18,7 +18,7 @@ export PIP_ROOT_USER_ACTION := ignore
 .PHONY: help setup demo test lint bench
 
 help:
-	@echo "make demo   paired run of the shipped policies on the arm tasks, with a report (2 min)"
+	@echo "make demo   paired run of the shipped policies on the arm tasks, with a report (3 min)"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  how fast environments, runs and training are on this machine"
@@ -42,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(PY) -m neon_sim.benchmarks.cli run --policy neon_tiny --condition frame,video,video_repeat \
 	  --suite arm --episodes $(EPISODES) --seed 0 --workers $(WORKERS) --out $(OUT) --resume $(ARGS)
-	@echo "open $(OUT)/report.html"
+	@echo "open $(OUT)/report.html; for the commands of the README: . $(VENV)/bin/activate"
 
 test: $(STAMP)
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

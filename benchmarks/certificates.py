@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import neon_sim
+from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
 from neon_sim.stats import clopper_pearson, cluster_bootstrap, wilson
 
@@ -19,6 +20,7 @@ from .tables import align, percent
 
 SCRIPTED = ("expert", "hold", "random")
 MIN_EXPERT = 0.95
+MIN_EPISODES = 100  # fewer certify nothing
 ALPHA = 0.05
 VERSION = 1
 
@@ -113,6 +115,27 @@ def verdict_of(what: str, checks: Sequence[tuple[bool, str]]) -> dict[str, Any]:
         "reasons": reasons,
         "verdict": sentence,
     }
+
+
+def enough_clause(entries: dict[str, Any]) -> tuple[bool, str]:
+    """Whether the clause holds that no entry rests on fewer than ``MIN_EPISODES``."""
+    fewest = min(entry["n"] for entry in entries.values() if not entry.get("skipped"))
+    return clause(fewest >= MIN_EPISODES, f"{fewest} episodes (at least {MIN_EPISODES})")
+
+
+def keep_larger(path: Path, episodes: int) -> None:
+    """Refuse to lose what a certificate of more episodes says.
+
+    Raises:
+        ConfigError: the file holds more episodes an entry than ``episodes``.
+    """
+    body = read_certificate(path.stem, path.parent)
+    found = max((entry.get("n", 0) for entry in body["entries"].values()), default=0) if body else 0
+    if found > episodes:
+        raise ConfigError(
+            f"{path} holds a certificate of {found} episodes, this one would be of {episodes}; "
+            f"choose another --out, or --episodes {found}"
+        )
 
 
 def incomplete(lacking: Sequence[str]) -> dict[str, Any]:

@@ -41,8 +41,10 @@ from .certificates import (
     certificates_table,
     clause,
     columns_of,
+    enough_clause,
     expert_clause,
     incomplete,
+    keep_larger,
     provenance,
     rate_of,
     verdict_of,
@@ -109,6 +111,7 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
     certificates, failed = [], False
     for name in chosen_tasks(args.task, args.suite, "arm"):
         policy = args.policy or (LISTENER if is_sound(name) else DEFAULT_POLICY)
+        keep_larger(target / f"{name}.json", args.episodes)
         plan, skipped = _plan(args, name, policy)
         folder = RunFolder(args.run / name)
         failed |= play(plan, folder, args, command, resume=True)
@@ -266,7 +269,8 @@ def judge(body: dict[str, Any]) -> dict[str, Any]:
     if entries["expert"].get("skipped") or gain is None or entries["blind"].get("skipped"):
         return incomplete([word for word in ENTRIES if entries[word].get("skipped")])
     is_static = body["kind"] == "static"
-    checks = [expert_clause(entries), *(_static(gain) if is_static else _temporal(body))]
+    checks = [enough_clause(entries), expert_clause(entries)]
+    checks += _static(gain) if is_static else _temporal(body)
     return verdict_of("static: history gains nothing" if is_static else "temporal", checks)
 
 

@@ -26,6 +26,7 @@ from neon_sim.stats import binomial_range, uniform_p
 from .certificates import (
     clause,
     columns_of,
+    enough_clause,
     expert_clause,
     incomplete,
     provenance,
@@ -351,6 +352,8 @@ def judge_sound(body: dict[str, Any]) -> dict[str, Any]:
         checks.insert(0, expert_clause(entries))
     if MUTED not in lacking:
         checks.append(_muted(body))
+    if not lacking:
+        checks.insert(0, enough_clause(entries))
     judged = verdict_of("sound: only what is heard tells", checks)
     if judged["status"] == "refused" or not lacking:
         return judged

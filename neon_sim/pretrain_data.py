@@ -195,9 +195,9 @@ def _watch(lengths: np.memmap, processes: list[Any]) -> None:
         if time.monotonic() - shown > 5:
             shown = time.monotonic()
             done = int((lengths > 0).sum())
-            rate = max(done - start, 1e-9) / (shown - began)
-            left = (len(lengths) - done) / rate
-            print(f"clips {done}/{len(lengths)}  {rate:.1f} sequences/s  {left:.0f} s left")
+            rate = (done - start) / (shown - began)
+            left = f"{(len(lengths) - done) / rate:.0f} s left" if rate else ""
+            print(f"clips {done}/{len(lengths)}  {rate:.1f} sequences/s  {left}")
 
 
 def make_clips(folder: Path, config: ClipDataConfig, workers: int = 2) -> ClipStore:

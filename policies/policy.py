@@ -131,7 +131,12 @@ def _shared_backbone(name: str, arguments: tuple[tuple[str, str], ...]) -> Any:
 def shipped_head(policy: str, condition: Condition, train_seed: int) -> Path:
     """Where the head of a policy, condition and training seed ships."""
     folder = Path(str(resources.files("neon_sim"))) / "assets" / "heads" / policy
-    return folder / f"{condition.trained_as}-seed{train_seed}.safetensors"
+    return folder / head_file(condition, train_seed)
+
+
+def head_file(condition: Condition, train_seed: int) -> str:
+    """What ``neon_sim.train`` calls the head of a condition and a training seed."""
+    return f"{condition.trained_as}-seed{train_seed}.safetensors"
 
 
 def load_policy(
@@ -156,9 +161,14 @@ def load_policy(
     row, name = find_condition(condition), task_entry(task).name
     check_token_budget(config, row)
     path = Path(checkpoint) if checkpoint else shipped_head(config.name, row, train_seed)
+    if checkpoint and path.is_dir():
+        path /= head_file(row, train_seed)
     if not path.is_file():
+        found = f"no head at {path}" if checkpoint else f"no trained head ships for {path.stem}"
         raise CheckpointError(
-            f"no head at {path}. Make it: {train_command(config.name, row.trained_as, train_seed)}"
+            f"{found} of policy {config.name!r}. Make it: "
+            f"{train_command(config.name, row.trained_as, train_seed)}; then run it with "
+            "checkpoint=DIR"
         )
     network, metadata = load_network(path)
     _check_metadata(path, metadata, config, row, name, None if checkpoint else train_seed)

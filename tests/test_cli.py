@@ -286,3 +286,18 @@ def test_twins_of_temporal_tasks_look_alike_and_need_other_actions(task) -> None
     else:
         assert found is not None
         assert found.holds, found
+
+
+def test_few_episodes_certify_nothing_and_replace_nothing(known_twins, tmp_path, capsys) -> None:
+    rates = {"expert": 1.0, "oracle_history": 1.0, "oracle_memoryless": 0.2}
+    rates |= {"blind": 0.1, "hold": 0.0, "random": 0.0}
+    few = certificate(oracle_rows("arm_catch", rates, 8), "arm_catch", "neon_tiny", 0, {})
+    assert few["status"] == "refused"
+    assert "8 episodes (at least 100) does not hold" in few["verdict"]
+    many = certificate(oracle_rows("arm_catch", rates), "arm_catch", "neon_tiny", 0, {})
+    kept = tmp_path / "arm_catch.json"
+    kept.write_text(json.dumps(many))
+    command = ["certify", "--task", "arm_catch", "--episodes", "8", "--out", str(tmp_path)]
+    assert main([*command, "--run", str(tmp_path / "run")]) != 0
+    assert "holds a certificate of 100 episodes" in capsys.readouterr().err
+    assert json.loads(kept.read_text()) == many

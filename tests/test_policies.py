@@ -375,6 +375,17 @@ def test_a_missing_head_names_the_command_that_makes_it():
     assert "python -m neon_sim.train policy=tested condition=video seed=7" in text
 
 
+def test_a_folder_of_heads_stands_for_the_head_that_is_asked_for(tmp_path):
+    source = load_policy(PolicyConfig(), "frame", "arm_catch").checkpoint
+    (tmp_path / "frame-seed3.safetensors").write_bytes(source.read_bytes())
+    found = load_policy(
+        PolicyConfig(), "frame", "arm_catch", train_seed=3, checkpoint=str(tmp_path)
+    )
+    assert found.checkpoint == tmp_path / "frame-seed3.safetensors"
+    with pytest.raises(CheckpointError, match=r"no head at .*frame-seed4.safetensors"):
+        load_policy(PolicyConfig(), "frame", "arm_catch", train_seed=4, checkpoint=str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("changes", "asked", "message"),
     [

