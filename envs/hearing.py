@@ -16,14 +16,17 @@ from neon_sim.clock import TICKS_PER_CONTROL
 from .arm import READY, joint_action
 from .base import ArmTask
 from .posts import ASIDE
+from .task import Task
 
 NOTHING = "nothing"  # a choice that is right for no cue
 NEAR_M, OVER_M = 0.04, 0.09  # the fingertip comes down on a knob at 45 degrees, from 9 cm above
 HEARING_TICKS = TICKS_PER_CONTROL  # from a sound's end to the observation that holds all of it
 
 
-class HearingTask(ArmTask):
+class HearingTask(Task):
     """One cue is drawn, evenly, among those that fit the scene; what is done first counts.
+
+    It stands before the robot's task among the bases: ``class MyTask(HearingTask, ArmTask)``.
 
     A task writes ``sample_scene`` instead of ``sample_latent``, ``cues_of`` instead of ``cues``,
     and ``choice``; ``apply_latent`` and ``after_step`` are extended, not replaced.
@@ -76,7 +79,7 @@ class HearingTask(ArmTask):
         return self._chosen is not None and not self.is_success()
 
 
-class TouchTask(HearingTask):
+class TouchTask(HearingTask, ArmTask):
     """The choice is the knob that the fingertip touches first; knob i stands for ``cues()[i]``.
 
     Where the knobs are, ``self._knobs`` (N, 3) in m, is set in ``apply_latent``.

@@ -15,6 +15,7 @@ from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Alarm
 from neon_sim.clock import TICKS_PER_CONTROL
 
+from .hearing import HearingTask
 from .humanoid import joint_table
 from .humanoid_base import HumanoidTask
 from .lower_body import yaw_of
@@ -31,7 +32,7 @@ FACING_RAD = 0.25  # turned so near, the arm reaches
 TURN_GAIN, TURN_LAG_S = 3.0, 0.3
 
 
-class HumanoidAlarm(HumanoidTask):
+class HumanoidAlarm(HearingTask, HumanoidTask):
     """Four alarms around the robot; the first one touched is the choice."""
 
     NAME = "humanoid_alarm"
@@ -60,8 +61,8 @@ class HumanoidAlarm(HumanoidTask):
                     **GHOST_BITS,
                 )
 
-    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Where each alarm stands, m; which one sounds, and from which tick on."""
+    def sample_scene(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Where each alarm stands, m; from which tick on one sounds."""
         places = []
         for bearing in BEARINGS_RAD:
             angle = bearing + rng.uniform(-JITTER_RAD, JITTER_RAD)
@@ -70,12 +71,11 @@ class HumanoidAlarm(HumanoidTask):
         return {
             "places": places,
             "start_tick": int(rng.integers(*START_STEPS)) * TICKS_PER_CONTROL,
-            self.CUE: int(rng.integers(len(BEARINGS_RAD))),
         }
 
     def apply_latent(self, latent: dict[str, Any]) -> None:
         """Move the alarms; none has been touched."""
-        self._chosen: int | None = None
+        super().apply_latent(latent)
         self._places = np.array(latent["places"])
         for index, place in enumerate(latent["places"]):
             self.model.body(f"alarm{index}").pos[:] = place
@@ -91,28 +91,15 @@ class HumanoidAlarm(HumanoidTask):
         offsets = self._places[None] - hands[:, None]
         return np.sqrt((offsets * offsets).sum(axis=2).min(axis=0))
 
-    def after_step(self) -> None:
-        """Remember the first touch."""
-        if self._chosen is None:
-            gaps = self._gaps()
-            nearest = int(gaps.argmin())
-            self._chosen = nearest if gaps[nearest] < TOUCH_M else None
+    def choice(self) -> Any:
+        """The alarm that a hand touches."""
+        gaps = self._gaps()
+        nearest = int(gaps.argmin())
+        return nearest if gaps[nearest] < TOUCH_M else None
 
-    def cues(self) -> list[Any]:
+    def cues_of(self, scene: dict[str, Any]) -> list[Any]:
         """Each alarm may be the one."""
-        return list(range(len(BEARINGS_RAD)))
-
-    def fits(self, cue: Any) -> bool:
-        """Whether that alarm was touched first."""
-        return self._chosen is not None and self._chosen == cue
-
-    def is_success(self) -> bool:
-        """The sounding alarm was touched first."""
-        return self.fits(self.latent[self.CUE])
-
-    def failed(self) -> bool:
-        """Another alarm was touched."""
-        return self._chosen is not None and not self.is_success()
+        return list(range(len(scene["places"])))
 
     def closeness(self) -> float:
         """How near a hand is to an alarm, whichever; at most a half."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .arm import hand_rotation, joint_action
+from .base import ArmTask
 from .hearing import HearingTask
 from .scene import BOX, COLOURS, OBJECT_BITS
 
@@ -35,7 +36,7 @@ def add_handle(body: Any, name: str, top: float) -> None:
     )
 
 
-class SqueezeTask(HearingTask):
+class SqueezeTask(HearingTask, ArmTask):
     """``self._places`` (N, 3) m, set in ``apply_latent``: the tool point astride each handle."""
 
     _places: np.ndarray

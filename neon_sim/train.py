@@ -22,6 +22,7 @@ from neon_sim.config_loading import load_config, main_config
 from neon_sim.errors import NeonError
 from neon_sim.pretrain import keep_memory
 from neon_sim.registry import POLICY_PARTS
+from neon_sim.robots import ROBOTS
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer, check_same
 
@@ -73,12 +74,14 @@ def describe(curve: dict[str, Any]) -> str:
     """Table of errors on held-out and on training windows."""
     if not curve["validation"]:
         return "no episode was held out (raise val_fraction or collect more): no error to show"
+    rests = {robot.rest_name for robot in ROBOTS.values()}
     lines = ["mean error of sampled actions, held out (in training):"]
     for task, row in curve["validation"].items():
         seen = curve["training"].get(task, row)
+        rest = "".join(f"{word} {row[word]:.3f}   " for word in sorted(rests & set(row)))
         lines.append(
             f"  {task:20s} joints {row['joints_rad']:.4f} ({seen['joints_rad']:.4f}) rad   "
-            f"gripper {row['gripper']:.3f}   {row['normalised']:.3f} std"
+            f"{rest}{row['normalised']:.3f} std"
         )
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
 from neon_sim.seeding import keyed_rng
 from neon_sim.shards import EpisodeIdentity, RecordedEpisode, shard_path, write_shard
-from neon_sim.train import main, parse, train
+from neon_sim.train import describe, main, parse, train
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer, check_same
 from neon_sim.windows import BalancedBatches, build_windows, chunk_labels, is_validation
@@ -454,3 +454,15 @@ def test_missing_data_and_unknown_words_are_named(tmp_path, capsys, monkeypatch)
     strange = blob_dataset(tmp_path / "strange", range(2))
     with pytest.raises(UnknownNameError, match="blal"):
         train(run(strange, tmp_path, condition="blind"), policy(), progress=False)
+
+
+def test_the_table_of_errors_names_what_each_robot_has_besides_joints():
+    arm = {"normalised": 0.1, "joints_rad": 0.02, "gripper": 0.004, "windows": 5}
+    body = {"normalised": 0.1, "joints_rad": 0.02, "windows": 5}
+    for row, shown in (
+        (arm, "gripper 0.004"),
+        ({**body, "base": 0.3}, "base 0.300"),
+        (body, "std"),
+    ):
+        text = describe({"validation": {"task": row}, "training": {}})
+        assert shown in text
