@@ -8,6 +8,7 @@ import numpy as np
 
 from neon_sim.audio.sources import Beep
 from neon_sim.envs.arm import HOME, joint_action
+from neon_sim.envs.base import ArmTask
 from neon_sim.envs.hearing import HearingTask
 from neon_sim.envs.scene import GHOST_BITS, SPHERE
 from neon_sim.observation import ClipBatch
@@ -18,7 +19,7 @@ BEEP_TICK, BEEP_S = 50, 0.1
 LAMP = (0.7, 0.0, 0.3)
 
 
-class ArmBeep(HearingTask):
+class ArmBeep(HearingTask, ArmTask):
     """Turn left at the low beep, right at the high one."""
 
     NAME = "arm_beep"
