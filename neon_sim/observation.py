@@ -123,6 +123,22 @@ def stack_observations(rows: Sequence[ClipBatch]) -> ClipBatch:
     return ClipBatch(**values)
 
 
+def single_frames(batch: ClipBatch) -> ClipBatch:
+    """Every frame of a batch as a clip of one that is new: B rows of T frames to B * T of one.
+
+    For encoders that look at frames on their own: state and sound are left out.
+    """
+    rows, length = batch.mask.shape
+    return ClipBatch(
+        video=None if batch.video is None else batch.video.reshape(-1, 1, *batch.video.shape[2:]),
+        mask=batch.mask.reshape(-1, 1),
+        time_s=np.zeros((rows * length, 1), dtype=np.float32),
+        state=None,
+        agent_pos=batch.agent_pos.repeat(length, axis=0),
+        text=[text for text in batch.text for _ in range(length)],
+    )
+
+
 def condition_needs(condition: Condition) -> frozenset[str]:
     """What an environment must be asked for: ``{"video"}``, ``{"state"}`` or nothing."""
     needs = {"none": (), "image": ("video",), "video": ("video",), "state": ("state",)}

@@ -15,7 +15,7 @@ from neon_sim.conditions import Condition
 from neon_sim.conditions import condition as find_condition
 from neon_sim.config import NO_AUDIO, PolicyConfig
 from neon_sim.errors import CheckpointError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation import ClipBatch, single_frames
 from neon_sim.registry import BACKBONES, task_entry
 
 from .backbones.base import Encoded, join
@@ -29,8 +29,9 @@ from .tower import Tower, check_token_budget, tower_backbone
 class TrainedPolicy:
     """Frozen tower and trained network; no call changes what another answers.
 
-    Where ``clip.refresh_steps`` lets the tower look seldom, what it saw is kept from one call to
-    the next, and a row whose clip is still the same is not encoded again.
+    What the tower saw is kept from one call to the next where it may be met again: whole clips
+    where ``clip.refresh_steps`` lets it look seldom, single frames where it encodes each on its
+    own. Neither is encoded twice.
 
     Attributes:
         clip: what to sample from the past. needs: what to observe, of ``"video"``, ``"state"`` and
@@ -54,7 +55,9 @@ class TrainedPolicy:
         self.needs, self.replan_steps = tower.needs, config.replan_steps
         one = tower.condition.frames != "all"
         self.clip = replace(config.clip, num_frames=1) if one else config.clip
-        self._kept: dict[bytes, Encoded] = {}  # rows of the last call, as the tower encoded them
+        self._by_frame = tower.per_frame and self.clip.num_frames > 1
+        self._keeps = self._by_frame or self.clip.refresh_steps > 1
+        self._kept: dict[bytes, Encoded] = {}  # clips or frames of the last call, encoded
 
     def reset(self, num_envs: int) -> None:
         """Forget what the tower saw; a policy sees its past in the clip or not at all."""
@@ -75,12 +78,11 @@ class TrainedPolicy:
             UnknownNameError: an instruction with a word the head was not trained on.
             ConfigError: the batch lacks what the condition needs.
         """
-        seen = self._seen(batch) if self.clip.refresh_steps > 1 else []
+        seen = self._seen(batch) if self._keeps and len(batch) else None
 
         def answer(block: ClipBatch, rows: range) -> np.ndarray:
-            known = [seen[row] for row in rows] if seen else []
-            spare = known[-1:] * (len(block) - len(known))
-            encoded = join(known + spare) if known else self.tower.encode(block)
+            index = [*rows] + [rows[-1]] * (len(block) - len(rows))
+            encoded = self.tower.encode(block) if seen is None else seen.rows(index)
             return self._act_block(block, encoded, len(rows))
 
         who = f"policy {self.config.name!r} ({self.condition.name})"
@@ -90,8 +92,19 @@ class TrainedPolicy:
     def _chunk_shape(self) -> tuple[int, int]:
         return self.network.spec.chunk_steps, self.network.spec.action_dim
 
-    def _seen(self, batch: ClipBatch) -> list[Encoded]:
-        """What the tower sees in each row; encoded, in blocks of 8, if the last call had it not."""
+    def _seen(self, batch: ClipBatch) -> Encoded:
+        """What the tower sees in each row."""
+        if not self._by_frame:
+            return self._look(batch)
+        frames, shape = self._look(single_frames(batch)), batch.mask.shape
+        return Encoded(
+            frames.hidden[:, 0].unflatten(0, shape),
+            frames.mask[:, 0].unflatten(0, shape),
+            self.tower.times(batch.time_s),
+        )
+
+    def _look(self, batch: ClipBatch) -> Encoded:
+        """Encode, in blocks of 8, the rows that the last call had not."""
         keys = self.tower.row_keys(batch)
         first = {key: row for row, key in reversed([*enumerate(keys)])}
         new = [key for key in first if key not in self._kept]
@@ -101,7 +114,7 @@ class TrainedPolicy:
             block = self.tower.encode(batch.take(rows + rows[-1:] * (BLOCK_ROWS - len(rows))))
             self._kept |= {key: block.rows([place]) for place, key in enumerate(part)}
         self._kept = {key: self._kept[key] for key in first}
-        return [self._kept[key] for key in keys]
+        return join([self._kept[key] for key in keys])
 
     def _act_block(self, block: ClipBatch, encoded: Encoded, count: int) -> np.ndarray:
         """Chunks of a block whose first ``count`` rows are real."""

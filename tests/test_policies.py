@@ -295,14 +295,33 @@ def test_a_slow_tower_encodes_a_clip_once_and_changes_no_bit(name, monkeypatch):
         clips, arms = make_batch(11, seed=look // 2), make_batch(11, seed=10 + look)
         batch = replace(clips, agent_pos=arms.agent_pos)
         np.testing.assert_array_equal(slow.act(batch), always.act(batch))
-    blocks = {"blind": 1, "video_shuffle": 8}  # nothing to see; an order that goes with the arm
+    # nothing to see; an order that goes with the arm; frames of which each is encoded alone
+    blocks = {"blind": 1, "video_shuffle": 8, "stack": 2 * 6}
     assert len(encoded) == blocks.get(name, 4)
     mixed = batch.take([3, 0, 0, 7, 10])  # some robots are done, others stand in another order
     np.testing.assert_array_equal(slow.act(mixed), always.act(mixed))
     assert len(encoded) == blocks.get(name, 4)
     slow.reset(11)
     slow.act(mixed)
-    assert len(encoded) == blocks.get(name, 4) + 1
+    assert len(encoded) == blocks.get(name, 4) + (2 if name == "stack" else 1)
+
+
+def test_a_stack_encodes_a_frame_once_while_the_clip_slides_and_changes_no_bit(monkeypatch):
+    policy, fresh = make_policy("stack"), make_policy("stack")
+    encoded = []
+    encode = policy.tower.encode
+    monkeypatch.setattr(
+        policy.tower, "encode", lambda batch: encoded.append(batch) or encode(batch)
+    )
+    film = make_batch(3).video[:, :1].repeat(FRAMES + 3, axis=1)
+    film[:, :, 0, 0, 0] = np.arange(3 * (FRAMES + 3)).reshape(3, -1)  # no two frames alike
+    for look in range(3):
+        seen, everything = film[:, look : look + FRAMES], np.ones((3, FRAMES), dtype=bool)
+        batch = replace(make_batch(3, seed=look), video=seen, mask=everything)
+        fresh.reset(3)
+        np.testing.assert_array_equal(policy.act(batch), fresh.act(batch))
+    shown = [{*batch.video[:, 0, 0, 0, 0].tolist()} for batch in encoded]
+    assert [len(frames) for frames in shown] == [8, 4, 3, 3]
 
 
 def _seldom(steps: int) -> ClipConfig:
