@@ -20,7 +20,7 @@ from neon_sim.registry import BACKBONES, task_entry
 
 from .backbones.base import Encoded, join
 from .blocks import BLOCK_ROWS, act_in_blocks
-from .checkpoint import load_network, train_command
+from .checkpoint import load_network, read_checkpoint, train_command
 from .instruction import encode_texts
 from .network import NeonPolicy, NetworkInput, network_spec, resolve_spec
 from .tower import Tower, check_token_budget, tower_backbone
@@ -141,10 +141,17 @@ def _shared_backbone(name: str, arguments: tuple[tuple[str, str], ...]) -> Any:
     return BACKBONES.resolve(name)(**dict(arguments))
 
 
-def shipped_head(policy: str, condition: Condition, train_seed: int) -> Path:
-    """Where the head of a policy, condition and training seed ships."""
+def shipped_head(policy: str, condition: Condition, train_seed: int, task: str) -> Path:
+    """Where the head of a policy, condition and training seed ships that was trained on a task.
+
+    A policy may have heads for several sets of tasks, each set in a folder of its own below the
+    policy's; where none was trained on ``task``, the path is that of the first.
+    """
     folder = Path(str(resources.files("neon_sim"))) / "assets" / "heads" / policy
-    return folder / head_file(condition, train_seed)
+    name = head_file(condition, train_seed)
+    found = [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.is_file()]
+    knows = (path for path in found if task in read_checkpoint(path)[1].get("tasks", []))
+    return next(knows, found[0] if found else folder / name)
 
 
 def head_file(condition: Condition, train_seed: int) -> str:
@@ -173,7 +180,7 @@ def load_policy(
     """
     row, name = find_condition(condition), task_entry(task).name
     check_token_budget(config, row)
-    path = Path(checkpoint) if checkpoint else shipped_head(config.name, row, train_seed)
+    path = Path(checkpoint) if checkpoint else shipped_head(config.name, row, train_seed, name)
     if checkpoint and path.is_dir():
         path /= head_file(row, train_seed)
     if not path.is_file():

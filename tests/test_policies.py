@@ -25,6 +25,7 @@ from neon_sim.observation import (
     observe_row,
     stack_observations,
 )
+from neon_sim.policies import policy as policy_module
 from neon_sim.policies.backbones.base import fingerprint, masked_mean
 from neon_sim.policies.backbones.random import RandomBackbone, RandomImageBackbone
 from neon_sim.policies.checkpoint import load_network, save_checkpoint
@@ -392,6 +393,19 @@ def test_a_missing_head_names_the_command_that_makes_it():
         load_policy(config(), "repeat_at_test", "arm_catch", train_seed=7)
     text = str(caught.value)
     assert "python -m neon_sim.train policy=tested condition=video seed=7" in text
+
+
+def test_a_task_finds_the_shipped_head_that_was_trained_on_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(policy_module.resources, "files", lambda _: tmp_path)
+    folder = tmp_path / "assets" / "heads" / "tested"
+    (folder / "more").mkdir(parents=True)
+    first, more = folder / "video-seed0.safetensors", folder / "more" / "video-seed0.safetensors"
+    saved(tmp_path).rename(first)
+    saved(tmp_path, tasks=["arm_swing"]).rename(more)
+    assert load_policy(config(), "video", "arm_reach").checkpoint == first
+    assert load_policy(config(), "repeat_at_test", "arm_swing").checkpoint == more
+    with pytest.raises(CheckpointError, match=r"not trained on 'arm_latch', only on arm_catch"):
+        load_policy(config(), "video", "arm_latch")
 
 
 def test_a_folder_of_heads_stands_for_the_head_that_is_asked_for(tmp_path):
