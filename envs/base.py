@@ -90,7 +90,7 @@ class ArmTask(Task):
 
     action_dim = ACTION_DIM
     proprio_dim = ACTION_DIM
-    num_joints = NUM_JOINTS
+    num_joints = num_steered = NUM_JOINTS
 
     def __init__(
         self,

@@ -91,6 +91,7 @@ class HumanoidTask(Task):
     ) -> None:
         self.mode = action_mode(mode or self.MODE)
         self.action_dim, self.num_joints = self.mode.dim, self.mode.num_joints
+        self.num_steered = self.action_dim
         keeper = LOWER_BODIES.resolve(lower or self.LOWER)
         self._prepare = keeper.prepare
         super().__init__(

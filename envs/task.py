@@ -58,6 +58,8 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         control_step: control steps since reset.
         action_dim, proprio_dim: A and P, lengths of an action and of ``agent_pos``.
         num_joints: J; the first J numbers of an action are joints.
+        num_steered: how many of an action's first numbers lead the robot to a place: joints, and
+            the base where it walks. Demonstrations are led astray in these.
     """
 
     NAME: ClassVar[str]
@@ -70,6 +72,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
     action_dim: int
     proprio_dim: int
     num_joints: int
+    num_steered: int
     limits: LimitMeter
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}  # noqa: RUF012
 

@@ -119,8 +119,8 @@ class Noisy:
             self._left, self._target = self.wander.length(), self.wander.target(env.hold_action())
         if self._left > 0:
             self._left -= 1
-            return with_rest(self._target + noise, label, env.num_joints)
-        return with_rest(label + noise, label, env.num_joints)
+            return with_rest(self._target + noise, label, env.num_steered)
+        return with_rest(label + noise, label, env.num_steered)
 
 
 class Delayed:
@@ -141,13 +141,13 @@ class Delayed:
         if self._left == 0:
             self._left, self._target = self.wander.length(), self.wander.target(env.hold_action())
         self._left -= 1
-        return with_rest(self._target, label, env.num_joints)
+        return with_rest(self._target, label, env.num_steered)
 
 
-def with_rest(action: np.ndarray, label: np.ndarray, num_joints: int) -> np.ndarray:
-    """``action`` within [-1, 1]; what is no joint (gripper, base) as the expert's ``label``."""
+def with_rest(action: np.ndarray, label: np.ndarray, num_steered: int) -> np.ndarray:
+    """``action`` within [-1, 1]; what is not steered (a gripper) as the expert's ``label``."""
     action = np.clip(action, -1.0, 1.0)
-    action[num_joints:] = label[num_joints:]
+    action[num_steered:] = label[num_steered:]
     return action.astype(np.float32)
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from neon_sim.benchmarks.suites import load_suite
 from neon_sim.clock import CONTROL_DT_S
+from neon_sim.collect_config import PerturbConfig
+from neon_sim.demonstrate import Bank, Delayed
 from neon_sim.envs.humanoid_balance import IMPULSES_NS, PUSH_STEPS
 from neon_sim.envs.humanoid_handover import COMING_STEPS, OFFER_STEPS
 from neon_sim.envs.humanoid_meeting import MeetingTask
@@ -124,6 +126,15 @@ def test_the_expert_succeeds_from_noise_and_after_the_time_that_seeing_takes(env
     """0.16 s is what a policy needs to see three frames of its clip."""
     assert rate(env, lambda e: hold(e) if e.control_step < 8 else expert(e), 6) >= 0.8
     assert rate(env, expert, 6, start_noise=0.15) >= 0.8
+
+
+def test_a_demonstration_leads_a_walking_robot_astray_too(env: Any) -> None:
+    env.reset(seed=0, options={"episode": 0})
+    decoys = Bank(np.full((1, env.action_dim), 0.9, dtype=np.float32), steps=60)
+    mover = Delayed(np.random.default_rng(2), PerturbConfig(delay_max=1.0), decoys)
+    label = env.expert_action()
+    base = [mover.act(env, label)[env.num_joints :] for _ in range(20)]
+    assert max(np.abs(moved - label[env.num_joints :]).max() for moved in base) > 0.2
 
 
 def test_standing_still_fails(env: Any) -> None:
