@@ -20,6 +20,7 @@ from .rows import Options, Row, table, write_json
 MEASURES = Registry(
     "measure",
     {
+        "encoders": "neon_sim.benchmarks.perf.encoders:measure",
         "env_step": "neon_sim.benchmarks.perf.env_step:measure",
         "grid": "neon_sim.benchmarks.perf.grid:measure",
         "sound": "neon_sim.benchmarks.perf.sound:measure",
