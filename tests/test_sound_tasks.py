@@ -223,3 +223,23 @@ def test_voices_of_training_and_of_test_are_disjoint() -> None:
         assert drawn == set(voices(split))
     assert json.loads(json.dumps(env.latent)) == env.latent
     env.close()
+
+
+def test_where_things_lie_in_memory_changes_no_sample() -> None:
+    """A voice that fell silent once lent its last sound to the next in its place."""
+    made = make("arm_rattle")
+
+    def shake(clutter: int) -> bytes:
+        made.reset(seed=0, options={"episode": 1})
+        heard, kept, done = [], [], False
+        while not done:
+            kept.append(np.ones(len(heard) * clutter % 97 + 1))
+            wobble = 0.02 * np.sin(len(heard) * np.arange(8))
+            action = np.clip(made.expert_action() + wobble, -1.0, 1.0)
+            _, terminated, truncated, _ = made.advance(action)
+            heard.append(made.sound.newest().tobytes())
+            done = terminated or truncated
+        return b"".join(heard)
+
+    assert len({shake(clutter) for clutter in range(6)}) == 1
+    made.close()

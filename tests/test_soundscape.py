@@ -217,6 +217,20 @@ def test_a_body_sounds_the_same_in_every_episode_and_unlike_another():
     assert modes_of("wood", 0.10).hz[0] == pytest.approx(modes_of("wood", 0.05).hz[0] / 2)
 
 
+@pytest.mark.parametrize(("other", "same"), [("ball2", True), ("marble", False)])
+def test_numbered_copies_ring_alike(other, same):
+    """Who hears a plate must not know by its voice which of several copies it is."""
+
+    def fall(name):
+        world = World(scene(TABLE, BALL.replace("ball", name)))
+        scape = SoundScape(world, mount=Mount(position=(0.3, 0, 0.2)), noise_db=NOISELESS)
+        scape.step(np.zeros((200, 0)))
+        return scape.observation()
+
+    assert np.abs(fall("ball1")).max() > 0.001
+    assert np.array_equal(fall("ball1"), fall(other)) == same
+
+
 def test_a_material_can_be_changed_between_episodes():
     world = World(scene(TABLE, BALL))
     scape = SoundScape(world, mount=Mount(position=(0.3, 0, 0.2)), noise_db=NOISELESS)

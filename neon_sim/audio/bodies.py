@@ -41,12 +41,16 @@ class _Push:
 
 @dataclass
 class _Voice:
-    """A geom that rings: ``place`` in the frame of its body, ``heard_at`` in the world's."""
+    """A geom that rings: ``place`` in the frame of its body, ``heard_at`` in the world's.
+
+    ``ring`` is this block's free ringing, (320,) or None.
+    """
 
     resonator: Resonator
     place: np.ndarray
     heard_at: np.ndarray
     coupled: float | None = None  # not heard yet
+    ring: np.ndarray | None = None
     pushes: list[_Push] = field(default_factory=list)
 
     @property
@@ -86,7 +90,7 @@ class Bodies:
         self.materials = [default] * model.ngeom
         material_named(default)
         self._size = np.array([_size_m(model, geom) for geom in range(model.ngeom)])
-        self._name = [model.geom(geom).name or f"geom{geom}" for geom in range(model.ngeom)]
+        self._shape = [_shape_name(model, geom) for geom in range(model.ngeom)]
         self.assign(materials)
         self.reset(())
 
@@ -124,14 +128,15 @@ class Bodies:
         Args:
             blows, rubs: of the step. coupled: body id -> how far the robot carries it now.
         """
-        rung = {id(voice): voice.resonator.ring() for voice in self._all_voices()}
+        for voice in self._all_voices():
+            voice.ring = voice.resonator.ring()
         rubbing = self._forces(data, blows, rubs)
         emissions = []
         for geom, voices in self._voices.items():
             now = float(coupled(int(self._model.geom_bodyid[geom])))
             for voice in voices:
                 force = rubbing.get(geom) if voice is voices[-1] else None
-                answer, ring = voice.answer(force), rung.get(id(voice))
+                answer, ring = voice.answer(force), voice.ring
                 here, before = self._in_world(data, geom, voice.place), voice.heard_at
                 heard = answer if ring is None else ring if answer is None else ring + answer
                 if heard is not None:
@@ -187,7 +192,7 @@ class Bodies:
                 voices.remove(voice)
                 break
         else:
-            modes = modes_of(self.materials[geom], float(self._size[geom]), self._name[geom])
+            modes = modes_of(self.materials[geom], float(self._size[geom]), self._shape[geom])
             place = self._in_body(data, geom, position)
             voice = _Voice(Resonator(modes), place, position)
         if len(voices) >= MAX_VOICES:
@@ -195,6 +200,8 @@ class Bodies:
             quiet = voices.pop(0)
             voices[0].resonator.state = voices[0].resonator.state + quiet.resonator.state
             voices[0].pushes += quiet.pushes
+            if quiet.ring is not None:
+                voices[0].ring = quiet.ring + (0.0 if voices[0].ring is None else voices[0].ring)
         voices.append(voice)
         return voice
 
@@ -218,6 +225,11 @@ class Bodies:
         owner = self._model.geom_bodyid[geom]
         turn = data.xmat[owner].reshape(3, 3)
         return np.asarray(data.xpos[owner] + turn @ place)
+
+
+def _shape_name(model: Any, geom: int) -> str:
+    """What draws a geom's spectrum: its name without its number, since copies ring alike."""
+    return str(model.geom(geom).name).rstrip("0123456789") or f"geom{geom}"
 
 
 def _size_m(model: Any, geom: int) -> float:
