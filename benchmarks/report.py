@@ -17,6 +17,7 @@ from .report_claims import claims
 from .report_motion import limits, motion, sweep
 from .report_sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
 from .results import Row, RunFolder, write_whole
+from .summary import VERSION
 from .videos import VideoGroup, make_videos
 
 CONTENTS = (
@@ -54,11 +55,12 @@ def write_report(folder: Path | RunFolder, videos: int = 2, *, verbose: bool = F
 
 
 def current_summary(run: RunFolder) -> dict[str, Any]:
-    """``summary.json``, made again where it is missing or older than the rows."""
+    """``summary.json``, made again where it is missing, or older than the rows or this code."""
     rows = run.read_rows()
     if run.summary.exists():
         summary = run.read_json(run.summary)
-        if _counts_of_rows(rows) == _counts_of_summary(summary):
+        known = summary.get("version") == VERSION
+        if known and _counts_of_rows(rows) == _counts_of_summary(summary):
             return summary
     return summary_of_run(run, write=True)
 

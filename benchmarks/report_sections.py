@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neon_sim.clock import CONTROL_HZ
+from neon_sim.stats import episodes_for_equivalence
 
 from .charts import (
     forest,
@@ -19,7 +20,7 @@ from .charts import (
 )
 from .markup import Html, details, grouped_table, tag
 from .media import has_sound
-from .summary import headline_pair, label, oriented, outcome
+from .summary import UNDECIDED, headline_pair, label, oriented, outcome, reach_text
 from .sweep import setting_of
 from .tables import p_text
 from .videos import Side, VideoGroup
@@ -35,6 +36,7 @@ CHIPS = {
     "worse": "better",
     "equivalent": "no difference",
     "open": "not decided",
+    "small": "n too small",
 }
 MANY_PAIRS = 12  # more are folded away
 
@@ -95,10 +97,16 @@ def _warnings(
             f"count{'' if count > 1 else 's'} as failed; see the list at the end."
         )
     outcomes = {outcome(pair, summary["alpha"]) for pair in compared.values()}
-    if outcomes == {"open"}:
+    if outcomes and outcomes <= set(UNDECIDED):
         found.append(
             "These data cannot decide: they show neither a difference nor its absence. "
             "More episodes would."
+        )
+    if "small" in outcomes:
+        enough = episodes_for_equivalence(summary["margin"], summary["alpha"])
+        found.append(
+            f"“n too small”: with fewer than {enough} episodes not even equal outcomes in every "
+            "one of them would show that there is no difference."
         )
     if not compared:
         found.append(
@@ -117,6 +125,8 @@ def _verdict_line(
     chip = tag("b", f"{winner} {CHIPS[kind]}" if winner else CHIPS[kind], class_=f"chip {kind}")
     low, high = pair["interval"]
     p = f"{plain_p(pair['p_holm'])} after correction"
+    if kind in UNDECIDED:
+        p += f"; {reach_text(pair)}"
     if kind == "equivalent":
         p = f"equal within {100 * summary['margin']:.0f} points, {plain_p(pair['p_equivalent'])}"
     text = (

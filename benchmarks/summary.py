@@ -7,6 +7,7 @@ one run are one family (Holm).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,10 +18,12 @@ from neon_sim.registry import TASKS
 from neon_sim.stats import (
     cluster_bootstrap,
     cluster_equivalence_p,
+    episodes_for_equivalence,
     equivalence_p,
     holm,
     newcombe_paired,
     sign_flip,
+    smallest_shown,
     wilson,
 )
 
@@ -29,7 +32,10 @@ from .results import Row
 from .scripted import CONDITION
 from .sweep import base_name, setting_of
 
+VERSION = 2  # of what a summary holds and says; a report makes an older one again
 MARGIN = 0.10  # of the equivalence test between conditions, in success rate
+OUTCOMES = ("better", "worse", "equivalent", "open", "small")
+UNDECIDED = ("open", "small")  # outcomes that are neither a difference nor its absence
 
 
 def summarise(
@@ -76,10 +82,15 @@ def judged(body: dict[str, Any], alpha: float) -> dict[str, Any]:
     family = [pair for entry in body.values() for pair in entry["pairs"]]
     for pair, adjusted in zip(family, holm([pair["p"] for pair in family]), strict=True):
         pair["p_holm"] = adjusted
+    for index, pair in enumerate(family):
+        if outcome(pair, alpha) in UNDECIDED:
+            others = [other["p"] for other in (*family[:index], *family[index + 1 :])]
+            pair["smallest_shown"] = smallest_shown(pair["episodes"], others, alpha)
     for task, entry in body.items():
         entry["verdict"] = task_verdict(task, entry, alpha)
     verdict = overall_verdict(body, alpha)
-    return {"alpha": alpha, "margin": MARGIN, "verdict": verdict, "tasks": body}
+    found = {"alpha": alpha, "margin": MARGIN, "verdict": verdict, "tasks": body}
+    return {"version": VERSION, **found}
 
 
 def compared(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
@@ -267,11 +278,17 @@ def headline_pair(entry: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def outcome(pair: dict[str, Any], alpha: float) -> str:
-    """``"better"`` (b beats a), ``"worse"``, ``"equivalent"`` or ``"open"``."""
+    """``"better"`` (b beats a), ``"worse"``, ``"equivalent"``, ``"open"`` or ``"small"``.
+
+    ``"open"``: this many episodes could have shown equivalence and did not, nor a difference;
+    ``"small"``: there are too few of them for that, whatever had happened in them.
+    """
     p = pair.get("p_holm", pair["p"])
     low, high = pair["interval"]
     if p <= alpha and (low > 0 or high < 0):
         return "better" if pair["difference"] > 0 else "worse"
+    if pair["episodes"] < episodes_for_equivalence(MARGIN, alpha):
+        return "small"  # resampling several training seeds does not see how few there are
     return "equivalent" if pair["p_equivalent"] <= alpha else "open"
 
 
@@ -310,7 +327,19 @@ def task_verdict(task: str, entry: dict[str, Any], alpha: float) -> str:
         return f"{task}: {a} beats {b} by {gap} ({detail})."
     if kind == "equivalent":
         return f"{task}: {a} and {b} are equivalent within {points(MARGIN)} points ({detail})."
+    detail += f"; {reach_text(pair)}"
+    if kind == "small":
+        n = pair["episodes"]
+        return f"{task}: n = {n} is too small to decide between {a} and {b} ({detail})."
     return f"{task}: no difference between {a} and {b} is shown ({detail})."
+
+
+def reach_text(pair: dict[str, Any]) -> str:
+    """What an undecided comparison could have shown with its number of episodes."""
+    smallest = pair.get("smallest_shown")
+    if smallest is None:
+        return "no difference at all could show at this n"
+    return f"at this n a difference shows from {math.ceil(100 * smallest - 1e-9)} points on"
 
 
 def _short_rates(cells: Sequence[dict[str, Any]]) -> list[str]:
@@ -328,15 +357,18 @@ def _short_rates(cells: Sequence[dict[str, Any]]) -> list[str]:
 
 def overall_verdict(tasks: dict[str, Any], alpha: float) -> str:
     """One sentence about the whole run."""
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "equivalent": [], "open": []}
+    groups: dict[str, list[str]] = {kind: [] for kind in OUTCOMES}
     names: set[tuple[str, str]] = set()
+    counts: set[int] = set()
     for task, entry in tasks.items():
         found = headline_pair(entry)
         if found is not None:
             pair = oriented(found)
             columns = [pair["a"], pair["b"]]
             names.add((label(pair["a"], columns), label(pair["b"], columns)))
-            groups[outcome(pair, alpha)].append(task)
+            kind = outcome(pair, alpha)
+            groups[kind].append(task)
+            counts |= {pair["episodes"]} if kind == "small" else set()
     if not names:
         return _rates_verdict(tasks)
     a, b = sorted(names)[0] if len(names) == 1 else ("the first column", "the second")
@@ -350,8 +382,12 @@ def overall_verdict(tasks: dict[str, Any], alpha: float) -> str:
     if groups["open"]:
         listed = _listed(groups["open"], len(tasks))
         parts.append(f"no difference is shown on {listed.replace('all tasks', 'any task', 1)}")
+    if groups["small"]:
+        n = " to ".join(map(str, sorted({min(counts), max(counts)})))
+        listed = _listed(groups["small"], len(tasks))
+        parts.append(f"n = {n} is too small to decide on {listed}")
     sentence = "; ".join(parts) + "."
-    return sentence[0].upper() + sentence[1:]
+    return sentence if sentence.startswith("n =") else sentence[0].upper() + sentence[1:]
 
 
 def _listed(names: list[str], total: int) -> str:

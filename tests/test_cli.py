@@ -136,8 +136,29 @@ def test_verdict_claims_nothing_from_few_episodes(tmp_path, capsys) -> None:
     folder = made_up_run(tmp_path / "run", rates, episodes=10)
     assert main(["compare", str(folder.path)]) == 0
     shown = capsys.readouterr().out
-    assert "No difference is shown on any task (arm_reach, arm_catch)." in shown
+    assert "n = 10 is too small to decide on all tasks (arm_reach, arm_catch)." in shown
+    assert "too small to decide between frame and video (difference 20 [" in shown
+    assert "at this n a difference shows from 70 points on" in shown
+    assert "no difference" not in shown.lower()
     assert "equivalent within 10 points (" not in shown
+    folder = made_up_run(tmp_path / "enough", rates, episodes=30)
+    assert main(["compare", str(folder.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "arm_catch: no difference between frame and video is shown" in shown
+    assert "at this n a difference shows from" in shown
+    assert "too small" not in shown
+
+
+def test_three_episodes_can_show_nothing(tmp_path, capsys) -> None:
+    rates = {"arm_catch": {"frame": 0.0, "video": 1.0}}
+    for seeds in (1, 3):
+        folder = made_up_run(tmp_path / str(seeds), rates, episodes=3, seeds=seeds)
+        assert main(["compare", str(folder.path)]) == 0
+        assert "no difference at all could show at this n" in capsys.readouterr().out
+    same = {"arm_catch": {"frame": 1.0, "video": 1.0}}
+    folder = made_up_run(tmp_path / "same", same, episodes=3, seeds=3)
+    assert main(["compare", str(folder.path)]) == 0
+    assert "n = 3 is too small to decide on 1 task (arm_catch)." in capsys.readouterr().out
 
 
 def test_compare_json_is_json(tmp_path, capsys) -> None:
