@@ -22,7 +22,8 @@ from .pairing import paired_values
 from .plan import RunPlan
 from .results import Row
 from .suites import SuiteConfig, load_suite
-from .summary import UNDECIDED, outcome, pair_summary
+from .summary import pair_summary
+from .verdict import UNDECIDED, outcome
 
 SUITE = "claims"
 VIDEO, FRAME = "video", "frame"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .summary import label, outcome
+from .verdict import label, outcome
 
 MARKS = {"better": "+", "worse": "-", "equivalent": "=", "open": ".", "small": "?"}
 

@@ -36,7 +36,8 @@ from .results import (
     write_json,
     write_whole,
 )
-from .summary import headline_pair, oriented
+from .sweep import base_name, setting_of
+from .verdict import headline_pairs
 from .worker import Worker
 
 HEIGHT, WIDTH = 240, 320
@@ -102,13 +103,19 @@ class Choice:
 def shown_columns(entry: dict[str, Any]) -> list[Column]:
     """The two columns of a task's summary that are shown: those its verdict is about.
 
-    Without a comparison (scripted policies) the first two columns, or the only one.
+    Of a sweep, both under its first setting. Without a comparison (scripted policies) the first
+    two columns, or the only one; of a sweep the best and the worst setting of the first policy.
     """
-    found = headline_pair(entry)
-    if found is not None:
-        pair = oriented(found)
+    for pair in headline_pairs(entry):
         return [tuple(pair["a"]), tuple(pair["b"])]
-    return [(cell["policy"], cell["condition"]) for cell in entry["cells"][:2]]
+    cells = entry["cells"]
+    if cells and setting_of(cells[0]["policy"]):
+        first = [c for c in cells if base_name(c["policy"]) == base_name(cells[0]["policy"])]
+        best = max(first, key=lambda cell: cell["any_time"]["rate"])
+        worst = min(reversed(first), key=lambda cell: cell["any_time"]["rate"])
+        cells = [best, worst]
+    columns = dict.fromkeys((cell["policy"], cell["condition"]) for cell in cells[:2])
+    return list(columns)
 
 
 def choose(rows: Sequence[Row], task: str, columns: Sequence[Column], count: int) -> list[Choice]:

@@ -136,7 +136,10 @@ def test_verdict_claims_nothing_from_few_episodes(tmp_path, capsys) -> None:
     folder = made_up_run(tmp_path / "run", rates, episodes=10)
     assert main(["compare", str(folder.path)]) == 0
     shown = capsys.readouterr().out
-    assert "n = 10 is too small to decide on all tasks (arm_reach, arm_catch)." in shown
+    assert (
+        "n = 10 is too small to decide between frame and video on all tasks (arm_reach, arm_catch)."
+        in shown
+    )
     assert "too small to decide between frame and video (difference 20 [" in shown
     assert "at this n a difference shows from 70 points on" in shown
     assert "no difference" not in shown.lower()
@@ -158,7 +161,10 @@ def test_three_episodes_can_show_nothing(tmp_path, capsys) -> None:
     same = {"arm_catch": {"frame": 1.0, "video": 1.0}}
     folder = made_up_run(tmp_path / "same", same, episodes=3, seeds=3)
     assert main(["compare", str(folder.path)]) == 0
-    assert "n = 3 is too small to decide on 1 task (arm_catch)." in capsys.readouterr().out
+    assert (
+        "n = 3 is too small to decide between frame and video on 1 task (arm_catch)."
+        in capsys.readouterr().out
+    )
 
 
 def test_compare_json_is_json(tmp_path, capsys) -> None:
