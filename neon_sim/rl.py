@@ -61,6 +61,16 @@ def learn(config: RLConfig, progress: bool = True, command: str = COMMAND) -> Pa
         trainer.close()
 
 
+def plan_text(config: RLConfig) -> str:
+    """How many actions a run takes, and where they were rounded."""
+    rollout = config.envs * config.rollout_steps
+    rounded = "" if config.total_steps == config.steps else f" (steps={config.steps} rounded up)"
+    return (
+        f"{config.total_steps} actions{rounded} in {config.total_steps // rollout} rollouts of "
+        f"{config.envs} x {config.rollout_steps}, a checkpoint every {config.block_steps}"
+    )
+
+
 def describe(curve: dict[str, Any]) -> str:
     """The learning curve in at most ten lines."""
     points = [point for point in curve["points"] if point["episodes"]]
@@ -85,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = ["resume=true" if word == "--resume" else word for word in typed]
         config = main_config(RLConfig, arguments, None, prog=COMMAND)
         kept = [word for word in typed if not word.startswith("out=") and word != "--resume"]
+        print(f"rl: {plan_text(config)}", file=sys.stderr)
         path = learn(config, command=" ".join([COMMAND, *kept, "out=DIR"]))
     except KeyboardInterrupt:
         print("rl: stopped; the same command with --resume goes on", file=sys.stderr)
