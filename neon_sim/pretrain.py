@@ -47,12 +47,15 @@ class PretrainConfig:
             ``runs/pretrain/<backbone>``.
         data: folder of the clips (made when missing).
         clips: what the clips show.
-        steps / batch: optimiser steps and clips per step.
-        lr / weight_decay / warmup: AdamW with a cosine to zero.
+        steps: of the optimiser.
+        batch: clips a step.
+        lr: learning rate of AdamW at the end of the warm-up; falls by a cosine to zero.
+        weight_decay: of AdamW.
+        warmup: steps of linear warm-up.
         motion_weight: extra weight of pixels that change.
         edge_weight: extra weight of pixels at edges.
         token_noise: standard deviation of noise on the tokens (which have unit scale).
-        seed: >= 0.
+        seed: of weights and batches, >= 0.
         threads: torch threads.
         workers: processes that draw clips.
         save_every: steps between resumable states.

@@ -35,9 +35,12 @@ class ProbeConfig:
     """One probe.
 
     Attributes:
-        backbone: registry name. weights: of that backbone; the shipped ones when empty.
-        task: whose scene. clips: to train on; a sixth as many are read in the test.
-        steps: of training. seed: >= 0.
+        backbone: registry name.
+        weights: of that backbone; the shipped ones when empty.
+        task: whose scene.
+        clips: to train on; a sixth as many are read in the test.
+        steps: of training.
+        seed: of scenes and training, >= 0.
     """
 
     backbone: str = "neon_tiny"

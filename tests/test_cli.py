@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from neon_sim.benchmarks import cli
+from neon_sim.benchmarks import arguments, cli
 from neon_sim.benchmarks.certificates import read_certificate
 from neon_sim.benchmarks.certify import TwinCheck, certificate, check_twins, judge
 from neon_sim.benchmarks.plan import make_plan
@@ -173,7 +173,7 @@ def test_compare_json_is_json(tmp_path, capsys) -> None:
     assert set(json.loads(capsys.readouterr().out)["tasks"]) == set(RATES)
 
 
-@pytest.mark.parametrize("what", cli.LISTS)
+@pytest.mark.parametrize("what", arguments.LISTS)
 def test_list_names_what_there_is(what, capsys) -> None:
     assert main(["list", what]) == 0
     expected = {
@@ -226,6 +226,20 @@ def test_unknown_options_are_refused(capsys) -> None:
 def test_key_value_may_stand_anywhere() -> None:
     args = cli.parse(["run", "a=1", "--policy", "hold", "b=2", "--out", "x", "c=3"])
     assert sorted(args.overrides) == ["a=1", "b=2", "c=3"]
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_help_of_a_command_tells_every_option_and_shows_examples(command, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    examples = shown.partition("examples:")[2].split("neon-bench ")[1:]
+    assert examples
+    for line in examples:
+        assert arguments.parse(line.split()).command == command
+    (commands,) = arguments.build_parser()._subparsers._group_actions  # type: ignore[union-attr]
+    assert all(action.help for action in commands.choices[command]._actions)  # type: ignore
 
 
 # ---- certificates ----------------------------------------------------------------------
