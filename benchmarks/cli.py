@@ -11,11 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from neon_sim.errors import ConfigError, NeonError
+from neon_sim.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, ConfigError, NeonError
 
 from .arguments import parse
-
-EXIT_ERRORS, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +59,7 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
     failed = play(plan, folder, args, command, resume=args.resume)
     _print_summary(folder)
     _write_report(folder, args.videos, not args.quiet)
-    return EXIT_ERRORS if failed else 0
+    return EXIT_FAILED if failed else 0
 
 
 def play(
@@ -148,7 +146,7 @@ def doctor_command(args: argparse.Namespace, command: list[str]) -> int:
 
     findings = doctor()
     print(format_findings(findings))
-    return 0 if healthy(findings) else EXIT_ERRORS
+    return 0 if healthy(findings) else EXIT_FAILED
 
 
 COMMANDS = {

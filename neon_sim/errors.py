@@ -12,6 +12,11 @@ import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
+# Exit codes of every command; argparse's own is 2, as is EXIT_USER.
+EXIT_FAILED = 1  # it ran, and what was measured failed: an episode raised, a target was missed
+EXIT_USER = 2  # a NeonError: an option, a file or the machine is the user's to mend
+EXIT_INTERRUPTED = 130  # Ctrl-C, as shells have it: 128 + SIGINT
+
 
 class NeonError(Exception):
     """Base of every error that is the user's to mend; commands print it in one line."""

@@ -28,7 +28,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.config_loading import main_config
-from neon_sim.errors import CheckpointError, ConfigError, NeonError, unknown_name
+from neon_sim.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_USER,
+    CheckpointError,
+    ConfigError,
+    NeonError,
+    unknown_name,
+)
 from neon_sim.pretrain_data import ClipDataConfig, ClipStore, make_clips
 from neon_sim.registry import BACKBONES
 from neon_sim.seeding import keyed_rng
@@ -380,10 +387,10 @@ def main(argv: list[str] | None = None) -> int:
         pretrain(main_config(PretrainConfig, sys.argv[1:] if argv is None else argv, "neon_tiny"))
     except NeonError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_USER
     except KeyboardInterrupt:
         print("stopped; the same command resumes from the last saved state", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     return 0
 
 

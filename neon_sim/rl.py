@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from neon_sim.config import main_config
-from neon_sim.errors import CheckpointError, NeonError
+from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, CheckpointError, NeonError
 from neon_sim.rl_config import RLConfig
 
 COMMAND = "python -m neon_sim.rl"
@@ -89,7 +89,7 @@ def describe(curve: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 1 an error told in one line, 130 Ctrl-C (go on with --resume)."""
+    """Run the command: 0 done, 2 an error told in one line, 130 Ctrl-C (go on with --resume)."""
     typed = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = ["resume=true" if word == "--resume" else word for word in typed]
@@ -99,10 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         path = learn(config, command=" ".join([COMMAND, *kept, "out=DIR"]))
     except KeyboardInterrupt:
         print("rl: stopped; the same command with --resume goes on", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     except NeonError as error:
         print(f"rl: error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_USER
     curve = json.loads(path.with_suffix(".curve.json").read_text())
     print(f"{path}\n{describe(curve)}")
     return 0

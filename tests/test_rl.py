@@ -96,7 +96,7 @@ def test_settings_outside_their_rule_are_named(changes, message):
 
 
 def test_the_command_tells_errors_in_one_line(capsys, tmp_path):
-    assert main(["task=arm_reach", f"out={tmp_path}", "learnig_rate=1"]) == 1
+    assert main(["task=arm_reach", f"out={tmp_path}", "learnig_rate=1"]) == 2
     assert "learning_rate" in capsys.readouterr().err
 
 
