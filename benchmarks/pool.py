@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, cast
 
 from neon_sim import errors
-from neon_sim.errors import ConfigError, NeonError, require_package
+from neon_sim.errors import ConfigError, NeonError, install_extra, require_package
 
 from .episode import Job, error_text
 from .results import Row, RunError
@@ -182,9 +182,7 @@ class RayPool:
     """
 
     def __init__(self, workers: int) -> None:
-        self._ray: Any = require_package(
-            "ray", why="--executor ray", install="pip install 'neon-sim[ray]'"
-        )
+        self._ray: Any = require_package("ray", why="--executor ray", install=install_extra("ray"))
         if not self._ray.is_initialized():
             self._ray.init(num_cpus=None if os.environ.get("RAY_ADDRESS") else workers)
         variables = {"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")}

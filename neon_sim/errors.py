@@ -67,6 +67,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     return UnknownNameError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 
 
+def install_extra(extra: str) -> str:
+    """The command that installs an optional extra, from the root of a clone."""
+    return f'pip install -c constraints.txt -e ".[{extra}]"'
+
+
 def require_package(module: str, *, why: str, install: str) -> ModuleType:
     """Import an optional package or say what it is for and how to install it.
 
