@@ -156,9 +156,9 @@ def shipped_head(policy: str, condition: Condition, train_seed: int, task: str) 
 
 
 def shipped_heads(policy: str) -> list[str]:
-    """Conditions whose heads ship for a policy, sorted; none for most."""
+    """Conditions whose heads ship for a policy, of any set of tasks, sorted; none for most."""
     folder = Path(str(resources.files("neon_sim"))) / "assets" / "heads" / policy
-    return sorted({path.stem.rpartition("-")[0] for path in folder.glob("*.safetensors")})
+    return sorted({path.stem.rpartition("-")[0] for path in folder.rglob("*.safetensors")})
 
 
 def head_file(condition: Condition, train_seed: int) -> str:

@@ -186,6 +186,22 @@ def test_list_names_what_there_is(what, capsys) -> None:
     assert expected[what] in capsys.readouterr().out
 
 
+def test_lists_tell_ears_heads_and_certificates(capsys) -> None:
+    main(["list", "policies"])
+    shown = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in shown.splitlines() if line}
+    assert "audio=backbone" in shown
+    assert "log_mel" in rows["neon_tiny_hear"]
+    assert "video_repeat" in rows["neon_tiny"]
+    assert rows["qwen_omni_3b"].endswith("  none")
+    main(["list", "tasks"])
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "certified temporal (history +49 points)" in rows["arm_catch"]
+    assert "certified static: history gains nothing" in rows["arm_reach"]
+    assert rows["arm_latch"].split()[2:] == ["sound", "arm", "the", "cue", "none"]
+    assert "humanoid" in rows["humanoid_reach"]
+
+
 RUN = ("run", "--episodes", "1", "--videos", "0", "--quiet", "--out", "OUT")
 
 
