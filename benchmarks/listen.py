@@ -125,13 +125,10 @@ def card(one: Heard, key: str, channels: Sequence[str], gain: float) -> Html:
     """One cue: video, spectrograms of at most two channels, a player."""
     track = for_ears(one.sound, gain)
     chosen = [0] if len(one.sound) == 1 else [0, len(one.sound) - 1]
+    sides = (" (left)", " (right)") if len(chosen) > 1 else ("",)
     pictures = [
-        tag(
-            "figure",
-            spectrogram(one.sound[index], f"Spectrogram of {key} {one.cue}, {channels[index]}"),
-            tag("figcaption", f"{channels[index]}, {side}") if len(chosen) > 1 else "",
-        )
-        for index, side in zip(chosen, ("left", "right"), strict=False)
+        tag("figure", spectrogram(one.sound[index], f"{key} {one.cue}, {channels[index]}{side}"))
+        for index, side in zip(chosen, sides, strict=True)
     ]
     video = tag(
         "video",
