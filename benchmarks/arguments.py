@@ -86,7 +86,7 @@ def _command(
     )
 
 
-def _add_workers(parser: argparse.ArgumentParser) -> None:
+def _add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
@@ -94,6 +94,10 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes, which change no result (default: %(default)s)",
     )
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    _add_processes(parser)
     parser.add_argument(
         "--batch",
         type=int,
@@ -252,6 +256,7 @@ def _add_report(commands: Any) -> None:
     report = _command(commands, "report", "write report.html of a run", REPORT_EXAMPLES)
     report.add_argument("run", type=Path, metavar="RUN", help="run folder")
     _add_videos(report)
+    _add_processes(report)
 
 
 def _add_listen(commands: Any) -> None:

@@ -58,7 +58,7 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
     folder = RunFolder(args.out)
     failed = play(plan, folder, args, command, resume=args.resume)
     _print_summary(folder)
-    _write_report(folder, args.videos, not args.quiet)
+    _write_report(folder, args, not args.quiet)
     return EXIT_FAILED if failed else 0
 
 
@@ -82,12 +82,14 @@ def _print_summary(folder: Any) -> None:
     print(summary_text(summary_of_run(folder, write=True)))
 
 
-def _write_report(folder: Any, videos: int, verbose: bool) -> None:
+def _write_report(folder: Any, args: argparse.Namespace, verbose: bool) -> None:
     from .report import write_report
 
-    if videos < 0:
-        raise ConfigError(f"--videos must be at least 0 (got {videos})")
-    path = write_report(folder, videos=videos, verbose=verbose)
+    if args.videos < 0:
+        raise ConfigError(f"--videos must be at least 0 (got {args.videos})")
+    if args.workers < 1:
+        raise ConfigError(f"--workers must be at least 1 (got {args.workers})")
+    path = write_report(folder, videos=args.videos, workers=args.workers, verbose=verbose)
     print(f"\nreport: {path}")
 
 
@@ -118,7 +120,7 @@ def report_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench report``."""
     from .results import RunFolder
 
-    _write_report(RunFolder(args.run), args.videos, verbose=True)
+    _write_report(RunFolder(args.run), args, verbose=True)
     return 0
 
 

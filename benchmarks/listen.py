@@ -22,12 +22,12 @@ from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
 
 from .certify_sound import Twins
+from .filming import drawn_frames
 from .markup import Html, join, markup, resource, tag
 from .media import Recorder, encode_flac, encode_image, for_ears, gain_for, small_video
 from .report_sections import note, section
 from .results import RunFolder, write_whole
 from .spectrogram import spectrogram
-from .videos import drawn_frames
 
 
 @dataclass(frozen=True)

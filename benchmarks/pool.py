@@ -11,7 +11,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, cast
 
@@ -69,27 +69,34 @@ class InProcess:
         self._worker.close()
 
 
+@contextmanager
+def single_threads() -> Iterator[None]:
+    """Processes that are started here compute with one thread each."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
 class ProcessPool:
     """Spawned processes that ask for a job when they are idle."""
 
     def __init__(self, workers: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._processes: dict[Connection, Any] = {}
-        before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-        try:
+        with single_threads():
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=serve, args=(theirs,), daemon=True)
                 process.start()
                 theirs.close()
                 self._processes[ours] = process
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name)
-                else:
-                    os.environ[name] = value
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Row]:
         """Compute every job.

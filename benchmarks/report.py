@@ -33,12 +33,14 @@ CONTENTS = (
 )
 
 
-def write_report(folder: Path | RunFolder, videos: int = 2, *, verbose: bool = False) -> Path:
+def write_report(
+    folder: Path | RunFolder, videos: int = 2, *, workers: int = 1, verbose: bool = False
+) -> Path:
     """Write ``report.html`` of a run, finished or not.
 
     Args:
         folder: of the run. videos: pairs of videos a task, 0 to 10; 0 makes none.
-        verbose: show a progress bar while videos are made.
+        workers: processes that make videos. verbose: show a progress bar while videos are made.
 
     Returns:
         Path of the file.
@@ -49,7 +51,7 @@ def write_report(folder: Path | RunFolder, videos: int = 2, *, verbose: bool = F
     """
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     summary = current_summary(run)
-    groups = make_videos(run, summary, videos, verbose=verbose)
+    groups = make_videos(run, summary, videos, workers=workers, verbose=verbose)
     write_whole(run.report, page(run, summary, groups))
     return run.report
 

@@ -12,6 +12,7 @@ from test_report import Reader, make_row, save, synthetic
 
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.compare import summary_of_run
+from neon_sim.benchmarks.filming import check_replay
 from neon_sim.benchmarks.plan import Cell, RunPlan, make_plan, plan_of
 from neon_sim.benchmarks.report import write_report
 from neon_sim.benchmarks.report_sections import verdict
@@ -20,7 +21,7 @@ from neon_sim.benchmarks.summary import compared, summarise
 from neon_sim.benchmarks.sweep import base_name, setting_of, swept
 from neon_sim.benchmarks.tables import summary_text
 from neon_sim.benchmarks.verdict import label
-from neon_sim.benchmarks.videos import check_replay, shown_columns
+from neon_sim.benchmarks.videos import shown_columns
 from neon_sim.envs.limits import LimitMeter
 from neon_sim.errors import ConfigError
 
