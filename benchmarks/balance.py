@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.config import main_config
-from neon_sim.errors import ConfigError, NeonError
+from neon_sim.errors import EXIT_USER, ConfigError, NeonError
 from neon_sim.registry import TASKS
 from neon_sim.stats import PairedTable, mcnemar_exact, newcombe_paired, wilson
 
@@ -139,14 +139,14 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 1 an error told in one line."""
+    """Run the command: 0 done, 2 an error told in one line."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         config = main_config(BalanceConfig, arguments, None, prog=COMMAND)
         rows = compare(config)
     except NeonError as error:
         print(f"balance: error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_USER
     print(text(rows))
     if config.out:
         write_json(Path(config.out), rows)

@@ -24,7 +24,7 @@ import neon_sim
 from neon_sim.clips import stretched
 from neon_sim.clock import latest_camera_tick
 from neon_sim.config import PolicyConfig
-from neon_sim.errors import CheckpointError
+from neon_sim.errors import EXIT_FAILED, CheckpointError
 from neon_sim.registry import clip_span_s, task_entry
 from neon_sim.stats import (
     cluster_bootstrap,
@@ -101,8 +101,6 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
     Returns:
         0; 1 when an episode raised.
     """
-    from .cli import EXIT_ERRORS
-
     target = args.out or certificate_folder()
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -122,7 +120,7 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         certificates.append(body)
     print(certificates_table(certificates))
     print(f"\nwritten: {target}")
-    return EXIT_ERRORS if failed else 0
+    return EXIT_FAILED if failed else 0
 
 
 def is_sound(task: str) -> bool:

@@ -16,7 +16,8 @@ from neon_sim.conditions import CONDITIONS
 
 from .markup import Html, join, tag
 from .scripted import CONDITION
-from .summary import label
+from .sweep import base_name
+from .verdict import label
 
 PANEL_WIDTH = 400
 ROW_HEIGHT = 27
@@ -37,9 +38,10 @@ def colour_class(condition: str) -> str:
 
 
 def shape_of(policy: str, cells: Sequence[dict[str, Any]]) -> str:
-    """Shape of a policy among those of a task."""
-    policies = list(dict.fromkeys(cell["policy"] for cell in cells))
-    return SHAPES[policies.index(policy) % len(SHAPES)] if policy in policies else SHAPES[0]
+    """Shape of a policy among those of a task, the same under every setting of a sweep."""
+    policies = list(dict.fromkeys(base_name(cell["policy"]) for cell in cells))
+    name = base_name(policy)
+    return SHAPES[policies.index(name) % len(SHAPES)] if name in policies else SHAPES[0]
 
 
 def marker(shape: str, x: float, y: float, colour: str, size: float = 6.0) -> Html:
@@ -159,6 +161,22 @@ def _row(cell: dict[str, Any], name: str, shape: str, y: float, left: float, rig
             text_anchor="end",
         ),
     )  # fmt: skip
+
+
+def level_key(lines: Sequence[tuple[str, float]]) -> Html:
+    """What a panel's dashed level is: ``blind, from the certificate: 14.5 %``."""
+    mark = line_swatch("level")
+    keys = [
+        tag("span", mark, f"{what}: {percent(rate)}", class_="column level-key")
+        for what, rate in lines
+    ]
+    return tag("div", *keys, class_="keys") if keys else Html("")
+
+
+def line_swatch(class_: str, *marks: Html) -> Html:
+    """A short line with a mark on it, for the key of a curve."""
+    line = tag("path", d="M1 8H31", class_=class_)
+    return tag("svg", line, *marks, viewBox="0 0 32 16", class_="swatch long", aria_hidden="true")
 
 
 def legend(cells: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> Html:

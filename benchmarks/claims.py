@@ -22,7 +22,8 @@ from .pairing import paired_values
 from .plan import RunPlan
 from .results import Row
 from .suites import SuiteConfig, load_suite
-from .summary import outcome, pair_summary
+from .summary import pair_summary
+from .verdict import UNDECIDED, outcome
 
 SUITE = "claims"
 VIDEO, FRAME = "video", "frame"
@@ -167,7 +168,7 @@ def _verdict(entry: dict[str, Any]) -> tuple[str, str]:
     against = [_said(test) for test in entry["tests"] if test["outcome"] in ("worse", "equivalent")]
     if against:
         return "not supported", "; ".join(against)
-    undecided = [_said(test) for test in entry["tests"] if test["outcome"] == "open"]
+    undecided = [_said(test) for test in entry["tests"] if test["outcome"] in UNDECIDED]
     if undecided or entry["lacking"]:
         return "undecided", "; ".join([*undecided, *entry["lacking"]])
     return "supported", "; ".join(_said(test) for test in entry["tests"])
@@ -175,11 +176,12 @@ def _verdict(entry: dict[str, Any]) -> tuple[str, str]:
 
 def _said(test: dict[str, Any]) -> str:
     """One comparison in words."""
-    words = {"better": "better", "worse": "worse", "equivalent": "no better", "open": "not decided"}
+    words = {"better": "better", "worse": "worse", "equivalent": "no better"}
     if "p_equivalent" in test:
         size = f"{100 * test['difference']:+.0f} points"
     else:
         size = f"{100 * (math.exp(test['difference']) - 1):+.0f} %"
-    return f"{test['task']} {words[test['outcome']]} than {test['a'][1]} ({size})".replace(
-        "not decided than", "not decided against"
-    )
+    if test["outcome"] in UNDECIDED:
+        few = f" at n = {test['episodes']}" if test["outcome"] == "small" else ""
+        return f"{test['task']} not decided{few} against {test['a'][1]} ({size})"
+    return f"{test['task']} {words[test['outcome']]} than {test['a'][1]} ({size})"

@@ -22,12 +22,12 @@ from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
 
 from .certify_sound import Twins
+from .filming import drawn_frames
 from .markup import Html, join, markup, resource, tag
 from .media import Recorder, encode_flac, encode_image, for_ears, gain_for, small_video
 from .report_sections import note, section
 from .results import RunFolder, write_whole
 from .spectrogram import spectrogram
-from .videos import drawn_frames
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,10 @@ def card(one: Heard, key: str, channels: Sequence[str], gain: float) -> Html:
     """One cue: video, spectrograms of at most two channels, a player."""
     track = for_ears(one.sound, gain)
     chosen = [0] if len(one.sound) == 1 else [0, len(one.sound) - 1]
+    sides = (" (left)", " (right)") if len(chosen) > 1 else ("",)
     pictures = [
-        tag(
-            "figure",
-            spectrogram(one.sound[index], f"Spectrogram of {key} {one.cue}, {channels[index]}"),
-            tag("figcaption", f"{channels[index]}, {side}") if len(chosen) > 1 else "",
-        )
-        for index, side in zip(chosen, ("left", "right"), strict=False)
+        tag("figure", spectrogram(one.sound[index], f"{key} {one.cue}, {channels[index]}{side}"))
+        for index, side in zip(chosen, sides, strict=True)
     ]
     video = tag(
         "video",

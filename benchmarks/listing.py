@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from neon_sim.conditions import CONDITIONS
-from neon_sim.config import PolicyConfig, config_names, load_config
+from neon_sim.config import NO_AUDIO, PolicyConfig, config_names, load_config
 from neon_sim.registry import POLICY_PARTS, TASKS
 
-from .plan import PPO
+from .certificates import read_certificate
+from .plan import DEFAULT_POLICY, ORACLES, PPO
 from .scripted import SCRIPTED
 from .suites import load_suite, suite_names
 from .tables import align
@@ -24,26 +25,63 @@ def listing(what: str) -> str:
     Args:
         what: ``tasks``, ``policies``, ``conditions``, ``backbones`` or ``suites``.
     """
-    return align(ROWS[what]())
+    return align(ROWS[what]()) + (f"\n\n{EARS}" if what == "policies" else "")
+
+
+TASK_HEAD = ("task", "Gymnasium id", "kind", "robot", "sound", "certificate that ships")
+POLICY_HEAD = ("policy", "kind", "hears", "what it is", "heads that ship")
+EARS = "any network listens with audio=log_mel; qwen_omni_* and tribev2 also with audio=backbone"
+ON_REQUEST = "on request"  # microphones=("mono",) of the environment; nothing depends on it
 
 
 def _tasks() -> list[tuple[str, ...]]:
-    return [(entry.name, entry.env_id, entry.kind) for entry in TASKS.values()]
+    return [
+        TASK_HEAD,
+        *(
+            (
+                *(entry.name, entry.env_id, entry.kind, entry.robot),
+                "the cue" if entry.kind == "sound" else ON_REQUEST,
+                _certificate(entry.name),
+            )
+            for entry in TASKS.values()
+        ),
+    ]
+
+
+def _certificate(task: str) -> str:
+    """The finding of the certificate that ships with a task, without its numbers."""
+    body = read_certificate(task)
+    if body is None:
+        return "none"
+    found = str(body["verdict"]).partition(": expert")[0]
+    if body["kind"] != "temporal" or not body["history_gain"]:
+        return found
+    return f"{found} (history {100 * body['history_gain']['difference']:+.0f} points)"
 
 
 def _policies() -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [(name, "scripted", ABOUT_SCRIPTED[name]) for name in SCRIPTED]
-    for word in ("oracle_memoryless", "oracle_history"):
-        rows.append((word, "oracle", f"a head on {CONDITIONS[word].about}"))
-    rows.append((PPO, "learner", "PPO on state or pixels; checkpoint= of python -m neon_sim.rl"))
+    rows: list[tuple[str, ...]] = [POLICY_HEAD]
+    rows += [(name, "scripted", "-", ABOUT_SCRIPTED[name], "needs none") for name in SCRIPTED]
+    for word in ORACLES:
+        ships = DEFAULT_POLICY if word in _heads(DEFAULT_POLICY) else "none"
+        rows.append((word, "oracle", "no", f"a head on {CONDITIONS[word].about}", ships))
+    about = "PPO on state or pixels; checkpoint= of python -m neon_sim.rl"
+    rows.append((PPO, "learner", "no", about, "none"))
     for name in config_names("policy"):
         if name in SCRIPTED:
             continue
         config = load_config(PolicyConfig, "policy", name, [])
         mechanism = [] if config.temporal == "none" else [config.temporal]
         parts = " + ".join([config.backbone, *mechanism, config.fusion, config.head])
-        rows.append((name, "network", f"{parts}, by default {config.condition}"))
+        hears = "no" if config.audio == NO_AUDIO else config.audio
+        heads = ", ".join(_heads(config.name)) or "none"
+        rows.append((name, "network", hears, f"{parts}, by default {config.condition}", heads))
     return rows
+
+
+def _heads(policy: str) -> list[str]:
+    """Conditions whose heads ship."""
+    return list(POLICY_PARTS.resolve("shipped_heads")(policy))
 
 
 def _conditions() -> list[tuple[str, ...]]:

@@ -11,12 +11,12 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, cast
 
 from neon_sim import errors
-from neon_sim.errors import ConfigError, NeonError, require_package
+from neon_sim.errors import ConfigError, NeonError, install_extra, require_package
 
 from .episode import Job, error_text
 from .results import Row, RunError
@@ -69,27 +69,34 @@ class InProcess:
         self._worker.close()
 
 
+@contextmanager
+def single_threads() -> Iterator[None]:
+    """Processes that are started here compute with one thread each."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
+
+
 class ProcessPool:
     """Spawned processes that ask for a job when they are idle."""
 
     def __init__(self, workers: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._processes: dict[Connection, Any] = {}
-        before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-        try:
+        with single_threads():
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=serve, args=(theirs,), daemon=True)
                 process.start()
                 theirs.close()
                 self._processes[ours] = process
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name)
-                else:
-                    os.environ[name] = value
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Row]:
         """Compute every job.
@@ -182,9 +189,7 @@ class RayPool:
     """
 
     def __init__(self, workers: int) -> None:
-        self._ray: Any = require_package(
-            "ray", why="--executor ray", install="pip install 'neon-sim[ray]'"
-        )
+        self._ray: Any = require_package("ray", why="--executor ray", install=install_extra("ray"))
         if not self._ray.is_initialized():
             self._ray.init(num_cpus=None if os.environ.get("RAY_ADDRESS") else workers)
         variables = {"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")}

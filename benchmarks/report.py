@@ -17,6 +17,7 @@ from .report_claims import claims
 from .report_motion import limits, motion, sweep
 from .report_sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
 from .results import Row, RunFolder, write_whole
+from .summary import VERSION
 from .videos import VideoGroup, make_videos
 
 CONTENTS = (
@@ -32,12 +33,14 @@ CONTENTS = (
 )
 
 
-def write_report(folder: Path | RunFolder, videos: int = 2, *, verbose: bool = False) -> Path:
+def write_report(
+    folder: Path | RunFolder, videos: int = 2, *, workers: int = 1, verbose: bool = False
+) -> Path:
     """Write ``report.html`` of a run, finished or not.
 
     Args:
         folder: of the run. videos: pairs of videos a task, 0 to 10; 0 makes none.
-        verbose: show a progress bar while videos are made.
+        workers: processes that make videos. verbose: show a progress bar while videos are made.
 
     Returns:
         Path of the file.
@@ -48,17 +51,18 @@ def write_report(folder: Path | RunFolder, videos: int = 2, *, verbose: bool = F
     """
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     summary = current_summary(run)
-    groups = make_videos(run, summary, videos, verbose=verbose)
+    groups = make_videos(run, summary, videos, workers=workers, verbose=verbose)
     write_whole(run.report, page(run, summary, groups))
     return run.report
 
 
 def current_summary(run: RunFolder) -> dict[str, Any]:
-    """``summary.json``, made again where it is missing or older than the rows."""
+    """``summary.json``, made again where it is missing, or older than the rows or this code."""
     rows = run.read_rows()
     if run.summary.exists():
         summary = run.read_json(run.summary)
-        if _counts_of_rows(rows) == _counts_of_summary(summary):
+        known = summary.get("version") == VERSION
+        if known and _counts_of_rows(rows) == _counts_of_summary(summary):
             return summary
     return summary_of_run(run, write=True)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from neon_sim.clock import CONTROL_DT_S, CONTROL_HZ
+from neon_sim.clock import CONTROL_HZ
 
-from .charts import SHAPES, Curve, colour_class, curves_panel, marker
+from .charts import SHAPES, Curve, colour_class, curves_panel, level_key, line_swatch, marker
 from .markup import Html, grouped_table, join, tag
 from .report_sections import all_cells, all_columns, levels, named, note, section
 from .scripted import CONDITION
-from .sweep import base_name, setting_of
+from .sweep import base_name, lateness, setting_of
 
 
 def motion(summary: dict[str, Any]) -> Html:
@@ -93,7 +93,7 @@ def sweep(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> l
         "Chunk length and latency: the same policy on the same episodes, asked again after so "
         f"many control steps of {1000 // CONTROL_HZ} ms; in between it acts on its last chunk of "
         "actions and takes nothing in. Late: how long an answer takes. Upright lines: 95 % "
-        "intervals. Level, dashed: what can be had without looking, or without hearing."
+        "intervals."
     )
     return [tag("div", *panels, class_="panels"), small]
 
@@ -121,7 +121,7 @@ def _sweep_panel(
         groups.setdefault(cell[group_key], []).append(cell)
     curves = [
         Curve(
-            _lateness(value) if group_key == "latency_steps" else f"chunks of {value}",
+            lateness(value) if group_key == "latency_steps" else f"chunks of {value}",
             [(c[x_key], c["any_time"]["rate"], *c["any_time"]["interval"]) for c in members],
         )
         for value, members in groups.items()
@@ -129,21 +129,18 @@ def _sweep_panel(
     axis = "control steps late" if over_late else "control steps between two looks"
     shown = name if word == CONDITION else f"{name} {word}"
     counts = sorted({cell["n"] for cell in cells})
+    lines = levels((), certificate)
     caption = tag(
         "figcaption",
         tag("strong", task),
         f" {shown}, n = {' or '.join(map(str, counts))}",
         tag("div", *[_key(i, c.name, word) for i, c in enumerate(curves)], class_="keys"),
+        level_key(lines),
     )
-    lines = levels((), certificate)
     return tag("figure", caption, curves_panel(f"{shown} on {task}", curves, axis, word, lines))
 
 
-def _lateness(steps: int) -> str:
-    return "at once" if steps == 0 else f"{1000 * CONTROL_DT_S * steps:.0f} ms late"
-
-
 def _key(index: int, name: str, word: str) -> Html:
-    point = marker(SHAPES[index % len(SHAPES)], 8, 8, f"{colour_class(word)} dash{index % 4}", 5)
-    mark = tag("svg", point, viewBox="0 0 16 16", class_="swatch", aria_hidden="true")
+    colour = f"{colour_class(word)} dash{index % len(SHAPES)}"
+    mark = line_swatch(f"line {colour}", marker(SHAPES[index % len(SHAPES)], 16, 8, colour, 5))
     return tag("span", join([mark, name], " "), class_="column")

@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from neon_sim.clock import CONTROL_HZ
+from neon_sim.stats import episodes_for_equivalence
 
 from .charts import (
     forest,
     forest_reach,
     legend,
+    level_key,
     signed,
     success_panel,
     swatch,
 )
 from .markup import Html, details, grouped_table, tag
 from .media import has_sound
-from .summary import headline_pair, label, oriented, outcome
-from .sweep import setting_of
+from .sweep import base_name, setting_of, setting_text
 from .tables import p_text
+from .verdict import UNDECIDED, headline_pairs, label, names_of, outcome, reach_text
 from .videos import Side, VideoGroup
 
 KINDS = {
@@ -35,7 +37,12 @@ CHIPS = {
     "worse": "better",
     "equivalent": "no difference",
     "open": "not decided",
+    "small": "n too small",
 }
+SWEPT_VIDEOS = (
+    "Of a sweep, two policies or conditions are shown under its first setting, and a policy alone "
+    "under its best and its worst setting; which it is stands below each video. "
+)
 MANY_PAIRS = 12  # more are folded away
 
 
@@ -63,19 +70,17 @@ def plain_p(p: float) -> str:
 
 
 def verdict(summary: dict[str, Any], missing: int) -> Html:
-    """The answer: one sentence, what stands in its way, one line a task."""
-    compared = {
-        task: oriented(found)
-        for task, entry in summary["tasks"].items()
-        if (found := headline_pair(entry)) is not None
-    }
+    """The answer: one sentence, what stands in its way, a line a task (and setting of a sweep)."""
+    compared = [
+        (task, pair) for task, entry in summary["tasks"].items() for pair in headline_pairs(entry)
+    ]
     parts = [tag("h1", summary["verdict"])]
     parts += [tag("p", text, class_="alert") for text in _warnings(summary, compared, missing)]
     if compared:
-        reach = forest_reach(list(compared.values()))
+        reach = forest_reach([pair for _, pair in compared])
         lines = [
             _verdict_line(task, summary["tasks"][task], pair, summary, reach)
-            for task, pair in compared.items()
+            for task, pair in compared
         ]
         parts.append(tag("ul", *lines, class_="verdicts"))
         parts.append(_how_to_read(summary))
@@ -83,7 +88,7 @@ def verdict(summary: dict[str, Any], missing: int) -> Html:
 
 
 def _warnings(
-    summary: dict[str, Any], compared: dict[str, dict[str, Any]], missing: int
+    summary: dict[str, Any], compared: Sequence[tuple[str, dict[str, Any]]], missing: int
 ) -> list[str]:
     found = []
     if missing:
@@ -94,11 +99,17 @@ def _warnings(
             f"{count} episode{'s' if count > 1 else ''} raised an error and "
             f"count{'' if count > 1 else 's'} as failed; see the list at the end."
         )
-    outcomes = {outcome(pair, summary["alpha"]) for pair in compared.values()}
-    if outcomes == {"open"}:
+    outcomes = {outcome(pair, summary["alpha"]) for _, pair in compared}
+    if outcomes and outcomes <= set(UNDECIDED):
         found.append(
             "These data cannot decide: they show neither a difference nor its absence. "
             "More episodes would."
+        )
+    if "small" in outcomes:
+        enough = episodes_for_equivalence(summary["margin"], summary["alpha"])
+        found.append(
+            f"“n too small”: with fewer than {enough} episodes not even equal outcomes in every "
+            "one of them would show that there is no difference."
         )
     if not compared:
         found.append(
@@ -111,19 +122,21 @@ def _verdict_line(
     task: str, entry: dict[str, Any], pair: dict[str, Any], summary: dict[str, Any], reach: float
 ) -> Html:
     kind = outcome(pair, summary["alpha"])
-    columns = [pair["a"], pair["b"]]
-    a, b = label(pair["a"], columns), label(pair["b"], columns)
+    a, b = names_of(pair)
     winner = {"better": b, "worse": a}.get(kind)
     chip = tag("b", f"{winner} {CHIPS[kind]}" if winner else CHIPS[kind], class_=f"chip {kind}")
     low, high = pair["interval"]
     p = f"{plain_p(pair['p_holm'])} after correction"
+    if kind in UNDECIDED:
+        p += f"; {reach_text(pair)}"
     if kind == "equivalent":
         p = f"equal within {100 * summary['margin']:.0f} points, {plain_p(pair['p_equivalent'])}"
     text = (
         f"{b} − {a}: {signed(pair['difference'])} points "
         f"(95 % interval {signed(low)} to {signed(high)}; {p})"
     )
-    name = tag("div", tag("strong", task), tag("small", KINDS.get(entry["kind"], "")))
+    small = setting_text(setting_of(pair["a"][0])) or KINDS.get(entry["kind"], "")
+    name = tag("div", tag("strong", task), tag("small", small))
     picture = forest(pair, reach, summary["margin"], kind)
     return tag("li", name, picture, tag("div", chip, tag("span", text)))
 
@@ -161,34 +174,27 @@ def chart(
     summary: dict[str, Any], certificates: dict[str, dict[str, Any]], curves: Sequence[Html] = ()
 ) -> Html:
     """Success by task and column, and what a sweep found, which has no columns here."""
-    panels, has_level = [], False
+    panels = []
     for task, entry in summary["tasks"].items():
         cells = [cell for cell in entry["cells"] if not setting_of(cell["policy"])]
         if not cells:
             continue
         lines = levels(cells, certificates.get(task, {}))
-        has_level |= bool(lines)
         counts = sorted({cell["n"] for cell in cells})
         shown = " or ".join(map(str, counts)) if len(counts) < 3 else f"{counts[0]} to {counts[-1]}"
         panels.append(
             tag(
                 "figure",
-                tag("figcaption", tag("strong", task), f" n = {shown}"),
+                tag("figcaption", tag("strong", task), f" n = {shown}", level_key(lines)),
                 success_panel(task, cells, lines),
             )
         )
     small = "Dots: success at any time in the episode; lines: 95 % intervals."
     if any(cell["per_train_seed"] for cell in all_cells(summary)):
         small += " Small dots: single training seeds."
-    if has_level:
-        small += " Dashed: what can be had without looking, or without hearing."
-    columns = [column for column in all_columns(summary) if not setting_of(column[0])]
-    bodies = [
-        legend(all_cells(summary), columns),
-        tag("div", *panels, class_="panels"),
-        note(small),
-    ]
-    return section("chart", "Success", *(bodies if panels else ()), *curves)
+    columns = list(dict.fromkeys((base_name(p), word) for p, word in all_columns(summary)))
+    bodies = [tag("div", *panels, class_="panels"), note(small)] if panels else []
+    return section("chart", "Success", legend(all_cells(summary), columns), *bodies, *curves)
 
 
 def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list[tuple[str, float]]:
@@ -285,10 +291,7 @@ def pairs(summary: dict[str, Any]) -> Html:
     whole = _pairs_table(summary, {t: e["pairs"] for t, e in summary["tasks"].items()})
     if total <= MANY_PAIRS:
         return section("pairs", "Comparisons", whole, small)
-    first = {
-        task: [oriented(found)] if (found := headline_pair(entry)) is not None else []
-        for task, entry in summary["tasks"].items()
-    }
+    first = {task: headline_pairs(entry) for task, entry in summary["tasks"].items()}
     folded = details(f"all {total} comparisons", whole)
     return section("pairs", "Comparisons", _pairs_table(summary, first), small, folded)
 
@@ -333,8 +336,10 @@ def videos(groups: Sequence[VideoGroup], folder: Path, columns: Any, cells: Any)
     if not groups:
         return section("videos", "Videos", note("None: this report was made without videos."))
     intro = note(
-        "The same episode, from the same start, under two columns; where they end differently "
-        "comes first. Each was chosen as the first of its kind, not the best. The pictures are "
+        "The same episode, from the same start, under two columns, those that the verdict compares "
+        "where it compares any; where they end differently comes first. Each was chosen as the "
+        "first of its kind, not the best. "
+        f"{SWEPT_VIDEOS if _swept(columns) else ''}The pictures are "
         "drawn for people: what the policy sees is smaller, and what it hears (where a task has "
         "sound) is quieter."
     )
@@ -342,12 +347,23 @@ def videos(groups: Sequence[VideoGroup], folder: Path, columns: Any, cells: Any)
     return section("videos", "Videos", intro, tag("div", *shown, class_="cards wide"))
 
 
+def _swept(columns: Sequence[tuple[str, str]]) -> bool:
+    return any(setting_of(policy) for policy, _ in columns)
+
+
 def _video_group(group: VideoGroup, folder: Path, columns: Any, cells: Any) -> Html:
     alike = (
         f"Episode {group.episode} (seed {group.seed}). "
         f"{group.alike} of {group.total} episodes ended like this."
     )
-    shown = [_video(side, folder, columns, cells) for side in group.sides]
+    bare = [(base_name(policy), word) for policy, word in columns]
+    names = [label((base_name(side.policy), side.condition), bare) for side in group.sides]
+    settings = [setting_text(setting_of(side.policy)) for side in group.sides]
+    heard_as = names if len(set(names)) > 1 or not any(settings) else settings
+    shown = [
+        _video(side, folder, cells, name, setting, sound)
+        for side, name, setting, sound in zip(group.sides, names, settings, heard_as, strict=True)
+    ]
     heard = any(has_sound(folder / side.video) for side in group.sides)
     sound = tag("button", "Sound", type="button", class_="sound") if heard else ""
     return tag(
@@ -365,28 +381,28 @@ def _video_group(group: VideoGroup, folder: Path, columns: Any, cells: Any) -> H
     )
 
 
-def _video(side: Side, folder: Path, columns: Any, cells: Any) -> Html:
-    column = (side.policy, side.condition)
+def _video(side: Side, folder: Path, cells: Any, name: str, setting: str, heard_as: str) -> Html:
     ended = "succeeds" if side.success else "fails"
     if side.success and not side.success_final:
         ended = "succeeds, then loses it"
     caption = tag(
         "figcaption",
-        tag("span", swatch(*column, cells), tag("b", label(column, columns)), class_="column"),
+        tag("span", swatch(side.policy, side.condition, cells), tag("b", name), class_="column"),
         tag("b", ended, class_=f"chip {'better' if side.success else 'worse'}"),
         tag("small", f"{side.steps / CONTROL_HZ:.1f} s"),
+        tag("small", setting, class_="setting") if setting else "",
     )
     video = tag(
         "video",
         src=data_url(folder / side.video, "video/mp4"),
         poster=data_url(folder / side.poster, "image/jpeg"),
         muted=True,
-        data_sound=label(column, columns) if has_sound(folder / side.video) else None,
+        data_sound=heard_as if has_sound(folder / side.video) else None,
         playsinline=True,
         preload="auto",
         width=320,
         height=240,
-        aria_label=f"{label(column, columns)} {ended}",
+        aria_label=f"{name} {setting} {ended}",
     )
     return tag("figure", video, caption)
 

@@ -20,7 +20,7 @@ TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000)
 RAMP = np.array(
     [(8, 10, 40), (62, 20, 110), (150, 38, 110), (225, 85, 60), (250, 165, 60), (255, 245, 190)]
 )
-LEFT, TOP, BOTTOM, HEIGHT, WIDTH = 44, 6, 34, 150, 640
+LEFT, TOP, BOTTOM, HEIGHT, WIDTH = 56, 24, 40, 150, 640
 
 
 def power_db(samples: np.ndarray) -> np.ndarray:
@@ -64,10 +64,10 @@ def picture(samples: np.ndarray) -> np.ndarray:
 
 
 def spectrogram(samples: np.ndarray, title: str) -> Html:
-    """A picture with axes; ``class="head"`` is a line that a script may move.
+    """A picture with its title and axes; ``class="head"`` is a line that a script may move.
 
     Args:
-        samples: (n,) in [-1, 1] as heard. title: for those who cannot see.
+        samples: (n,) in [-1, 1] as heard. title: what sounds, and at which microphone.
     """
     duration_s = len(samples) / AUDIO_HZ
     data = base64.b64encode(encode_image(picture(samples), "png")).decode()
@@ -83,13 +83,14 @@ def spectrogram(samples: np.ndarray, title: str) -> Html:
     head = tag("path", d=f"M{LEFT} {TOP}V{TOP + HEIGHT}", class_="head")
     return tag(
         "svg",
+        tag("text", title, x=LEFT, y=TOP - 8, class_="name"),
         image,
         *_pitch_axis(),
         *_time_axis(duration_s),
         head,
         viewBox=f"0 0 {LEFT + WIDTH + 12} {TOP + HEIGHT + BOTTOM}",
         role="img",
-        aria_label=title,
+        aria_label=f"Spectrogram of {title}",
         class_="spectrogram",
         data_seconds=f"{duration_s:.3f}",
         data_left=LEFT,
@@ -103,12 +104,17 @@ def _pitch_axis() -> list[Html]:
     for hz in TICKS_HZ:
         share = float(np.interp(hz, scale, np.linspace(0.0, 1.0, len(scale))))
         y = TOP + HEIGHT * (1.0 - share)
-        name = f"{hz // 1000} kHz" if hz >= 1000 else str(hz)
         parts.append(tag("path", d=f"M{LEFT - 4} {y:.1f}h4", class_="zero"))
         parts.append(
-            tag("text", name, x=LEFT - 7, y=f"{y + 4:.1f}", class_="tick", text_anchor="end")
-        )
-    return parts
+            tag("text", f"{hz / 1000:g}", x=LEFT - 7, y=f"{y + 4:.1f}", class_="tick",
+                text_anchor="end")
+        )  # fmt: skip
+    turned = f"rotate(-90 14 {TOP + HEIGHT / 2:g})"
+    what = tag(
+        "text", "frequency, kHz", x=14, y=f"{TOP + HEIGHT / 2:g}", class_="tick",
+        text_anchor="middle", transform=turned,
+    )  # fmt: skip
+    return [*parts, what]
 
 
 def _time_axis(duration_s: float) -> list[Html]:
@@ -117,6 +123,8 @@ def _time_axis(duration_s: float) -> list[Html]:
     for index in range(int(duration_s / step) + 1):
         x, y = LEFT + WIDTH * index * step / duration_s, TOP + HEIGHT
         parts.append(tag("path", d=f"M{x:.1f} {y}v4", class_="zero"))
-        name = f"{index * step:g} s"
+        name = f"{index * step:g}"
         parts.append(tag("text", name, x=f"{x:.1f}", y=y + 18, class_="tick", text_anchor="middle"))
-    return parts
+    middle, below = LEFT + WIDTH / 2, TOP + HEIGHT + 34
+    what = tag("text", "time, s", x=f"{middle:g}", y=below, class_="tick", text_anchor="middle")
+    return [*parts, what]

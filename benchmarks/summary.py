@@ -21,15 +21,17 @@ from neon_sim.stats import (
     holm,
     newcombe_paired,
     sign_flip,
+    smallest_shown,
     wilson,
 )
 
 from .pairing import Column, Pair, outcomes, rows_of, success_matrix
 from .results import Row
 from .scripted import CONDITION
-from .sweep import base_name, setting_of
+from .sweep import setting_of
+from .verdict import MARGIN, UNDECIDED, outcome, overall_verdict, task_verdict
 
-MARGIN = 0.10  # of the equivalence test between conditions, in success rate
+VERSION = 2  # of what a summary holds and says; a report makes an older one again
 
 
 def summarise(
@@ -76,10 +78,15 @@ def judged(body: dict[str, Any], alpha: float) -> dict[str, Any]:
     family = [pair for entry in body.values() for pair in entry["pairs"]]
     for pair, adjusted in zip(family, holm([pair["p"] for pair in family]), strict=True):
         pair["p_holm"] = adjusted
+    for index, pair in enumerate(family):
+        if outcome(pair, alpha) in UNDECIDED:
+            others = [other["p"] for other in (*family[:index], *family[index + 1 :])]
+            pair["smallest_shown"] = smallest_shown(pair["episodes"], others, alpha)
     for task, entry in body.items():
         entry["verdict"] = task_verdict(task, entry, alpha)
     verdict = overall_verdict(body, alpha)
-    return {"alpha": alpha, "margin": MARGIN, "verdict": verdict, "tasks": body}
+    found = {"alpha": alpha, "margin": MARGIN, "verdict": verdict, "tasks": body}
+    return {"version": VERSION, **found}
 
 
 def compared(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
@@ -234,143 +241,3 @@ def failure(row: Row) -> dict[str, Any]:
     """A row that raised, as the summary lists it."""
     keys = ("task", "policy", "condition", "train_seed", "seed", "episode", "error")
     return {key: row[key] for key in keys}
-
-
-# ---- sentences --------------------------------------------------------------------------
-
-
-def label(column: Sequence[str], others: Sequence[Sequence[str]] = ()) -> str:
-    """Short name of a column among others: the condition, the policy, or both."""
-    policy, word = column
-    if word == CONDITION:
-        return policy
-    policies = {other[0] for other in others if other[1] != CONDITION} | {policy}
-    conditions = {other[1] for other in others if other[1] != CONDITION} | {word}
-    if len(policies) == 1 and len(conditions) > 1:
-        return word
-    return policy if len(conditions) == 1 and len(policies) > 1 else f"{policy} {word}"
-
-
-def points(value: float) -> str:
-    """A rate as points: ``41``."""
-    return f"{100 * value:.0f}"
-
-
-def headline_pair(entry: dict[str, Any]) -> dict[str, Any] | None:
-    """The comparison a task is about: video against frame, or against muted where the task is
-    one of sound; the first where they did not both run."""
-    pairs, other = entry["pairs"], "muted" if entry.get("kind") == "sound" else "frame"
-    for pair in pairs:
-        if pair["a"][0] == pair["b"][0] and {pair["a"][1], pair["b"][1]} == {other, "video"}:
-            return dict(pair)
-    return dict(pairs[0]) if pairs else None
-
-
-def outcome(pair: dict[str, Any], alpha: float) -> str:
-    """``"better"`` (b beats a), ``"worse"``, ``"equivalent"`` or ``"open"``."""
-    p = pair.get("p_holm", pair["p"])
-    low, high = pair["interval"]
-    if p <= alpha and (low > 0 or high < 0):
-        return "better" if pair["difference"] > 0 else "worse"
-    return "equivalent" if pair["p_equivalent"] <= alpha else "open"
-
-
-def oriented(pair: dict[str, Any]) -> dict[str, Any]:
-    """The pair with ``video`` as b where it is one of the two."""
-    if pair["a"][1] != "video":
-        return pair
-    low, high = pair["interval"]
-    return {
-        **pair,
-        "a": pair["b"],
-        "b": pair["a"],
-        "only_a": pair["only_b"],
-        "only_b": pair["only_a"],
-        "difference": 0.0 - pair["difference"],
-        "interval": [0.0 - high, 0.0 - low],
-    }
-
-
-def task_verdict(task: str, entry: dict[str, Any], alpha: float) -> str:
-    """One sentence about one task."""
-    found = headline_pair(entry)
-    if found is None:
-        rates = _short_rates(entry["cells"])
-        return f"{task}: {', '.join(rates)}." if rates else f"{task}: no episodes."
-    pair = oriented(found)
-    columns = [pair["a"], pair["b"]]
-    a, b = label(pair["a"], columns), label(pair["b"], columns)
-    low, high = (points(x) for x in pair["interval"])
-    gap = f"{points(abs(pair['difference']))} points"
-    detail = f"difference {points(pair['difference'])} [{low}, {high}], p = {pair['p_holm']:.2g}"
-    kind = outcome(pair, alpha)
-    if kind == "better":
-        return f"{task}: {b} beats {a} by {gap} ({detail})."
-    if kind == "worse":
-        return f"{task}: {a} beats {b} by {gap} ({detail})."
-    if kind == "equivalent":
-        return f"{task}: {a} and {b} are equivalent within {points(MARGIN)} points ({detail})."
-    return f"{task}: no difference between {a} and {b} is shown ({detail})."
-
-
-def _short_rates(cells: Sequence[dict[str, Any]]) -> list[str]:
-    """``hold 3 %``; of a sweep the lowest and the highest."""
-    rates: dict[str, list[float]] = {}
-    for cell in cells:
-        rates.setdefault(base_name(cell["policy"]), []).append(cell["any_time"]["rate"])
-    return [
-        f"{name} {points(found[0])} %"
-        if len(found) == 1
-        else f"{name} {points(min(found))} to {points(max(found))} % over {len(found)} settings"
-        for name, found in rates.items()
-    ]
-
-
-def overall_verdict(tasks: dict[str, Any], alpha: float) -> str:
-    """One sentence about the whole run."""
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "equivalent": [], "open": []}
-    names: set[tuple[str, str]] = set()
-    for task, entry in tasks.items():
-        found = headline_pair(entry)
-        if found is not None:
-            pair = oriented(found)
-            columns = [pair["a"], pair["b"]]
-            names.add((label(pair["a"], columns), label(pair["b"], columns)))
-            groups[outcome(pair, alpha)].append(task)
-    if not names:
-        return _rates_verdict(tasks)
-    a, b = sorted(names)[0] if len(names) == 1 else ("the first column", "the second")
-    parts = []
-    if groups["better"]:
-        parts.append(f"{b} beats {a} on {_listed(groups['better'], len(tasks))}")
-    if groups["worse"]:
-        parts.append(f"{a} beats {b} on {_listed(groups['worse'], len(tasks))}")
-    if groups["equivalent"]:
-        parts.append(f"the two are equivalent on {_listed(groups['equivalent'], len(tasks))}")
-    if groups["open"]:
-        listed = _listed(groups["open"], len(tasks))
-        parts.append(f"no difference is shown on {listed.replace('all tasks', 'any task', 1)}")
-    sentence = "; ".join(parts) + "."
-    return sentence[0].upper() + sentence[1:]
-
-
-def _listed(names: list[str], total: int) -> str:
-    count = "all" if len(names) == total and total > 1 else str(len(names))
-    word = "task" if len(names) == 1 else "tasks"
-    return f"{count} {word} ({', '.join(names)})"
-
-
-def _rates_verdict(tasks: dict[str, Any]) -> str:
-    totals: dict[str, list[int]] = {}
-    cells = [cell for entry in tasks.values() for cell in entry["cells"]]
-    everyone = [(base_name(cell["policy"]), cell["condition"]) for cell in cells]
-    for entry in tasks.values():
-        for cell in entry["cells"]:
-            name = label((base_name(cell["policy"]), cell["condition"]), everyone)
-            counts = totals.setdefault(name, [0, 0])
-            counts[0] += cell["any_time"]["successes"]
-            counts[1] += cell["n"]
-    shown = [f"{name} succeeds in {k} of {n} episodes" for name, (k, n) in totals.items()]
-    settings = len({setting_of(cell["policy"]) for cell in cells})
-    over = f", over {settings} settings" if settings > 1 else ""
-    return ("; ".join(shown) or "No episodes") + f"{over}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError
 
 from .executor import ChunkExecutor
@@ -59,6 +60,22 @@ def _suffix(replan: int | None, latency: int | None, several: tuple[bool, bool])
 def setting_of(policy: str) -> str:
     """What a sweep set (``replan8,late2``); empty for a policy that is not swept."""
     return policy.partition(SWEPT)[2]
+
+
+def setting_text(setting: str) -> str:
+    """``replan8,late2`` in words: ``chunks of 8, 40 ms late``."""
+    words = []
+    for part in setting.split(","):
+        if part.startswith("replan"):
+            words.append(f"chunks of {part.removeprefix('replan')}")
+        elif part.startswith("late"):
+            words.append(lateness(int(part.removeprefix("late"))))
+    return ", ".join(words)
+
+
+def lateness(steps: int) -> str:
+    """A latency in words: ``at once``, ``40 ms late``."""
+    return "at once" if steps == 0 else f"{1000 * CONTROL_DT_S * steps:.0f} ms late"
 
 
 def base_name(policy: str) -> str:

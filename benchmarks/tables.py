@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .summary import label, outcome
+from .verdict import label, outcome
 
-MARKS = {"better": "+", "worse": "-", "equivalent": "=", "open": "."}
+MARKS = {"better": "+", "worse": "-", "equivalent": "=", "open": ".", "small": "?"}
 
 
 def align(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -112,7 +112,8 @@ def summary_text(summary: dict[str, Any]) -> str:
         parts.append(
             "differences in points; p exact (McNemar; with several training seeds sign flips of "
             "whole episodes), Holm over this table;\n+ b better, - b worse, = equivalent within "
-            f"{100 * summary['margin']:.0f} points, . not decided"
+            f"{100 * summary['margin']:.0f} points, . not decided,\n"
+            "? too few episodes to decide"
         )
     swaps = swap_sentences(summary)
     if swaps:

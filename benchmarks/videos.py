@@ -16,30 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from neon_sim.clock import TICKS_PER_CAMERA
-
 from .compare import plan_of_run
-from .episode import Job, Settings
-from .media import Recorder, encode_image, for_ears, small_video
+from .filming import Shot, filmed
 from .pairing import Column, rows_of
-from .plan import Cell, PolicySpec, RunPlan
-from .results import (
-    LATER_KEYS,
-    Row,
-    RunError,
-    RunFolder,
-    dump_row,
-    without_timing,
-    write_json,
-    write_whole,
-)
-from .summary import headline_pair, oriented
-from .worker import Worker
+from .results import Row, RunError, RunFolder, dump_row, write_json, write_whole
+from .sweep import base_name, setting_of
+from .verdict import headline_pairs
 
-HEIGHT, WIDTH = 240, 320
 MAX_PAIRS = 10  # a task
 INDEX = "index.json"
 
@@ -102,13 +87,19 @@ class Choice:
 def shown_columns(entry: dict[str, Any]) -> list[Column]:
     """The two columns of a task's summary that are shown: those its verdict is about.
 
-    Without a comparison (scripted policies) the first two columns, or the only one.
+    Of a sweep, both under its first setting. Without a comparison (scripted policies) the first
+    two columns, or the only one; of a sweep the best and the worst setting of the first policy.
     """
-    found = headline_pair(entry)
-    if found is not None:
-        pair = oriented(found)
+    for pair in headline_pairs(entry):
         return [tuple(pair["a"]), tuple(pair["b"])]
-    return [(cell["policy"], cell["condition"]) for cell in entry["cells"][:2]]
+    cells = entry["cells"]
+    if cells and setting_of(cells[0]["policy"]):
+        first = [c for c in cells if base_name(c["policy"]) == base_name(cells[0]["policy"])]
+        best = max(first, key=lambda cell: cell["any_time"]["rate"])
+        worst = min(reversed(first), key=lambda cell: cell["any_time"]["rate"])
+        cells = [best, worst]
+    columns = dict.fromkeys((cell["policy"], cell["condition"]) for cell in cells[:2])
+    return list(columns)
 
 
 def choose(rows: Sequence[Row], task: str, columns: Sequence[Column], count: int) -> list[Choice]:
@@ -162,86 +153,6 @@ def _in_order(groups: dict[tuple[bool, ...], list[tuple[Row, ...]]]) -> list[tup
     return order
 
 
-# ---- playing them again -----------------------------------------------------------------
-
-
-def find_cell(plan: RunPlan, row: Row) -> tuple[PolicySpec, Cell]:
-    """The policy that made a row.
-
-    Raises:
-        RunError: the run's plan has no such cell.
-    """
-    wanted = Cell(row["task"], row["policy"], row["condition"], row["train_seed"])
-    for spec, cell in plan.cells(row["task"]):
-        if cell == wanted:
-            return spec, cell
-    raise RunError(f"{' '.join(map(str, wanted))} is in episodes.jsonl and not in manifest.json")
-
-
-@dataclass(frozen=True)
-class Replay:
-    """An episode played again, for people.
-
-    Attributes:
-        frames: (F, 240, 320, 3) uint8 at 25 Hz.
-        sound: (C, n) float32 at 16 kHz from the same moment on; None without microphones.
-        words: the instruction.
-    """
-
-    frames: np.ndarray
-    sound: np.ndarray | None
-    words: str
-
-
-def replay(worker: Worker, plan: RunPlan, row: Row) -> Replay:
-    """Play the episode of a row again.
-
-    Args:
-        worker: keeps environments and policies. plan: of the run. row: without error.
-
-    Raises:
-        RunError: it went another way than the row says.
-        NeonError: the policy cannot be loaded.
-    """
-    spec, cell = find_cell(plan, row)
-    settings = Settings(row["seed"], row["latency_steps"], plan.options, batch=1)
-    seen: list[tuple[np.ndarray, str]] = []
-    recorder = Recorder()
-
-    def draw(env: Any, _: Row) -> None:
-        seen.append((drawn_frames(env.unwrapped), env.unwrapped.task_description))
-
-    job = Job(spec, cell, (row["episode"],), settings)
-    (again,) = worker.play(job, on_end=draw, on_step=recorder.hear)
-    check_replay(row, again)
-    frames, words = seen[0]
-    return Replay(frames, recorder.samples(), words)
-
-
-def drawn_frames(core: Any) -> np.ndarray:
-    """(F, 240, 320, 3) uint8 of an episode up to now, at 25 Hz."""
-    ticks = range(0, core.tick + 1, TICKS_PER_CAMERA)
-    return np.stack([core.render_frame(tick, HEIGHT, WIDTH) for tick in ticks])
-
-
-def check_replay(row: Row, again: Row) -> None:
-    """Hold a replayed row to the run's row.
-
-    Raises:
-        RunError: they differ; names in what.
-    """
-    before, after = without_timing([row, again])
-    unknown = {key for key in LATER_KEYS if before.get(key) is None}
-    differing = [key for key in before if before[key] != after[key] and key not in unknown]
-    if differing:
-        changes = ", ".join(f"{key} {before[key]} -> {after[key]}" for key in differing)
-        raise RunError(
-            f"{row['task']} {row['policy']} {row['condition']} episode {row['episode']} went "
-            f"another way when it was played again ({changes}); make the report where the run "
-            "was made, or leave the videos out with --videos 0"
-        )
-
-
 # ---- files ------------------------------------------------------------------------------
 
 
@@ -278,13 +189,18 @@ def read_index(folder: Path) -> list[VideoGroup]:
 
 
 def make_videos(
-    folder: Path | RunFolder, summary: dict[str, Any], pairs: int = 2, *, verbose: bool = False
+    folder: Path | RunFolder,
+    summary: dict[str, Any],
+    pairs: int = 2,
+    *,
+    workers: int = 1,
+    verbose: bool = False,
 ) -> list[VideoGroup]:
     """Fill ``videos/`` of a run; videos that are there and still hold are kept.
 
     Args:
         folder: of the run. summary: of its rows.
-        pairs: episodes a task, 0 to 10.
+        pairs: episodes a task, 0 to 10. workers: processes that play and draw; 1: this one.
         verbose: show a progress bar.
 
     Returns:
@@ -306,10 +222,15 @@ def make_videos(
         return []
     plan, known = plan_of_run(run), _known_words(run)
     RunFolder(run.videos).create()
+    lacking = [[row for row in c.rows if make_side(row) not in known] for c in choices]
+    shots = filmed(plan, [rows for rows in lacking if rows], workers)
     groups = []
-    with closing(Worker()) as worker:
-        for choice in tqdm(choices, desc="videos", disable=not verbose, unit="episode"):
-            groups.append(_make_group(run, worker, plan, choice, known))
+    with closing(shots), tqdm(total=len(choices), desc="videos", disable=not verbose) as bar:
+        for choice, rows in zip(choices, lacking, strict=True):
+            if rows:
+                known |= _write(run, rows, next(shots))
+            groups.append(_group(choice, known))
+            bar.update()
     before = read_index(run.path)
     write_json(run.videos / INDEX, {"groups": [asdict(group) for group in groups]})
     for name in _files(before) - _files(groups):
@@ -331,21 +252,23 @@ def _known_words(run: RunFolder) -> dict[Side, str]:
     }
 
 
-def _make_group(
-    run: RunFolder, worker: Worker, plan: RunPlan, choice: Choice, known: dict[Side, str]
-) -> VideoGroup:
-    sides = tuple(make_side(row) for row in choice.rows)
-    words = ""
-    for row, side in zip(choice.rows, sides, strict=True):
-        if side in known:
-            words = known[side]
-            continue
-        again = replay(worker, plan, row)
-        words = again.words
-        sound = None if again.sound is None else for_ears(again.sound)
-        write_whole(run.videos / side.video, small_video(again.frames, sound))
-        write_whole(run.videos / side.poster, encode_image(again.frames[-1], "mjpeg"))
-    first = choice.rows[0]
+def _write(run: RunFolder, rows: Sequence[Row], shots: Sequence[Shot]) -> dict[Side, str]:
+    """Write the files of some rows; returns the instructions of their sides."""
+    sides = [make_side(row) for row in rows]
+    for side, shot in zip(sides, shots, strict=True):
+        write_whole(run.videos / side.video, shot.video)
+        write_whole(run.videos / side.poster, shot.poster)
+    return {side: shot.words for side, shot in zip(sides, shots, strict=True)}
+
+
+def _group(choice: Choice, words: dict[Side, str]) -> VideoGroup:
+    sides, first = tuple(make_side(row) for row in choice.rows), choice.rows[0]
     return VideoGroup(
-        first["task"], first["seed"], first["episode"], words, choice.alike, choice.total, sides
+        first["task"],
+        first["seed"],
+        first["episode"],
+        words[sides[0]],
+        choice.alike,
+        choice.total,
+        sides,
     )

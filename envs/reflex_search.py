@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from neon_sim.config import main_config
-from neon_sim.errors import ConfigError, NeonError
+from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, ConfigError, NeonError
 from neon_sim.seeding import keyed_rng
 
 from .humanoid import NUM_JOINTS
@@ -214,16 +214,16 @@ def search(config: ReflexSearchConfig) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 1 an error told in one line, 130 Ctrl-C."""
+    """Run the command: 0 done, 2 an error told in one line, 130 Ctrl-C."""
     try:
         arguments = list(sys.argv[1:] if argv is None else argv)
         print(search(main_config(ReflexSearchConfig, arguments, None, prog=COMMAND)))
     except KeyboardInterrupt:
         print("reflex_search: stopped; the same command goes on", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     except NeonError as error:
         print(f"reflex_search: error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_USER
     return 0
 
 

@@ -319,7 +319,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         self, tick: int, height: int = VIEW_HEIGHT, width: int = VIEW_WIDTH, camera: str = "view"
     ) -> np.ndarray:
         """(height, width, 3) uint8 of a past camera tick, for people."""
-        return self.world.frame(camera, tick, height, width, "view")
+        return self.world.frame(camera, tick, height, width, "video")
 
     def close(self) -> None:
         """Free the cameras."""

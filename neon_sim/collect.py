@@ -35,7 +35,7 @@ from neon_sim.collect_worker import DISK_FULL, Done, Failed, Recorder, describe,
 from neon_sim.config import main_config
 from neon_sim.dataset import INFO_FILE, PROVENANCE_FILE, SHARDS_FOLDER, DemoDataset
 from neon_sim.dataset_write import BUILD_FOLDER, assemble
-from neon_sim.errors import ConfigError, DatasetError, NeonError
+from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, ConfigError, DatasetError, NeonError
 from neon_sim.gl import renderer_info
 from neon_sim.shards import read_shard, shard_path, write_atomic
 
@@ -53,7 +53,7 @@ BAR = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status.
 
-    0 finished (now or before); 1 an error, told in one line; 130 Ctrl-C. Finished episodes
+    0 finished (now or before); 2 an error, told in one line; 130 Ctrl-C. Finished episodes
     are kept in every case.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -65,14 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         say(f"stopped; {kept(root)}")
-        return 130
+        return EXIT_INTERRUPTED
     except NeonError as error:
         say(f"error: {error}")
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         say(f"error: no space left for {error.filename or root}; make room; {kept(root)}")
-    return 1
+    return EXIT_USER
 
 
 def say(text: str) -> None:

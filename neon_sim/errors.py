@@ -12,6 +12,11 @@ import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
+# Exit codes of every command; argparse's own is 2, as is EXIT_USER.
+EXIT_FAILED = 1  # it ran, and what was measured failed: an episode raised, a target was missed
+EXIT_USER = 2  # a NeonError: an option, a file or the machine is the user's to mend
+EXIT_INTERRUPTED = 130  # Ctrl-C, as shells have it: 128 + SIGINT
+
 
 class NeonError(Exception):
     """Base of every error that is the user's to mend; commands print it in one line."""
@@ -60,6 +65,11 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UnknownNameError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+
+
+def install_extra(extra: str) -> str:
+    """The command that installs an optional extra, from the root of a clone."""
+    return f'pip install -c constraints.txt -e ".[{extra}]"'
 
 
 def require_package(module: str, *, why: str, install: str) -> ModuleType:

@@ -28,7 +28,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.config_loading import main_config
-from neon_sim.errors import CheckpointError, ConfigError, NeonError, unknown_name
+from neon_sim.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_USER,
+    CheckpointError,
+    ConfigError,
+    NeonError,
+    unknown_name,
+)
 from neon_sim.pretrain_data import ClipDataConfig, ClipStore, make_clips
 from neon_sim.registry import BACKBONES
 from neon_sim.seeding import keyed_rng
@@ -47,12 +54,15 @@ class PretrainConfig:
             ``runs/pretrain/<backbone>``.
         data: folder of the clips (made when missing).
         clips: what the clips show.
-        steps / batch: optimiser steps and clips per step.
-        lr / weight_decay / warmup: AdamW with a cosine to zero.
+        steps: of the optimiser.
+        batch: clips a step.
+        lr: learning rate of AdamW at the end of the warm-up; falls by a cosine to zero.
+        weight_decay: of AdamW.
+        warmup: steps of linear warm-up.
         motion_weight: extra weight of pixels that change.
         edge_weight: extra weight of pixels at edges.
         token_noise: standard deviation of noise on the tokens (which have unit scale).
-        seed: >= 0.
+        seed: of weights and batches, >= 0.
         threads: torch threads.
         workers: processes that draw clips.
         save_every: steps between resumable states.
@@ -377,10 +387,10 @@ def main(argv: list[str] | None = None) -> int:
         pretrain(main_config(PretrainConfig, sys.argv[1:] if argv is None else argv, "neon_tiny"))
     except NeonError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_USER
     except KeyboardInterrupt:
         print("stopped; the same command resumes from the last saved state", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -48,7 +48,7 @@ class ClipDataConfig:
         sequence_frames: frames of a sequence, 0.08 s apart.
         image_size: pixels per side.
         camera: camera of the task scenes.
-        seed: >= 0.
+        seed: of the scenes, >= 0.
     """
 
     procedural: int = 900

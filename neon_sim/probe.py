@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from neon_sim.conditions import condition
 from neon_sim.config import ClipConfig
 from neon_sim.config_loading import main_config
-from neon_sim.errors import ConfigError, NeonError
+from neon_sim.errors import EXIT_USER, ConfigError, NeonError
 from neon_sim.observation import ClipBatch, apply_condition, observe_row, stack_observations
 from neon_sim.pretrain_data import PRETRAIN_SEED, aimless_actions
 from neon_sim.registry import BACKBONES, task_entry
@@ -35,9 +35,12 @@ class ProbeConfig:
     """One probe.
 
     Attributes:
-        backbone: registry name. weights: of that backbone; the shipped ones when empty.
-        task: whose scene. clips: to train on; a sixth as many are read in the test.
-        steps: of training. seed: >= 0.
+        backbone: registry name.
+        weights: of that backbone; the shipped ones when empty.
+        task: whose scene.
+        clips: to train on; a sixth as many are read in the test.
+        steps: of training.
+        seed: of scenes and training, >= 0.
     """
 
     backbone: str = "neon_tiny"
@@ -170,7 +173,7 @@ def main(argv: list[str] | None = None) -> int:
         values = "  ".join(f"{name} {value:.3f}" for name, value in run(config).items())
     except NeonError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_USER
     print(f"{config.backbone} on {config.task}: {values}")
     return 0
 

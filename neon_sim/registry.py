@@ -238,6 +238,7 @@ POLICY_PARTS = Registry(
     "policy part",
     {
         "load_policy": "neon_sim.policies.policy:load_policy",
+        "shipped_heads": "neon_sim.policies.policy:shipped_heads",
         "make_tower": "neon_sim.policies.tower:make_tower",
         "check_token_budget": "neon_sim.policies.tower:check_token_budget",
         "new_network": "neon_sim.policies.network:new_network",

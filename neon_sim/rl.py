@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from neon_sim.config import main_config
-from neon_sim.errors import CheckpointError, NeonError
+from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, CheckpointError, NeonError
 from neon_sim.rl_config import RLConfig
 
 COMMAND = "python -m neon_sim.rl"
@@ -61,6 +61,16 @@ def learn(config: RLConfig, progress: bool = True, command: str = COMMAND) -> Pa
         trainer.close()
 
 
+def plan_text(config: RLConfig) -> str:
+    """How many actions a run takes, and where they were rounded."""
+    rollout = config.envs * config.rollout_steps
+    rounded = "" if config.total_steps == config.steps else f" (steps={config.steps} rounded up)"
+    return (
+        f"{config.total_steps} actions{rounded} in {config.total_steps // rollout} rollouts of "
+        f"{config.envs} x {config.rollout_steps}, a checkpoint every {config.block_steps}"
+    )
+
+
 def describe(curve: dict[str, Any]) -> str:
     """The learning curve in at most ten lines."""
     points = [point for point in curve["points"] if point["episodes"]]
@@ -79,19 +89,20 @@ def describe(curve: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 1 an error told in one line, 130 Ctrl-C (go on with --resume)."""
+    """Run the command: 0 done, 2 an error told in one line, 130 Ctrl-C (go on with --resume)."""
     typed = list(sys.argv[1:] if argv is None else argv)
     try:
         arguments = ["resume=true" if word == "--resume" else word for word in typed]
         config = main_config(RLConfig, arguments, None, prog=COMMAND)
         kept = [word for word in typed if not word.startswith("out=") and word != "--resume"]
+        print(f"rl: {plan_text(config)}", file=sys.stderr)
         path = learn(config, command=" ".join([COMMAND, *kept, "out=DIR"]))
     except KeyboardInterrupt:
         print("rl: stopped; the same command with --resume goes on", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     except NeonError as error:
         print(f"rl: error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_USER
     curve = json.loads(path.with_suffix(".curve.json").read_text())
     print(f"{path}\n{describe(curve)}")
     return 0

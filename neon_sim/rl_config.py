@@ -23,22 +23,31 @@ class RLConfig:
         observe: ``state``, the true visible positions, which no camera gives; or ``pixels``.
         velocities: with ``state``, also how those positions moved since the camera frame
             before: more than a single frame shows, so name it with every number.
-        num_frames / image_size: with ``pixels``, frames of the clip (12.5 a second) and their
-            side; the network is SB3's small CNN (Mnih et al. 2015), trained from nothing.
+        num_frames: with ``pixels``, frames of the clip, 12.5 a second; the network is SB3's small
+            CNN (Mnih et al. 2015), trained from nothing.
+        image_size: with ``pixels``, pixels per side of a frame.
         actions: ``relative`` to the present pose, or ``absolute`` targets; ``auto`` is
             relative for the arm, absolute for the humanoid.
         reach: of a relative action, in units of [-1, 1] a joint.
         replan_steps: control steps an action is held.
         out: folder for the policy, its curve, its checkpoints and the resumable state.
         seed: of weights, noise and episodes, which no evaluation uses.
-        steps: actions taken in training, of all environments; rounded up to whole blocks.
-        envs / workers: environments side by side, and processes they run in (1: this one).
+        steps: actions taken in training, of all environments together; rounded up to whole
+            rollouts of envs x rollout_steps actions.
+        envs: environments side by side.
+        workers: processes that the environments run in; 1: this one.
         rollout_steps: actions of each environment between two updates.
-        save_every: actions between two checkpoints, rounded up to whole rollouts; there every
-            environment starts a new episode, so that a resumed run ends with the same weights.
-        batch_size / epochs: of an update.
-        learning_rate: falls linearly to a twentieth.
-        gamma / gae_lambda / clip_range / entropy / target_kl: PPO's own; target_kl 0 is none.
+        save_every: actions between two checkpoints, rounded up to whole rollouts, the last ones
+            may be fewer; there every environment starts a new episode, so that a resumed run ends
+            with the same weights.
+        batch_size: actions of a gradient step.
+        epochs: passes of an update over its rollouts.
+        learning_rate: of Adam at the start; falls linearly to a twentieth.
+        gamma: discount of the reward, an action.
+        gae_lambda: of generalised advantage estimation: 0 trusts the critic, 1 the returns.
+        clip_range: how far an update may move the ratio of probabilities from 1.
+        entropy: weight of the bonus for spread actions.
+        target_kl: an update stops at one and a half times this divergence; 0: it never does.
         max_grad_norm: largest norm of the gradient.
         hidden: widths of the layers of actor and critic.
         log_std: logarithm of the first standard deviation of the actions.
@@ -144,15 +153,27 @@ class RLConfig:
             )
 
     @property
+    def total_steps(self) -> int:
+        """Actions of the whole run: ``steps`` in whole rollouts."""
+        return self._whole_rollouts(self.steps)
+
+    @property
     def block_steps(self) -> int:
         """Actions between two checkpoints: whole rollouts."""
-        rollout = self.envs * self.rollout_steps
-        return -(-self.save_every // rollout) * rollout
+        return self._whole_rollouts(self.save_every)
 
     @property
     def num_blocks(self) -> int:
-        """Blocks of the whole run."""
-        return -(-self.steps // self.block_steps)
+        """Blocks of the whole run; the last one may be shorter."""
+        return -(-self.total_steps // self.block_steps)
+
+    def steps_after(self, blocks: int) -> int:
+        """Actions taken when so many blocks are done."""
+        return min(blocks * self.block_steps, self.total_steps)
+
+    def _whole_rollouts(self, steps: int) -> int:
+        rollout = self.envs * self.rollout_steps
+        return -(-steps // rollout) * rollout
 
     def decides(self) -> dict[str, Any]:
         """What the result depends on: everything but where and how fast it runs."""

@@ -94,8 +94,7 @@ class RLTrainer:
             on_block: called after each block is saved.
         """
         config, name = self.config, f"ppo {self.config.task}"
-        total = config.num_blocks * config.block_steps
-        done = self.block * config.block_steps
+        total, done = config.total_steps, self.steps
         with tqdm(
             total=total, initial=done, desc=name, unit="step", disable=not self.progress
         ) as bar:
@@ -120,9 +119,8 @@ class RLTrainer:
             self.env.env_method("begin_block", self.block, self.block / config.num_blocks)
             self.model._last_obs = None  # SB3 resets the environments then
             watch = _Watch(self, bar)
-            self.model.learn(
-                config.block_steps, callback=watch, log_interval=None, reset_num_timesteps=False
-            )
+            steps = config.steps_after(self.block + 1) - self.steps
+            self.model.learn(steps, callback=watch, log_interval=None, reset_num_timesteps=False)
         watch.note_update()
         self.block += 1
         if not all(torch.isfinite(p).all() for p in self.model.policy.parameters()):
@@ -134,7 +132,7 @@ class RLTrainer:
     @property
     def steps(self) -> int:
         """Actions taken by now."""
-        return self.block * self.config.block_steps
+        return self.config.steps_after(self.block)
 
     # ---- files ----------------------------------------------------------------------------
 

@@ -9,8 +9,10 @@ A paired comparison is a 2x2 table of episodes: ``both`` succeed, ``only_a``, ``
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import stats
@@ -270,6 +272,37 @@ def cluster_equivalence_p(
     means = _cluster_means(values, resamples, seed)
     beyond = max(int((means >= margin).sum()), int((means <= -margin).sum()))
     return (beyond + 1) / (resamples + 1)
+
+
+def smallest_shown(n: int, others: Sequence[float] = (), alpha: float = 0.05) -> float | None:
+    """Smallest paired difference that ``n`` episodes could have shown.
+
+    Args:
+        n: episodes. others: p of the other comparisons of the family (Holm). alpha: of the family.
+
+    Returns:
+        Share of episodes that would have had to differ, all in one direction, for the exact test
+        to reject; None when not even all of them would do.
+    """
+    steps = len(others) + 1
+    for p in sorted(others):  # Holm's steps that come before this comparison's
+        if p > alpha / steps:
+            break
+        steps -= 1
+    for count in range(1, n + 1):
+        if mcnemar_exact(0, count) <= alpha / steps:
+            return count / n
+    return None
+
+
+@lru_cache
+def episodes_for_equivalence(margin: float, alpha: float = 0.05) -> int:
+    """Fewest episodes that, if none differs, show equivalence within +-``margin``.
+
+    By ``equivalence_p``: 25 for a margin of 0.1 at level 0.05.
+    """
+    counts = itertools.count(1)
+    return next(n for n in counts if equivalence_p(PairedTable(n, 0, 0, 0), margin) <= alpha)
 
 
 def _cluster_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -19,7 +19,7 @@ import torch
 
 from neon_sim.config import PolicyConfig
 from neon_sim.config_loading import load_config, main_config
-from neon_sim.errors import NeonError
+from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, NeonError
 from neon_sim.pretrain import keep_memory
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.robots import ROBOTS
@@ -87,17 +87,17 @@ def describe(curve: dict[str, Any]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 1 an error told in one line, 130 Ctrl-C (go on by running again)."""
+    """Run the command: 0 done, 2 an error told in one line, 130 Ctrl-C (go on by running again)."""
     try:
         config, policy = parse(list(sys.argv[1:] if argv is None else argv))
         keep_memory()
         path = train(config, policy)
     except KeyboardInterrupt:
         print("train: stopped; run the same command to go on", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     except NeonError as error:
         print(f"train: error: {error}", file=sys.stderr)
-        return 1
+        return EXIT_USER
     curve = json.loads(path.with_suffix(".curve.json").read_text())
     print(f"{path}\n{describe(curve)}")
     return 0

@@ -20,8 +20,11 @@ class TrainConfig:
         tasks: keep only these tasks; all by default.
         out: folder for the head, its curve and the resumable state.
         seed: of weights, batches and dropout; the k in the file's name.
-        steps / batch_size: optimiser steps and windows a step.
-        learning_rate / weight_decay / warmup_steps: AdamW, linear warm-up, cosine.
+        steps: of the optimiser.
+        batch_size: windows a step.
+        learning_rate: of AdamW at the end of the warm-up; falls by a cosine to a fiftieth.
+        weight_decay: of AdamW.
+        warmup_steps: steps of linear warm-up.
         clip_norm: largest norm of the gradient.
         ema: decay of the average of weights that is evaluated and shipped; 0 for none.
         proprio_noise: noise on proprioception in training, in units of [-1, 1].

@@ -19,6 +19,7 @@ from neon_sim.observation import ClipBatch, single_frames
 from neon_sim.registry import BACKBONES, task_entry
 
 from .backbones.base import Encoded, join
+from .backbones.weights import absent_text
 from .blocks import BLOCK_ROWS, act_in_blocks
 from .checkpoint import load_network, read_checkpoint, train_command
 from .instruction import encode_texts
@@ -154,6 +155,12 @@ def shipped_head(policy: str, condition: Condition, train_seed: int, task: str) 
     return next(knows, found[0] if found else folder / name)
 
 
+def shipped_heads(policy: str) -> list[str]:
+    """Conditions whose heads ship for a policy, of any set of tasks, sorted; none for most."""
+    folder = Path(str(resources.files("neon_sim"))) / "assets" / "heads" / policy
+    return sorted({path.stem.rpartition("-")[0] for path in folder.rglob("*.safetensors")})
+
+
 def head_file(condition: Condition, train_seed: int) -> str:
     """What ``neon_sim.train`` calls the head of a condition and a training seed."""
     return f"{condition.trained_as}-seed{train_seed}.safetensors"
@@ -185,8 +192,10 @@ def load_policy(
         path /= head_file(row, train_seed)
     if not path.is_file():
         found = f"no head at {path}" if checkpoint else f"no trained head ships for {path.stem}"
+        name, arguments = tower_backbone(config, row)
+        weights = absent_text(name, arguments.get("model_id"))
         raise CheckpointError(
-            f"{found} of policy {config.name!r}. Make it: "
+            f"{found} of policy {config.name!r}. {weights}Make the head: "
             f"{train_command(config.name, row.trained_as, train_seed)}; then run it with "
             "checkpoint=DIR"
         )

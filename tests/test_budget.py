@@ -80,7 +80,7 @@ def test_run_and_train_hold_every_condition_they_are_given(no_weights, capsys):
     assert bench([*command, "--condition", "frame,stack", "--out", "nowhere", wide]) != 0
     assert "at least 1169" in capsys.readouterr().err
     arguments = ["policy=neon_tiny", "condition=stack", "data=no", "out=no", f"policy.{wide}"]
-    assert train(arguments) == 1
+    assert train(arguments) == 2
     assert "at least 1169" in capsys.readouterr().err
 
 

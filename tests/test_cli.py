@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from neon_sim.benchmarks import cli
+from neon_sim.benchmarks import arguments, cli
 from neon_sim.benchmarks.certificates import read_certificate
 from neon_sim.benchmarks.certify import TwinCheck, certificate, check_twins, judge
 from neon_sim.benchmarks.plan import make_plan
@@ -136,8 +136,35 @@ def test_verdict_claims_nothing_from_few_episodes(tmp_path, capsys) -> None:
     folder = made_up_run(tmp_path / "run", rates, episodes=10)
     assert main(["compare", str(folder.path)]) == 0
     shown = capsys.readouterr().out
-    assert "No difference is shown on any task (arm_reach, arm_catch)." in shown
+    assert (
+        "n = 10 is too small to decide between frame and video on all tasks (arm_reach, arm_catch)."
+        in shown
+    )
+    assert "too small to decide between frame and video (difference 20 [" in shown
+    assert "at this n a difference shows from 70 points on" in shown
+    assert "no difference" not in shown.lower()
     assert "equivalent within 10 points (" not in shown
+    folder = made_up_run(tmp_path / "enough", rates, episodes=30)
+    assert main(["compare", str(folder.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "arm_catch: no difference between frame and video is shown" in shown
+    assert "at this n a difference shows from" in shown
+    assert "too small" not in shown
+
+
+def test_three_episodes_can_show_nothing(tmp_path, capsys) -> None:
+    rates = {"arm_catch": {"frame": 0.0, "video": 1.0}}
+    for seeds in (1, 3):
+        folder = made_up_run(tmp_path / str(seeds), rates, episodes=3, seeds=seeds)
+        assert main(["compare", str(folder.path)]) == 0
+        assert "no difference at all could show at this n" in capsys.readouterr().out
+    same = {"arm_catch": {"frame": 1.0, "video": 1.0}}
+    folder = made_up_run(tmp_path / "same", same, episodes=3, seeds=3)
+    assert main(["compare", str(folder.path)]) == 0
+    assert (
+        "n = 3 is too small to decide between frame and video on 1 task (arm_catch)."
+        in capsys.readouterr().out
+    )
 
 
 def test_compare_json_is_json(tmp_path, capsys) -> None:
@@ -146,7 +173,7 @@ def test_compare_json_is_json(tmp_path, capsys) -> None:
     assert set(json.loads(capsys.readouterr().out)["tasks"]) == set(RATES)
 
 
-@pytest.mark.parametrize("what", cli.LISTS)
+@pytest.mark.parametrize("what", arguments.LISTS)
 def test_list_names_what_there_is(what, capsys) -> None:
     assert main(["list", what]) == 0
     expected = {
@@ -157,6 +184,22 @@ def test_list_names_what_there_is(what, capsys) -> None:
         "suites": "arm",
     }
     assert expected[what] in capsys.readouterr().out
+
+
+def test_lists_tell_ears_heads_and_certificates(capsys) -> None:
+    main(["list", "policies"])
+    shown = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in shown.splitlines() if line}
+    assert "audio=backbone" in shown
+    assert "log_mel" in rows["neon_tiny_hear"]
+    assert "video_repeat" in rows["neon_tiny"]
+    assert rows["qwen_omni_3b"].endswith("  none")
+    main(["list", "tasks"])
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "certified temporal (history +49 points)" in rows["arm_catch"]
+    assert "certified static: history gains nothing" in rows["arm_reach"]
+    assert rows["arm_latch"].split()[2:] == ["sound", "arm", "the", "cue", "none"]
+    assert "humanoid" in rows["humanoid_reach"]
 
 
 RUN = ("run", "--episodes", "1", "--videos", "0", "--quiet", "--out", "OUT")
@@ -199,6 +242,20 @@ def test_unknown_options_are_refused(capsys) -> None:
 def test_key_value_may_stand_anywhere() -> None:
     args = cli.parse(["run", "a=1", "--policy", "hold", "b=2", "--out", "x", "c=3"])
     assert sorted(args.overrides) == ["a=1", "b=2", "c=3"]
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_help_of_a_command_tells_every_option_and_shows_examples(command, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    examples = shown.partition("examples:")[2].split("neon-bench ")[1:]
+    assert examples
+    for line in examples:
+        assert arguments.parse(line.split()).command == command
+    (commands,) = arguments.build_parser()._subparsers._group_actions  # type: ignore[union-attr]
+    assert all(action.help for action in commands.choices[command]._actions)  # type: ignore
 
 
 # ---- certificates ----------------------------------------------------------------------

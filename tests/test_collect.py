@@ -192,7 +192,7 @@ def test_dagger_with_a_checkpoint_of_another_task(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["task=arm_block", "episodes=2", f"out={tmp_path / 'd'}", f"policy={checkpoint}"]
-    assert command.main(line) == 1
+    assert command.main(line) == 2
     assert "was not trained on 'arm_block'" in capsys.readouterr().err
 
 
@@ -204,12 +204,12 @@ def test_a_policy_that_returns_nan_is_an_error(
         collect_worker, "load_any_policy", lambda config, task: (broken(), "broken")
     )
     status = command.main(arguments(tmp_path / "d", "policy=broken", "beta=0"))
-    assert status == 1
+    assert status == 2
     assert "arm_reach episode 0: dagger:broken returned an action" in capsys.readouterr().err
 
 
 def test_unknown_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(arguments(tmp_path / "d", "policy=neon_tini", "beta=0")) == 1
+    assert command.main(arguments(tmp_path / "d", "policy=neon_tini", "beta=0")) == 2
     assert "policy 'neon_tini' is no policy (" in capsys.readouterr().err
 
 
@@ -315,7 +315,7 @@ def test_finished_collection_is_left_alone(
 def test_other_settings_are_refused_by_name(
     reference: DemoDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main(arguments(reference.root, "perturb.noise_std=0.5")) == 1
+    assert command.main(arguments(reference.root, "perturb.noise_std=0.5")) == 2
     error = capsys.readouterr().err
     assert "begun with perturb.noise_std=0.03, now it is 0.5" in error
 
@@ -358,7 +358,7 @@ def test_full_disk_keeps_what_is_finished(
     out = tmp_path / "d"
     with monkeypatch.context() as patch:
         patch.setattr(collect_worker, "write_shard", full_at_third)
-        assert command.main(arguments(out)) == 1
+        assert command.main(arguments(out)) == 2
     error = capsys.readouterr().err
     assert "episode 2: no space left" in error
     assert "2 finished episodes are kept" in error
@@ -374,7 +374,7 @@ def test_a_worker_that_dies_is_reported(tmp_path: Path, capfd: pytest.CaptureFix
     os.kill(victim, signal.SIGKILL)
     _, error = process.communicate(timeout=60)
     finished = (out / "meta").exists()  # it may have been done already
-    assert finished or (process.returncode == 1 and "a worker died" in error)
+    assert finished or (process.returncode == 2 and "a worker died" in error)
 
 
 def children(pid: int) -> list[int]:
@@ -412,7 +412,7 @@ def test_bad_arguments(
 ) -> None:
     import re
 
-    assert command.main([f"out={tmp_path / 'd'}", argument]) == 1
+    assert command.main([f"out={tmp_path / 'd'}", argument]) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "d").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -243,3 +244,22 @@ def test_help_reads_docstrings() -> None:
 def test_parse_overrides_keeps_equal_signs_of_the_value() -> None:
     (override,) = parse_overrides(["out=a=b"])
     assert (override.key, override.text) == ("out", "a=b")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "neon_sim.collect_config:CollectConfig",
+        "neon_sim.train_config:TrainConfig",
+        "neon_sim.pretrain:PretrainConfig",
+        "neon_sim.probe:ProbeConfig",
+        "neon_sim.rl_config:RLConfig",
+        "neon_sim.benchmarks.balance:BalanceConfig",
+    ],
+)
+def test_help_says_something_of_its_own_about_every_setting(config) -> None:
+    module, _, name = config.partition(":")
+    rows = help_rows(getattr(importlib.import_module(module), name))
+    told = [doc for *_, doc in rows]
+    assert all(told)
+    assert len(set(told)) == len(told)

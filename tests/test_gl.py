@@ -14,7 +14,7 @@ import pytest
 from world_scene import SCENE
 
 from neon_sim import gl_probe
-from neon_sim.doctor import Finding, doctor, format_findings, healthy
+from neon_sim.doctor import EXTRAS, Finding, doctor, format_findings, healthy
 from neon_sim.errors import RendererError, UnknownNameError
 from neon_sim.gl import BACKEND, mujoco, renderer_info
 from neon_sim.raycast import RaycastCamera, pixel_rays
@@ -252,9 +252,11 @@ def test_a_camera_the_rays_cannot_follow_is_an_error(world):
 
 def test_the_doctor_reports_every_subject_and_a_mend_for_what_is_missing():
     findings = doctor()
-    names = {finding.name.partition("/")[0] for finding in findings}
+    names = {finding.name.partition("/")[0].strip() for finding in findings}
     assert {"renderer", "frames", "package", "extra", "disk", "cores", "torch", "weights"} <= names
     assert all(finding.mend for finding in findings if not finding.ok)
+    assert not any("//" in finding.name for finding in findings)
+    assert not any("neon-sim[" in command for _, command in EXTRAS.values())
     assert "ms" in next(f.value for f in findings if f.name == "frames/raycast")
     assert renderer_info()["backend"] in findings[0].value
 

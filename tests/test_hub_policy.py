@@ -20,7 +20,7 @@ from neon_sim.collect_worker import load_any_policy
 from neon_sim.config import PolicyConfig, load_config
 from neon_sim.config_loading import main_config
 from neon_sim.dataset import DemoDataset
-from neon_sim.errors import ConfigError
+from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.feature_cache import FeatureTable, cache_key, episode_layout
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
@@ -103,6 +103,25 @@ def test_from_demonstrations_to_a_report(heads: Path, keys: list[str], tmp_path:
     assert {row["condition"] for row in rows} == {"frame", "stack", "video"}
     assert all(row["error"] is None for row in rows)
     assert "qwen_omni_3b" in (out / "report.html").read_text()
+
+
+def test_one_error_tells_what_is_missing_of_weights_and_head(
+    keys: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neon_sim.policies.backbones.weights.is_cached", lambda row: False)
+    bare = load_config(PolicyConfig, "policy", "qwen_omni_3b", [])
+    with pytest.raises(CheckpointError) as caught:
+        load_policy(bare, "frame", TASK)
+    for text in (
+        "no trained head ships for frame-seed0 of policy 'qwen_omni_3b'",
+        " GB (bf16",
+        "hf download Qwen/Qwen2.5-Omni-3B, or",
+        "Make the head: python -m neon_sim.train policy=qwen_omni_3b condition=frame",
+    ):
+        assert text in str(caught.value)
+    with pytest.raises(CheckpointError) as caught:
+        load_policy(policy(keys), "video", TASK)  # its backbone lies in a folder
+    assert "hf download" not in str(caught.value)
 
 
 def test_a_cached_feature_is_the_live_one(data: Path, keys: list[str], tmp_path: Path) -> None:

@@ -228,11 +228,11 @@ def test_a_backbone_without_a_network_cannot_be_pretrained(clips_folder, tmp_pat
 
 
 def test_the_command_names_bad_input(capsys):
-    assert main(["backbone=neon_tyni"]) == 1
+    assert main(["backbone=neon_tyni"]) == 2
     assert "Did you mean 'neon_tiny'" in capsys.readouterr().err
-    assert main(["stepps=3"]) == 1
+    assert main(["stepps=3"]) == 2
     assert "steps" in capsys.readouterr().err
-    assert main(["lr=0"]) == 1
+    assert main(["lr=0"]) == 2
     assert "lr must be above 0" in capsys.readouterr().err
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from neon_sim.benchmarks import report_background
 from neon_sim.benchmarks.charts import forest, forest_reach, signed
-from neon_sim.benchmarks.compare import summary_of_run
+from neon_sim.benchmarks.compare import plan_of_run, summary_of_run
+from neon_sim.benchmarks.filming import HEIGHT, WIDTH, check_replay, filmed
 from neon_sim.benchmarks.markup import VOID, Html, markup, tag
 from neon_sim.benchmarks.media import MAX_BYTES, encode_image, encode_video, small_video
 from neon_sim.benchmarks.plan import Cell, PolicySpec, RunPlan, make_plan
@@ -24,9 +25,6 @@ from neon_sim.benchmarks.report import current_summary, write_report
 from neon_sim.benchmarks.results import Row, RunError, RunFolder, dump_row, write_json
 from neon_sim.benchmarks.runner import Resources, run
 from neon_sim.benchmarks.videos import (
-    HEIGHT,
-    WIDTH,
-    check_replay,
     choose,
     make_videos,
     read_index,
@@ -363,6 +361,16 @@ def test_videos_of_a_real_run(scripted_run: RunFolder) -> None:
         assert np.std(pictures[0]) > 10  # not a blank screen
     assert group.description
     assert group.description in " ".join(reader.text)
+
+
+def test_processes_change_no_picture(scripted_run: RunFolder) -> None:
+    plan, rows = plan_of_run(scripted_run), scripted_run.read_rows()
+    groups = [[row] for row in rows if row["policy"] == "expert"]
+    assert len(groups) == 2
+    here, there = (list(filmed(plan, groups, workers)) for workers in (1, 2))
+    assert [[(s.words, s.poster) for s in shots] for shots in here] == [
+        [(s.words, s.poster) for s in shots] for shots in there
+    ]
 
 
 def test_videos_are_kept_until_the_rows_change(scripted_run: RunFolder) -> None:

@@ -30,7 +30,7 @@ from neon_sim.observation import observe_row, stack_observations
 from neon_sim.policies.ppo import load_ppo
 from neon_sim.policies.ppo_actor import Actor
 from neon_sim.registry import RL_ENVIRONMENTS, TASKS
-from neon_sim.rl import describe, learn, main
+from neon_sim.rl import describe, learn, main, plan_text
 from neon_sim.rl_config import RLConfig
 from neon_sim.rl_env import RL_SEED, TaskEnv, make_env
 from neon_sim.rl_trainer import RLTrainer
@@ -96,7 +96,7 @@ def test_settings_outside_their_rule_are_named(changes, message):
 
 
 def test_the_command_tells_errors_in_one_line(capsys, tmp_path):
-    assert main(["task=arm_reach", f"out={tmp_path}", "learnig_rate=1"]) == 1
+    assert main(["task=arm_reach", f"out={tmp_path}", "learnig_rate=1"]) == 2
     assert "learning_rate" in capsys.readouterr().err
 
 
@@ -186,6 +186,17 @@ def test_ppo_learns_a_toy(tmp_path):
     assert curve["points"][-1]["steps"] == 4096
     assert "4096" in describe(curve)
     print(returns)
+
+
+def test_a_run_takes_the_steps_asked_for_in_whole_rollouts(tmp_path):
+    run = config(tmp_path, task="echo", steps=90, save_every=64)  # rollouts of 32
+    assert (run.total_steps, run.num_blocks, run.steps_after(1)) == (96, 2, 64)
+    assert "96 actions (steps=90 rounded up) in 3 rollouts of 2 x 16" in plan_text(run)
+    path = learn(run, progress=False)
+    assert read_tensors(path, FORMAT, "")[1]["steps"] == 96
+    curve = json.loads(path.with_suffix(".curve.json").read_text())
+    assert [point["steps"] for point in curve["points"]] == [32, 64, 96]
+    assert "rounded" not in plan_text(config(steps=64))
 
 
 @pytest.mark.parametrize("task", ["arm_reach", "balance"])

@@ -283,7 +283,7 @@ def test_the_command_line_trains_ears(collected, tmp_path, capsys):
     ]
     assert train_main(arguments) == 0
     assert (tmp_path / "audio_only-seed0.safetensors").is_file()
-    assert train_main([*arguments, "policy.audio=none"]) == 1
+    assert train_main([*arguments, "policy.audio=none"]) == 2
     assert "does not listen" in capsys.readouterr().err
 
 

@@ -16,12 +16,14 @@ from neon_sim.stats import (
     cluster_equivalence_p,
     e_process,
     e_value,
+    episodes_for_equivalence,
     equivalence_p,
     holm,
     mcnemar_exact,
     mean_e_value,
     newcombe_paired,
     sign_flip,
+    smallest_shown,
     tango_interval,
     tango_z,
     wilson,
@@ -170,6 +172,18 @@ def test_cluster_equivalence_sees_swings_between_training_seeds() -> None:
     assert cluster_equivalence_p(swings, 0.05) > 0.1
     with pytest.raises(ValueError, match="margin"):
         cluster_equivalence_p(same, 1.5)
+
+
+def test_what_so_many_episodes_could_have_shown() -> None:
+    assert smallest_shown(5) is None  # 2 / 2**5 > 0.05
+    assert smallest_shown(6) == 1.0
+    assert smallest_shown(100) == 0.06
+    assert smallest_shown(100, [1.0] * 9) == 0.09  # 2 / 2**9 * 10 <= 0.05
+    assert episodes_for_equivalence(0.10) == 25
+    others = [1e-6, 1e-4, 0.006, 0.01, 0.5]
+    need = next(c for c in range(5, 12) if holm([mcnemar_exact(0, c), *others])[0] <= 0.05)
+    assert smallest_shown(need - 1, others) is None
+    assert smallest_shown(100, others) == need / 100
 
 
 def test_cluster_bootstrap_coverage_with_many_seeds() -> None:

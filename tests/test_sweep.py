@@ -12,13 +12,16 @@ from test_report import Reader, make_row, save, synthetic
 
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.compare import summary_of_run
+from neon_sim.benchmarks.filming import check_replay
 from neon_sim.benchmarks.plan import Cell, RunPlan, make_plan, plan_of
 from neon_sim.benchmarks.report import write_report
+from neon_sim.benchmarks.report_sections import verdict
 from neon_sim.benchmarks.results import LATER_KEYS, ROW_KEYS, RunError, RunFolder
-from neon_sim.benchmarks.summary import compared
+from neon_sim.benchmarks.summary import compared, summarise
 from neon_sim.benchmarks.sweep import base_name, setting_of, swept
 from neon_sim.benchmarks.tables import summary_text
-from neon_sim.benchmarks.videos import check_replay
+from neon_sim.benchmarks.verdict import label
+from neon_sim.benchmarks.videos import shown_columns
 from neon_sim.envs.limits import LimitMeter
 from neon_sim.errors import ConfigError
 
@@ -123,9 +126,36 @@ def test_a_sweep_is_a_curve_of_the_report(swept_run: RunFolder) -> None:
         assert words in text
     assert "Success of expert on arm_block over control steps between two looks" in page
     summary = summary_of_run(swept_run)
+    best, worst = "2 of 2 episodes at best (chunks of 1, at once)", "0 of 2 at worst"
+    assert f"expert succeeds in {best}, in {worst} (chunks of 16, 800 ms late)" in text
+    columns = shown_columns(summary["tasks"]["arm_block"])
+    assert columns == [("expert@replan1,late0", "scripted"), ("expert@replan16,late40", "scripted")]
     assert "over 4 settings" in summary["verdict"]
     assert "expert 0 to 100 % over 4 settings" in summary_text(summary)
     assert "0, 40 control steps" in text
+
+
+def test_a_sweep_is_judged_setting_by_setting(tmp_path: Path) -> None:
+    folder = synthetic(tmp_path / "run", {"frame": 4, "video": 36})
+    rows = [
+        {**row, "policy": f"neon_tiny@replan{steps}", "replan_steps": steps}
+        for row in folder.read_rows()
+        for steps in (4, 16)
+        if row["task"] == "arm_catch"
+    ]
+    lost = [{**r, "success": False} if r["policy"].endswith("16") else r for r in rows]
+    columns = [(f"neon_tiny@replan{n}", word) for n in (4, 16) for word in ("frame", "video")]
+    summary = summarise(lost, columns, ["arm_catch"])
+    assert summary["verdict"] == (
+        "Video beats frame under 1 of 2 settings (arm_catch); the two are equivalent under 1 of 2 "
+        "settings (arm_catch)."
+    )
+    assert "differences 0 to 80 points" in summary["tasks"]["arm_catch"]["verdict"]
+    assert label(columns[0], columns) == "frame@replan4"
+    header = verdict(summary, 0)
+    assert header.count("<li>") == 2
+    assert "chunks of 16" in header
+    assert shown_columns(summary["tasks"]["arm_catch"]) == columns[:2]
 
 
 # ---- limits -------------------------------------------------------------------------------

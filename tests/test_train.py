@@ -441,14 +441,14 @@ def test_the_command_line_reaches_run_and_policy():
     ],
 )
 def test_bad_settings_exit_non_zero_with_the_mend(argument, message, capsys, data, tmp_path):
-    assert main([f"data={data}", f"out={tmp_path}", argument]) == 1
+    assert main([f"data={data}", f"out={tmp_path}", argument]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_missing_data_and_unknown_words_are_named(tmp_path, capsys, monkeypatch):
-    assert main([f"data={tmp_path}/none", f"out={tmp_path}", "condition=blind"]) == 1
+    assert main([f"data={tmp_path}/none", f"out={tmp_path}", "condition=blind"]) == 2
     assert "no dataset at" in capsys.readouterr().err
-    assert main([f"out={tmp_path}"]) == 1
+    assert main([f"out={tmp_path}"]) == 2
     assert "give data=" in capsys.readouterr().err
     monkeypatch.setitem(TEXTS, "arm_catch", "catch the moving blal")
     strange = blob_dataset(tmp_path / "strange", range(2))

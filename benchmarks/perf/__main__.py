@@ -12,7 +12,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
-from neon_sim.errors import NeonError
+from neon_sim.errors import EXIT_FAILED, EXIT_USER, NeonError
 from neon_sim.registry import TASKS, Registry, task_entry
 
 from .rows import Options, Row, table, write_json
@@ -54,11 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows += MEASURES.resolve(name)(options)
     except NeonError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return EXIT_USER
     print(table(rows))
     write_json(args.out, rows)
     print(f"written: {args.out}")
-    return int(args.strict and not all(row.met for row in rows))
+    missed = args.strict and not all(row.met for row in rows)
+    return EXIT_FAILED if missed else 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from neon_sim.clock import AUDIO_HZ, AUDIO_SAMPLES_PER_TICK, TICKS_PER_CONTROL
-from neon_sim.errors import DatasetError, require_package
+from neon_sim.errors import DatasetError, install_extra, require_package
 
 FULL_SCALE = 32768.0
 MAX_CHANNELS = 8  # of a FLAC file
@@ -104,5 +104,5 @@ def _soundfile() -> Any:
     return require_package(
         "soundfile",
         why="Sound in datasets",
-        install='pip install -c constraints.txt "neon-sim[sound]"',
+        install=install_extra("sound"),
     )

@@ -16,7 +16,7 @@ from neon_sim.audio.modal import BLOCK
 from neon_sim.audio.propagation import FARTHEST_M, PAST, paths
 from neon_sim.audio.sources import SPEED_OF_SOUND
 from neon_sim.clock import AUDIO_HZ
-from neon_sim.errors import ConfigError, require_package, unknown_name
+from neon_sim.errors import ConfigError, install_extra, require_package, unknown_name
 
 GRID_M = 0.1
 _WALL_M = 0.05  # a source is kept this far inside
@@ -96,9 +96,7 @@ def room_named(name: str) -> Room | None:
 
 
 def _acoustics() -> object:
-    return require_package(
-        "pyroomacoustics", why="Reverberation", install='pip install "neon-sim[sound]"'
-    )
+    return require_package("pyroomacoustics", why="Reverberation", install=install_extra("sound"))
 
 
 @lru_cache(maxsize=1024)

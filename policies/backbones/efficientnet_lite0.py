@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from neon_sim.errors import CheckpointError, ConfigError, require_package
+from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
 
 from .frames import ImageEncoder, identity, pixels
 from .published import freeze, load_strictly
 
-INSTALL = 'pip install -c constraints.txt "neon-sim[encoders]"'
+INSTALL = install_extra("encoders")
 BN_EPS = 1e-3
 # repeats, kernel, stride, expansion, channels of the seven stages
 STAGES = (

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from neon_sim.errors import require_package
+from neon_sim.errors import install_extra, require_package
 
 _KEPT: list[Any] = []  # a library that is collected takes its operators along
 
@@ -42,6 +42,4 @@ def import_transformers() -> Any:
         MissingPackageError: it is not installed.
     """
     mend_torchvision()
-    return require_package(
-        "transformers", why="This backbone", install="pip install 'neon-sim[hub]'"
-    )
+    return require_package("transformers", why="This backbone", install=install_extra("hub"))

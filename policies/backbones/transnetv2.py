@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from neon_sim.errors import ConfigError, require_package
+from neon_sim.errors import ConfigError, install_extra, require_package
 
 from .frames import StillTwin, VideoEncoder, identity
 from .published import freeze
 
-INSTALL = 'pip install -c constraints.txt "neon-sim[encoders]"'
+INSTALL = install_extra("encoders")
 INPUT = (27, 48)  # pixels, height and width
 # stage -> rows, columns and channels of its map after pooling
 MAPS = {1: (13, 24, 64), 2: (6, 12, 128), 3: (3, 6, 256)}

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from neon_sim.errors import CheckpointError, ConfigError, require_package
+from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
 
 from .catalogue import CATALOGUE, HubModel
 
@@ -23,7 +23,7 @@ PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_3"}
 ATTENTIONS = ("eager", "sdpa", *ATTENTION_PACKAGES)
-INSTALL_HUB = "pip install 'neon-sim[hub]'"
+INSTALL_HUB = install_extra("hub")
 
 
 def find_weights(model_id: str, revision: str | None = None) -> Path:
@@ -87,6 +87,29 @@ def missing_text(model_id: str, error: BaseException | None = None) -> str:
     lines.append(f"Download: hf download {model_id}")
     lines.append("Or use a folder of your own: backbone.model_id=/path/to/folder")
     return " ".join(lines)
+
+
+def absent_text(name: str, model_id: str | None = None) -> str:
+    """What is said of a foundation backbone's weights when its head is missing too.
+
+    Args:
+        name: registry name, also of an image twin. model_id: folder or repository in place of
+            its own.
+
+    Returns:
+        Size, licence, gate and the commands, to be put before what follows; empty when they
+        are here, or when it is another kind of backbone.
+    """
+    row = CATALOGUE.get(name.removesuffix("_image"))
+    if row is None or (Path(model_id).expanduser().is_dir() if model_id else is_cached(row)):
+        return ""
+    wanted = (model_id,) if model_id and model_id != row.model_id else row.repositories
+    commands = "; ".join(f"hf download {repository}" for repository in wanted)
+    return (
+        f"The weights of its backbone {row.name} are not here either. "
+        f"{_about(row, row.model_id)} Download: {commands}, or use a folder of your own: "
+        "backbone.model_id=/path/to/folder. "
+    )
 
 
 def _about(row: HubModel, model_id: str) -> str:

@@ -1,0 +1,218 @@
+"""From comparisons to words: what a pair, a task and a whole run show.
+
+A comparison ends in one of five ways (``outcome``). That a run was too small to decide is told
+apart from a run that could have decided and did not, and from a difference shown to be absent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from neon_sim.stats import episodes_for_equivalence
+
+from .scripted import CONDITION
+from .sweep import SWEPT, base_name, setting_of, setting_text
+
+MARGIN = 0.10  # of the equivalence test between conditions, in success rate
+OUTCOMES = ("better", "worse", "equivalent", "open", "small")
+UNDECIDED = ("open", "small")  # outcomes that are neither a difference nor its absence
+
+
+def label(column: Sequence[str], others: Sequence[Sequence[str]] = ()) -> str:
+    """Short name of a column among others: the condition, the policy, or both.
+
+    Of a sweep the setting follows: ``video@replan8``.
+    """
+    policy, _, setting = column[0].partition(SWEPT)
+    tail, word = SWEPT * bool(setting) + setting, column[1]
+    if word == CONDITION:
+        return policy + tail
+    policies = {base_name(other[0]) for other in others if other[1] != CONDITION} | {policy}
+    conditions = {other[1] for other in others if other[1] != CONDITION} | {word}
+    if len(policies) == 1 and len(conditions) > 1:
+        return word + tail
+    name = policy if len(conditions) == 1 and len(policies) > 1 else f"{policy} {word}"
+    return name + tail
+
+
+def points(value: float) -> str:
+    """A rate as points: ``41``."""
+    return f"{100 * value:.0f}"
+
+
+def headline_pairs(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The comparison a task is about, ``oriented``; of a sweep one for every setting.
+
+    Video against frame, or against muted where the task is one of sound; the first comparison
+    where they did not both run.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for pair in entry["pairs"]:
+        groups.setdefault(setting_of(pair["a"][0]), []).append(pair)
+    other = "muted" if entry.get("kind") == "sound" else "frame"
+    return [oriented(_about(pairs, {other, "video"})) for pairs in groups.values()]
+
+
+def _about(pairs: Sequence[dict[str, Any]], wanted: set[str]) -> dict[str, Any]:
+    for pair in pairs:
+        if pair["a"][0] == pair["b"][0] and {pair["a"][1], pair["b"][1]} == wanted:
+            return pair
+    return pairs[0]
+
+
+def names_of(pair: dict[str, Any]) -> tuple[str, str]:
+    """Short names of a and b, without the setting of a sweep, which they share."""
+    a, b = ((base_name(policy), word) for policy, word in (pair["a"], pair["b"]))
+    return label(a, [a, b]), label(b, [a, b])
+
+
+def outcome(pair: dict[str, Any], alpha: float) -> str:
+    """``"better"`` (b beats a), ``"worse"``, ``"equivalent"``, ``"open"`` or ``"small"``.
+
+    ``"open"``: this many episodes could have shown equivalence and did not, nor a difference;
+    ``"small"``: there are too few of them for that, whatever had happened in them.
+    """
+    p = pair.get("p_holm", pair["p"])
+    low, high = pair["interval"]
+    if p <= alpha and (low > 0 or high < 0):
+        return "better" if pair["difference"] > 0 else "worse"
+    if pair["episodes"] < episodes_for_equivalence(MARGIN, alpha):
+        return "small"  # resampling several training seeds does not see how few there are
+    return "equivalent" if pair["p_equivalent"] <= alpha else "open"
+
+
+def oriented(pair: dict[str, Any]) -> dict[str, Any]:
+    """The pair with ``video`` as b where it is one of the two."""
+    if pair["a"][1] != "video":
+        return pair
+    low, high = pair["interval"]
+    return {
+        **pair,
+        "a": pair["b"],
+        "b": pair["a"],
+        "only_a": pair["only_b"],
+        "only_b": pair["only_a"],
+        "difference": 0.0 - pair["difference"],
+        "interval": [0.0 - high, 0.0 - low],
+    }
+
+
+def task_verdict(task: str, entry: dict[str, Any], alpha: float) -> str:
+    """One sentence about one task."""
+    found = headline_pairs(entry)
+    if not found:
+        rates = _short_rates(entry["cells"])
+        return f"{task}: {', '.join(rates)}." if rates else f"{task}: no episodes."
+    if len(found) > 1:
+        gaps = sorted(pair["difference"] for pair in found)
+        span = f"differences {points(gaps[0])} to {points(gaps[-1])} points"
+        sentence = _sentence([(task, pair) for pair in found], alpha)
+        return f"{task}: {sentence.replace(f' ({task})', '')[:-1]}; {span}."
+    return f"{task}: {_pair_text(found[0], alpha)}."
+
+
+def _pair_text(pair: dict[str, Any], alpha: float) -> str:
+    a, b = names_of(pair)
+    low, high = (points(x) for x in pair["interval"])
+    gap = f"{points(abs(pair['difference']))} points"
+    detail = f"difference {points(pair['difference'])} [{low}, {high}], p = {pair['p_holm']:.2g}"
+    kind = outcome(pair, alpha)
+    if kind == "better":
+        return f"{b} beats {a} by {gap} ({detail})"
+    if kind == "worse":
+        return f"{a} beats {b} by {gap} ({detail})"
+    if kind == "equivalent":
+        return f"{a} and {b} are equivalent within {points(MARGIN)} points ({detail})"
+    detail += f"; {reach_text(pair)}"
+    if kind == "small":
+        return f"n = {pair['episodes']} is too small to decide between {a} and {b} ({detail})"
+    return f"no difference between {a} and {b} is shown ({detail})"
+
+
+def reach_text(pair: dict[str, Any]) -> str:
+    """What an undecided comparison could have shown with its number of episodes."""
+    smallest = pair.get("smallest_shown")
+    if smallest is None:
+        return "no difference at all could show at this n"
+    return f"at this n a difference shows from {math.ceil(100 * smallest - 1e-9)} points on"
+
+
+def _short_rates(cells: Sequence[dict[str, Any]]) -> list[str]:
+    """``hold 3 %``; of a sweep the lowest and the highest."""
+    rates: dict[str, list[float]] = {}
+    for cell in cells:
+        rates.setdefault(base_name(cell["policy"]), []).append(cell["any_time"]["rate"])
+    return [
+        f"{name} {points(found[0])} %"
+        if len(found) == 1
+        else f"{name} {points(min(found))} to {points(max(found))} % over {len(found)} settings"
+        for name, found in rates.items()
+    ]
+
+
+def overall_verdict(tasks: dict[str, Any], alpha: float) -> str:
+    """One sentence about the whole run."""
+    found = [(task, pair) for task, entry in tasks.items() for pair in headline_pairs(entry)]
+    return _sentence(found, alpha) if found else _rates_verdict(tasks)
+
+
+def _sentence(found: Sequence[tuple[str, dict[str, Any]]], alpha: float) -> str:
+    """What some comparisons of tasks show, those that end alike together."""
+    groups: dict[str, list[tuple[str, dict[str, Any]]]] = {kind: [] for kind in OUTCOMES}
+    for task, pair in found:
+        groups[outcome(pair, alpha)].append((task, pair))
+    pairs_named = {names_of(pair) for _, pair in found}
+    a, b = min(pairs_named) if len(pairs_named) == 1 else ("the first column", "the second")
+    counts = sorted({pair["episodes"] for _, pair in groups["small"]})
+    n = " to ".join(map(str, dict.fromkeys([*counts[:1], *counts[-1:]])))
+    known = len(pairs_named) > 1 or bool(groups["better"] or groups["worse"])
+    words = {
+        "better": f"{b} beats {a}",
+        "worse": f"{a} beats {b}",
+        "equivalent": f"{'the two' if known else f'{a} and {b}'} are equivalent",
+        "open": f"no difference{'' if known else f' between {a} and {b}'} is shown",
+        "small": f"n = {n} is too small to decide{'' if known else f' between {a} and {b}'}",
+    }
+    parts = [
+        f"{words[kind]} {_where(group, len(found))}" for kind, group in groups.items() if group
+    ]
+    sentence = "; ".join(parts).replace("shown on all tasks", "shown on any task") + "."
+    return sentence if sentence.startswith("n =") else sentence[0].upper() + sentence[1:]
+
+
+def _where(group: Sequence[tuple[str, dict[str, Any]]], total: int) -> str:
+    tasks = dict.fromkeys(task for task, _ in group)
+    listed = f"({', '.join(tasks)})"
+    if any(setting_of(pair["a"][0]) for _, pair in group):
+        return f"under {len(group)} of {total} settings {listed}"
+    count = "all" if len(group) == total > 1 else str(len(group))
+    return f"on {count} {'task' if len(group) == 1 else 'tasks'} {listed}"
+
+
+def _rates_verdict(tasks: dict[str, Any]) -> str:
+    cells = [cell for entry in tasks.values() for cell in entry["cells"]]
+    everyone = [(base_name(cell["policy"]), cell["condition"]) for cell in cells]
+    totals: dict[str, dict[str, list[int]]] = {}
+    for cell, column in zip(cells, everyone, strict=True):
+        settings = totals.setdefault(label(column, everyone), {})
+        counts = settings.setdefault(setting_of(cell["policy"]), [0, 0])
+        counts[0] += cell["any_time"]["successes"]
+        counts[1] += cell["n"]
+    shown = [f"{name} succeeds in {_rates_text(settings)}" for name, settings in totals.items()]
+    return ("; ".join(shown) or "No episodes") + "."
+
+
+def _rates_text(settings: dict[str, list[int]]) -> str:
+    """Successes of one column; of a sweep the best and the worst setting, never their sum."""
+    if len(settings) == 1:
+        ((successes, n),) = settings.values()
+        return f"{successes} of {n} episodes"
+    best = max(settings, key=lambda name: settings[name][0] / settings[name][1])
+    worst = min(reversed(settings), key=lambda name: settings[name][0] / settings[name][1])
+    (most, n), (least, m) = settings[best], settings[worst]
+    return (
+        f"{most} of {n} episodes at best ({setting_text(best)}), in {least} of {m} at worst "
+        f"({setting_text(worst)}), over {len(settings)} settings"
+    )
