@@ -231,7 +231,8 @@ def test_where_things_lie_in_memory_changes_no_sample() -> None:
 
     def shake(clutter: int) -> bytes:
         made.reset(seed=0, options={"episode": 1})
-        heard, kept, done = [], [], False
+        heard: list[bytes] = []
+        kept, done = [], False
         while not done:
             kept.append(np.ones(len(heard) * clutter % 97 + 1))
             wobble = 0.02 * np.sin(len(heard) * np.arange(8))
