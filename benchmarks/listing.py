@@ -53,7 +53,7 @@ def _certificate(task: str) -> str:
     body = read_certificate(task)
     if body is None:
         return "none"
-    found = str(body["verdict"]).partition(": expert")[0]
+    found = str(body["verdict"]).partition(":")[0]
     if body["kind"] != "temporal" or not body["history_gain"]:
         return found
     return f"{found} (history {100 * body['history_gain']['difference']:+.0f} points)"
