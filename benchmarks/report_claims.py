@@ -21,7 +21,7 @@ def claims(entries: Sequence[dict[str, Any]]) -> Html:
             entry["policy"],
             entry["claim"],
             tag("b", entry["verdict"], class_=f"chip {CHIPS[entry['verdict']]}"),
-            entry["why"],
+            tag("span", entry["why"], class_="prose"),
         )
         for entry in entries
     ]
