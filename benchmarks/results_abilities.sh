@@ -20,33 +20,44 @@ collect abilities $ARM 800 0
 collect rebound arm_rebound 2500 1
 collect humanoid_fast humanoid_goalkeeper,humanoid_follow 2200 0
 collect humanoid humanoid_reach,humanoid_handover 700 0
+collect humanoid_reach humanoid_reach 1500 1
 collect alarm humanoid_alarm 600 0
 
-train() {  # heads policy condition steps datasets
+train() {  # heads policy condition steps datasets key=value ...
   $PY -m neon_sim.train policy="$2" condition="$3" seed="$SEED" steps="$4" data="$5" \
-    window_stride=8 proprio_noise=0.05 out="runs/$1/heads"
+    window_stride=8 proprio_noise=0.05 out="runs/$1/heads" "${@:6}"
 }
 train abilities neon_tiny video 3200 data/abilities,data/rebound
 for condition in frame stack video_repeat oracle_memoryless oracle_history; do
   train abilities neon_tiny $condition 2400 data/abilities,data/rebound
 done
 train abilities neon_tiny blind 1600 data/abilities,data/rebound
-for condition in video frame oracle_memoryless oracle_history; do
-  train humanoid neon_tiny $condition 2400 data/humanoid_fast,data/humanoid
+WALKS=data/humanoid_fast,data/humanoid
+for condition in video frame; do train humanoid neon_tiny $condition 2400 $WALKS; done
+for condition in oracle_memoryless oracle_history; do
+  train humanoid neon_tiny $condition 6000 $WALKS
+  train humanoid_reach neon_tiny $condition 2500 data/humanoid,data/humanoid_reach tasks=humanoid_reach
 done
-train humanoid neon_tiny blind 1600 data/humanoid_fast,data/humanoid
+train humanoid neon_tiny blind 1600 $WALKS
+train humanoid_reach neon_tiny blind 1600 data/humanoid,data/humanoid_reach tasks=humanoid_reach
 for condition in video muted audio_only; do train alarm neon_tiny_hear $condition 1600 data/alarm; done
 
+heads_of() { echo "checkpoint=runs/$1/heads/{condition}-seed{train_seed}.safetensors"; }
 measure() {  # heads policy conditions tasks
-  local heads="checkpoint=runs/$1/heads/{condition}-seed{train_seed}.safetensors"
   $BENCH run --policy "$2" --condition "$3" --task "$4" --episodes "$EPISODES" --seed 0 \
-    --train-seeds "$SEED" --workers "$WORKERS" --out "runs/$1/run" --resume "$heads"
-  $BENCH certify --task "$4" --policy "$2" --episodes "$EPISODES" --seed 1 --train-seeds "$SEED" \
-    --workers "$WORKERS" --run "runs/$1/certificates" "$heads"
+    --train-seeds "$SEED" --workers "$WORKERS" --out "runs/$1/run" --resume "$(heads_of "$1")"
+}
+certify() {  # heads policy tasks
+  $BENCH certify --task "$3" --policy "$2" --episodes "$EPISODES" --seed 1 --train-seeds "$SEED" \
+    --workers "$WORKERS" --run "runs/$1/certificates" "$(heads_of "$1")"
 }
 measure abilities neon_tiny blind,frame,stack,video,video_repeat $ARM
+certify abilities neon_tiny $ARM
 measure humanoid neon_tiny blind,frame,video $HUMANOID
-measure alarm neon_tiny_hear video,muted,audio_only,swap_audio_at_test humanoid_alarm
+certify humanoid neon_tiny humanoid_goalkeeper,humanoid_handover,humanoid_follow
+certify humanoid_reach neon_tiny humanoid_reach
+measure alarm neon_tiny_hear video,muted,swap_audio_at_test humanoid_alarm
+certify alarm neon_tiny_hear humanoid_alarm
 $BENCH run --policy neon_tiny --suite claims --condition frame,video --episodes "$EPISODES" --seed 0 \
   --workers "$WORKERS" --out runs/claims --resume
 $PY -m neon_sim.benchmarks.balance episodes="$EPISODES" out=runs/balance.json
