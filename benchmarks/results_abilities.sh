@@ -27,8 +27,7 @@ train() {  # heads policy condition steps datasets key=value ...
   $PY -m neon_sim.train policy="$2" condition="$3" seed="$SEED" steps="$4" data="$5" \
     window_stride=8 proprio_noise=0.05 out="runs/$1/heads" "${@:6}"
 }
-train abilities neon_tiny video 3200 data/abilities,data/rebound
-for condition in frame stack video_repeat oracle_memoryless oracle_history; do
+for condition in frame stack video video_repeat oracle_memoryless oracle_history; do
   train abilities neon_tiny $condition 2400 data/abilities,data/rebound
 done
 train abilities neon_tiny blind 1600 data/abilities,data/rebound

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tables of docs/RESULTS.md about hearing, from nothing: demonstrations, heads, runs, the curve of
 # arm_latch and the certificates. About an hour and a half on two cores; every step resumes where it was stopped.
-# Four sets of heads: one for most tasks, and one each for those that need more demonstrations, or a window
+# Several sets of heads: one for most tasks, and one each for those that need more demonstrations, or a window
 # every 4 control steps (arm_latch).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,16 +36,16 @@ for condition in video muted; do
 done
 train heads_spoken_mel neon_tiny_hear video 8 2500 data=data/sound,data/spoken tasks=arm_spoken
 
-mkdir -p "$OUT/by_task"
+mkdir -p "$OUT/bytask"
 for task in ${ALL//,/ }; do
   case $task in
     arm_latch) heads=heads_latch ;;
     arm_rattle | arm_audio_visual) heads=heads_pair ;;
     *) heads=heads ;;
   esac
-  ln -sfn "../$heads" "$OUT/by_task/$task"
+  ln -sfn "../$heads" "$OUT/bytask/$task"
 done
-HEADS="checkpoint=$OUT/by_task/{task}/{condition}-seed{train_seed}.safetensors"
+HEADS="checkpoint=$OUT/bytask/{task}/{condition}-seed{train_seed}.safetensors"
 
 run() {  # folder policy conditions tasks heads option ...
   $BENCH run --policy "$2" --condition "$3" --task "$4" --episodes "$EPISODES" --seed 0 \
