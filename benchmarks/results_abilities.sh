@@ -57,6 +57,6 @@ certify humanoid neon_tiny humanoid_goalkeeper,humanoid_handover,humanoid_follow
 certify humanoid_reach neon_tiny humanoid_reach
 measure alarm neon_tiny_hear video,muted,swap_audio_at_test humanoid_alarm
 certify alarm neon_tiny_hear humanoid_alarm
-$BENCH run --policy neon_tiny --suite claims --condition frame,video --episodes "$EPISODES" --seed 0 \
+$BENCH run --policy neon_tiny --suite claims --condition frame,video,video_repeat --episodes "$EPISODES" --seed 0 \
   --workers "$WORKERS" --out runs/claims --resume
 $PY -m neon_sim.benchmarks.balance episodes="$EPISODES" out=runs/balance.json
