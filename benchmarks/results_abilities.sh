@@ -11,7 +11,7 @@ WORKERS=${WORKERS:-2}
 export OMP_NUM_THREADS=1
 BENCH="$PY -m neon_sim.benchmarks.cli"
 ARM=arm_shell_game,arm_rebound,arm_parallax,arm_swing
-HUMANOID=humanoid_reach,humanoid_goalkeeper,humanoid_handover,humanoid_follow
+HUMANOID=humanoid_reach,humanoid_goalkeeper,humanoid_handover
 
 collect() {  # dataset tasks episodes seed
   $PY -m neon_sim.collect task="$2" episodes="$3" seed="$4" workers="$WORKERS" out="data/$1"
@@ -38,6 +38,16 @@ for condition in oracle_memoryless oracle_history; do
   train humanoid_reach neon_tiny $condition 2500 data/humanoid,data/humanoid_reach tasks=humanoid_reach
 done
 train humanoid neon_tiny blind 1600 $WALKS
+# DAgger: the history oracle walks, the expert says what it would have done
+$PY -m neon_sim.collect task=humanoid_follow episodes=1200 seed=2 beta=0.0 condition=oracle_history \
+  policy=runs/humanoid/heads/oracle_history-seed$SEED.safetensors workers="$WORKERS" out=data/follow_dagger
+FOLLOWS=data/humanoid_fast,data/follow_dagger
+for condition in video frame blind; do
+  train humanoid_follow neon_tiny $condition 1600 $FOLLOWS tasks=humanoid_follow
+done
+for condition in oracle_memoryless oracle_history; do
+  train humanoid_follow neon_tiny $condition 3000 $FOLLOWS tasks=humanoid_follow
+done
 train humanoid_reach neon_tiny blind 1600 data/humanoid,data/humanoid_reach tasks=humanoid_reach
 for condition in video muted audio_only; do train alarm neon_tiny_hear $condition 1600 data/alarm; done
 
@@ -53,7 +63,9 @@ certify() {  # heads policy tasks
 measure abilities neon_tiny blind,frame,stack,video,video_repeat $ARM
 certify abilities neon_tiny $ARM
 measure humanoid neon_tiny blind,frame,video $HUMANOID
-certify humanoid neon_tiny humanoid_goalkeeper,humanoid_handover,humanoid_follow
+certify humanoid neon_tiny humanoid_goalkeeper,humanoid_handover
+measure humanoid_follow neon_tiny frame,video humanoid_follow
+certify humanoid_follow neon_tiny humanoid_follow
 certify humanoid_reach neon_tiny humanoid_reach
 measure alarm neon_tiny_hear video,muted,swap_audio_at_test humanoid_alarm
 certify alarm neon_tiny_hear humanoid_alarm

@@ -198,7 +198,7 @@ def test_lists_tell_ears_heads_and_certificates(capsys) -> None:
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "certified temporal (history +49 points)" in rows["arm_catch"]
     assert "certified static" in rows["arm_reach"]
-    assert rows["arm_latch"].split()[2:] [:5] == ["sound", "arm", "the", "cue", "certified"]
+    assert rows["arm_latch"].split()[2:][:5] == ["sound", "arm", "the", "cue", "certified"]
     assert rows["humanoid_balance"].split()[2:] == ["state", "humanoid", "on", "request", "none"]
 
 
