@@ -1,13 +1,13 @@
 # Four verbs, each of which does its whole set-up: `make demo`, `make test`, `make lint`,
 # `make bench`. Needs Python 3.11 with pip; nothing is installed outside .venv/.
-# make test ARGS="-k clip" hands arguments on; make demo EPISODES=50 is slower and surer.
+# make test ARGS="-k clip" hands arguments on; make demo EPISODES=20 is quicker and decides less.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
-EPISODES ?= 20
+EPISODES ?= 50
 OUT ?= runs/demo
 ARGS ?=
 
