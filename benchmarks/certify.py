@@ -99,7 +99,7 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         args: of the command line. command: what was typed. play: computes a plan.
 
     Returns:
-        0; 1 when an episode raised.
+        0; 1 when an episode raised or a task is not certified.
     """
     target = args.out or certificate_folder()
     try:
@@ -120,7 +120,8 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         certificates.append(body)
     print(certificates_table(certificates))
     print(f"\nwritten: {target}")
-    return EXIT_FAILED if failed else 0
+    granted = all(body["status"] == "certified" for body in certificates)
+    return 0 if granted and not failed else EXIT_FAILED
 
 
 def is_sound(task: str) -> bool:

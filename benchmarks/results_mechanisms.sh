@@ -13,9 +13,9 @@ export OMP_NUM_THREADS=1
 
 MECHANISMS="mech_single_frame mech_late_mean mech_none mech_static_drop mech_late_concat mech_early
   mech_conv3d mech_inflated mech_two_stream mech_cnn_gru mech_conv_gru mech_temporal_shift
-  mech_non_local mech_divided_attention mech_q_former mech_memory_tokens"
-ENCODERS="neon_tiny:frame neon_tiny:stack neon_tiny:video efficientnet_lite0:frame
-  efficientnet_lite0:stack transnetv2:video"
+  mech_non_local mech_divided_attention mech_q_former mech_memory_tokens mech_two_stream_exact"
+ENCODERS="neon_tiny:frame,stack,video efficientnet_lite0:frame,stack transnetv2:video"
+OVER_EFFICIENTNET="late_mean late_concat early inflated two_stream cnn_gru temporal_shift"
 
 $PY -m neon_sim.collect task=arm_catch,arm_occluded episodes=1500 seed=0 workers="$WORKERS" out=data/demos_fast
 $PY -m neon_sim.collect task=arm_catch episodes=2500 seed=1 workers="$WORKERS" out=data/demos_catch
@@ -24,19 +24,28 @@ $PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_conveyor_pic
 $PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_catch,arm_conveyor_pick,arm_occluded \
   episodes=400 seed=0 workers="$WORKERS" out=data/demos_small
 
-train() {  # table policy condition datasets
-  $PY -m neon_sim.train policy="$2" condition="$3" seed=0 steps=1200 data="$4" \
-    window_stride=8 proprio_noise=0.05 out="$OUT/$1/heads/$2"
+train() {  # table folder policy condition datasets key=value ...
+  $PY -m neon_sim.train policy="$3" condition="$4" seed=0 steps=1200 data="$5" \
+    window_stride=8 proprio_noise=0.05 out="$OUT/$1/heads/$2" "${@:6}"
 }
-evaluate() {  # table name policy condition
+evaluate() {  # table folder policies conditions key=value ...
   $PY -m neon_sim.benchmarks.cli run --policy "$3" --condition "$4" --suite arm --episodes "$EPISODES" \
     --seed 0 --workers "$WORKERS" --out "$OUT/$1/$2" --resume \
-    "checkpoint=$OUT/$1/heads/{policy}/{condition}-seed{train_seed}.safetensors"
+    "checkpoint=$OUT/$1/heads/{policy}/{condition}-seed{train_seed}.safetensors" "${@:5}"
 }
-for policy in $MECHANISMS; do train A "$policy" stack data/demos_fast,data/demos_catch,data/demos; done
+for policy in $MECHANISMS; do
+  train A "$policy" "$policy" stack data/demos_fast,data/demos_catch,data/demos
+done
 evaluate A run "$(echo $MECHANISMS | tr ' ' ',')" stack
-for pair in $ENCODERS; do train B "${pair%:*}" "${pair#*:}" data/demos_small; done
-for policy in neon_tiny efficientnet_lite0 transnetv2; do
-  conditions=$(echo $ENCODERS | tr ' ' '\n' | grep "^$policy:" | cut -d: -f2 | paste -sd,)
-  evaluate B "$policy" "$policy" "$conditions"
+for pair in $ENCODERS; do
+  policy=${pair%:*}
+  for condition in $(echo "${pair#*:}" | tr ',' ' '); do
+    train B "$policy" "$policy" "$condition" data/demos_small
+  done
+  evaluate B "$policy" "$policy" "${pair#*:}"
+done
+for mechanism in $OVER_EFFICIENTNET; do
+  name=efficientnet_lite0_$mechanism
+  train B "$name" efficientnet_lite0 stack data/demos_small policy.temporal="$mechanism" policy.name="$name"
+  evaluate B "$name" efficientnet_lite0 stack temporal="$mechanism" name="$name"
 done

@@ -264,7 +264,7 @@ def test_help_of_a_command_tells_every_option_and_shows_examples(command, capsys
 def test_certify_without_heads_is_incomplete_and_says_the_mend(tmp_path, capsys) -> None:
     command = ["certify", "--task", "arm_block", "--episodes", "2", "--workers", "1", "--quiet"]
     command += ["--run", str(tmp_path / "run"), "--out", str(tmp_path / "certificates")]
-    assert main([*command, "checkpoint=nowhere/{condition}.safetensors"]) == 0
+    assert main([*command, "checkpoint=nowhere/{condition}.safetensors"]) == 1
     shown = capsys.readouterr().out
     assert "incomplete: oracle_history, oracle_memoryless, blind did not run" in shown
     assert "python -m neon_sim.train" in shown

@@ -136,7 +136,7 @@ def test_a_sound_certificate_needs_its_expert(monkeypatch, beep) -> None:
 def test_certify_prints_it_and_says_what_is_missing(tmp_path, capsys, beep) -> None:
     command = ["certify", "--task", beep, "--episodes", "2", "--workers", "1", "--quiet"]
     command += ["--run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
-    assert main([*command, "checkpoint=nowhere/{condition}.safetensors"]) == 0
+    assert main([*command, "checkpoint=nowhere/{condition}.safetensors"]) == 1
     shown = capsys.readouterr().out
     assert "incomplete: muted did not run; expert 100.0 %" in shown
     assert "2 of 2 pairs of cues sound different" in shown

