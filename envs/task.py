@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium
@@ -18,7 +19,7 @@ import numpy as np
 from gymnasium import spaces
 
 from neon_sim.audio.soundscape import RING_SAMPLES, SoundScape
-from neon_sim.clips import ClipPlan, plan_clip, stretched
+from neon_sim.clips import ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.clock import CONTROL_HZ, latest_camera_tick
 from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError
@@ -361,6 +362,14 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         """(T, 16) float32 ``environment_state`` at the ticks of the clip of ``config``."""
         plan = plan_clip(self.sampling(config), self.world.tick)
         return np.stack([self.environment_state(int(tick)) for tick in plan.ticks])
+
+    def flow_history(self, config: ClipConfig) -> np.ndarray:
+        """(T, 36, 2) float32: exact flow of each frame of the clip since the one before, in cells.
+
+        As ``World.flow``; zero for the first frame and for padding.
+        """
+        plan = plan_clip(self.sampling(config), self.world.tick)
+        return clip_flow(plan, partial(self.world.flow, config.camera))
 
     def environment_state(self, tick: int | None = None) -> np.ndarray:
         """(16,) float32: what a perfect frame shows now or at a past camera tick, zero padded."""

@@ -24,6 +24,8 @@ from neon_sim.clock import (
 from neon_sim.config import ClipConfig
 from neon_sim.errors import unknown_name
 
+FLOW_SIDE = 6  # cells of exact flow a side, the grid of ``neon_tiny``'s tokens
+
 
 @dataclass(frozen=True)
 class ClipPlan:
@@ -108,6 +110,26 @@ def plan_clip(config: ClipConfig, tick: int) -> ClipPlan:
     ticks = np.maximum(wanted, 0)
     time_s = np.array([ticks_to_s(int(t) - newest) for t in ticks], dtype=np.float32)
     return ClipPlan(ticks=ticks, mask=wanted >= 0, time_s=time_s)
+
+
+def clip_spacing(config: ClipConfig) -> int:
+    """Ticks between the newest frame of a clip and the one before; 0 for a single frame."""
+    return int(-np.diff(SAMPLERS[config.sampler](config)[-2:]).sum())
+
+
+def clip_flow(plan: ClipPlan, between: Callable[[int, int], np.ndarray]) -> np.ndarray:
+    """How each frame of a clip moved since the clip's frame before.
+
+    Args:
+        plan: of the clip. between: (tick, earlier tick) -> flow (36, 2) float32.
+
+    Returns:
+        (T, 36, 2) float32; zero for the first frame and where one of the two is padding.
+    """
+    flow = np.zeros((len(plan.ticks), FLOW_SIDE**2, 2), dtype=np.float32)
+    for place in np.flatnonzero(plan.mask[:-1] & plan.mask[1:]) + 1:
+        flow[place] = between(int(plan.ticks[place]), int(plan.ticks[place - 1]))
+    return flow
 
 
 def clip_span_s(config: ClipConfig) -> float:

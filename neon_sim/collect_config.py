@@ -84,6 +84,8 @@ class CollectConfig:
         workers: processes; the content does not depend on it.
         image_size: pixels per side of the front camera.
         microphones: arrays to record with, several by comma; by default those of each task.
+        flow: also write the simulator's exact optical flow between a clip's frames (80 ms apart
+            but for tasks that need a longer past), for policies that are told it.
         mix: how often an episode is clean, noisy or delayed.
         perturb: how strongly.
         policy: DAgger: name or checkpoint (.safetensors) of a policy that moves the arm.
@@ -102,6 +104,7 @@ class CollectConfig:
     workers: int = 1
     image_size: int = 96
     microphones: list[str] = field(default_factory=list)
+    flow: bool = False
     mix: MixConfig = field(default_factory=MixConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
     policy: str | None = None

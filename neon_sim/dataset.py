@@ -10,18 +10,17 @@ tick ``10 * r``) with the expert's label for that state.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from neon_sim.audio.pcm import RING_SAMPLES, STEP_SAMPLES, from_pcm, read_flac
-from neon_sim.clock import CONTROL_HZ
+from neon_sim.clips import FLOW_SIDE
+from neon_sim.clock import CONTROL_HZ, TICKS_PER_CONTROL, ticks_to_s
+from neon_sim.dataset_files import column_names, damaged, read_json, read_table, to_numpy
 from neon_sim.errors import DatasetError
 from neon_sim.registry import TASKS, task_entry
 from neon_sim.robots import ROBOTS, Robot
@@ -39,6 +38,9 @@ AUDIO_KEY = "observation.audio"
 AUDIO_PATTERN = "audio/{key}/chunk-{chunk_index:03d}/episode-{episode_index:06d}.flac"
 VIDEO_PATTERN = f"videos/{{video_key}}/{FILE_PATTERN}.mp4"
 SHARDS_FOLDER = ".shards"
+
+FLOW_KEY = "observation.flow"
+FLOW_NAMES = [f"{axis}{cell}" for cell in range(FLOW_SIDE**2) for axis in "xy"]
 
 STATE_NAMES = [f"state{i}" for i in range(16)]
 VECTOR_KEYS = (
@@ -93,6 +95,7 @@ class EpisodeMeta:
         videos: camera feature -> (path below the root, first picture).
         audio_file: path of its sound below the root; empty where none was recorded.
         audio_channels: a name a channel, such as ``"mono"`` or ``"head_stereo.0"``.
+        flow_ticks: physics ticks over which its exact flow is measured; 0 where it has none.
     """
 
     index: int
@@ -110,6 +113,7 @@ class EpisodeMeta:
     videos: dict[str, tuple[str, int]]
     audio_file: str = ""
     audio_channels: tuple[str, ...] = ()
+    flow_ticks: int = 0
 
 
 @dataclass(frozen=True)
@@ -223,7 +227,7 @@ class DemoDataset:
         if not np.all(columns["episode_index"][rows] == meta.index) or (
             rows.stop > len(columns["episode_index"])
         ):
-            raise _damaged(self.root / meta.data_file, f"rows of episode {meta.index} are missing")
+            raise damaged(self.root / meta.data_file, f"rows of episode {meta.index} are missing")
         return Episode(
             agent_pos=columns["observation.state"][rows],
             action=columns["action"][rows],
@@ -273,12 +277,38 @@ class DemoDataset:
         path = self.root / meta.audio_file
         return from_pcm(read_flac(path, RING_SAMPLES + STEP_SAMPLES * meta.length))
 
-    def _read_data(self, name: str) -> dict[str, np.ndarray]:
-        if name not in self._columns:
-            wanted = [*VECTOR_KEYS, "episode_index"]
-            table = _read_table(self.root / name, wanted)
-            self._columns[name] = {key: _to_numpy(table[key]) for key in wanted}
-        return self._columns[name]
+    def flow(self, i: int, tick: int, before: int) -> np.ndarray:
+        """Exact flow of a camera frame of episode ``i`` of ``episodes`` since an earlier one.
+
+        Args:
+            tick, before: physics ticks of the two frames.
+
+        Returns:
+            (36, 2) float32 cells, as ``World.flow`` gave it, to the bit.
+
+        Raises:
+            DatasetError: no flow was recorded, or not over this time.
+        """
+        meta = self.episodes[i]
+        if not meta.flow_ticks:
+            raise no_flow(self.root, meta.task_name)
+        if tick - before != meta.flow_ticks:
+            raise DatasetError(
+                f"{self.root} holds the flow of {meta.task_name} over "
+                f"{ticks_to_s(meta.flow_ticks):g} s, the policy's clip asks for "
+                f"{ticks_to_s(tick - before):g} s; use clip.fps=12.5 clip.sampler=uniform"
+            )
+        rows = self._read_data(meta.data_file, FLOW_KEY)[FLOW_KEY]
+        row = meta.first_row + tick // TICKS_PER_CONTROL
+        return rows[row].reshape(-1, 2)
+
+    def _read_data(self, name: str, *more: str) -> dict[str, np.ndarray]:
+        columns = self._columns.setdefault(name, {})
+        wanted = [key for key in (*VECTOR_KEYS, "episode_index", *more) if key not in columns]
+        if wanted:
+            table = read_table(self.root / name, wanted)
+            columns |= {key: to_numpy(table[key]) for key in wanted}
+        return columns
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_columns": {}}
@@ -293,45 +323,13 @@ def no_sound(root: Path, task: str) -> DatasetError:
     )
 
 
-def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    array = column.combine_chunks()
-    if pa.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy().reshape(-1, array.type.list_size)
-    if pa.types.is_list(array.type):  # written by other tools
-        return np.stack(array.to_numpy(zero_copy_only=False))
-    return array.to_numpy(zero_copy_only=False)
-
-
-def _damaged(path: Path, why: str) -> DatasetError:
+def no_flow(root: Path, task: str) -> DatasetError:
+    """The error for a dataset that a policy which is told exact flow cannot use."""
     return DatasetError(
-        f"{path} is truncated or damaged ({why}); copy the dataset again or collect it again "
-        "into a new folder"
+        f"{root} holds {task} without exact flow, and the policy is told it; collect it with flow "
+        f"(python -m neon_sim.collect task={task} flow=true out=...), or take a policy that "
+        "estimates motion (mech_two_stream)"
     )
-
-
-def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=columns)
-    except FileNotFoundError as error:
-        raise _damaged(path, "no such file") from error
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from error
-
-
-def _column_names(path: Path) -> list[str]:
-    try:
-        return list(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise _damaged(path, "no such file") from error
-    except (ValueError, OSError) as error:
-        raise _damaged(path, str(error)) from error
 
 
 def _read_info(root: Path) -> dict[str, Any]:
@@ -342,7 +340,7 @@ def _read_info(root: Path) -> dict[str, Any]:
             f"no dataset at {root} ({INFO_FILE} is missing); make one: "
             f"python -m neon_sim.collect task=arm_catch episodes=200 out={root}"
         )
-    info = _read_json(root / INFO_FILE)
+    info = read_json(root / INFO_FILE)
     version = info.get("codebase_version")
     if version != CODEBASE_VERSION:
         raise DatasetError(
@@ -359,7 +357,7 @@ def _read_info(root: Path) -> dict[str, Any]:
 
 def _read_provenance(root: Path) -> dict[str, Any]:
     path = root / PROVENANCE_FILE
-    return _read_json(path) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def _check_features(root: Path, info: dict[str, Any]) -> None:
@@ -385,23 +383,23 @@ def _video_columns(features: dict[str, Any]) -> list[str]:
 def _read_episodes(root: Path, info: dict[str, Any]) -> list[EpisodeMeta]:
     paths = sorted((root / EPISODES_FOLDER).glob("*/*.parquet"))
     if not paths:
-        raise _damaged(root / EPISODES_FOLDER, "no episode file")
+        raise damaged(root / EPISODES_FOLDER, "no episode file")
     cameras = _video_columns(info["features"])
     rows: list[dict[str, Any]] = []
     for path in paths:
-        kept = [name for name in _column_names(path) if not name.startswith("stats/")]
+        kept = [name for name in column_names(path) if not name.startswith("stats/")]
         lacking = [name for name in IDENTITY_COLUMNS if name not in kept]
         if lacking:
             raise DatasetError(
                 f"{path} lacks the column {lacking[0]!r}, which identifies an episode of the "
                 "bench; collect the dataset with python -m neon_sim.collect"
             )
-        rows += _read_table(path, kept).to_pylist()
+        rows += read_table(path, kept).to_pylist()
     rows.sort(key=lambda row: row["episode_index"])
     counted = len(rows), sum(row["length"] for row in rows)
     promised = info.get("total_episodes"), info.get("total_frames")
     if counted != promised:
-        raise _damaged(
+        raise damaged(
             paths[-1],
             f"{counted[0]} episodes of {counted[1]} rows, {INFO_FILE} says {promised[0]} of "
             f"{promised[1]}",
@@ -432,6 +430,7 @@ def _episode_meta(
         videos=videos,
         audio_file=row.get(f"audio/{AUDIO_KEY}/file") or "",
         audio_channels=tuple(row.get(f"audio/{AUDIO_KEY}/channels") or ()),
+        flow_ticks=row.get(f"flow/{FLOW_KEY}/ticks") or 0,
         **{name: row[name] for name in IDENTITY_COLUMNS},
     )
 
@@ -445,10 +444,10 @@ def _check_files(root: Path, provenance: dict[str, Any], episodes: list[EpisodeM
     for name in sorted(names):
         path = root / name
         if not path.exists():
-            raise _damaged(path, "no such file")
+            raise damaged(path, "no such file")
         size = path.stat().st_size
         if size != sizes.get(name, size):
-            raise _damaged(path, f"{size} bytes, {PROVENANCE_FILE} says {sizes[name]}")
+            raise damaged(path, f"{size} bytes, {PROVENANCE_FILE} says {sizes[name]}")
 
 
 def _check_versions(root: Path, episodes: list[EpisodeMeta]) -> None:

@@ -27,6 +27,8 @@ from neon_sim.dataset import (
     CODEBASE_VERSION,
     DATA_PATTERN,
     EPISODES_FOLDER,
+    FLOW_KEY,
+    FLOW_NAMES,
     INFO_FILE,
     PROVENANCE_FILE,
     SCALAR_FEATURES,
@@ -139,7 +141,7 @@ class _Assembler:
         self.tasks: dict[str, int] = {}
         self.num_frames = 0
         self.image_size, self.action_dim = (0, 0), 0
-        self.robot = ROBOTS["arm"]
+        self.robot, self.has_flow = ROBOTS["arm"], False
         self._hash = hashlib.sha256()
         self._tracks: dict[str, _VideoTrack] = {}
         self._data: pq.ParquetWriter | None = None
@@ -151,7 +153,7 @@ class _Assembler:
         index, length = len(self.rows), shard.length
         self._check_robot(shard, index)
         task = self.tasks.setdefault(shard.identity.description, len(self.tasks))
-        self.image_size = shard.image_size
+        self.image_size, self.has_flow = shard.image_size, FLOW_KEY in shard.columns
         columns = shard.columns | {
             "timestamp": (np.arange(length) / CONTROL_HZ).astype(np.float32),
             "frame_index": np.arange(length),
@@ -174,6 +176,8 @@ class _Assembler:
                 self._tracks[key] = _VideoTrack(self.build, key)
             place |= self._tracks[key].add(video, length)
         place |= self._write_audio(shard, index)
+        if shard.flow_ticks:
+            place[f"flow/{FLOW_KEY}/ticks"] = shard.flow_ticks
         self.rows.append(self._episode_row(shard, index, place, stats))
         self.num_frames += length
         self._hash.update(shard.content_hash.encode())
@@ -285,7 +289,10 @@ class _Assembler:
             "data_path": DATA_PATTERN,
             "video_path": VIDEO_PATTERN,
             "features": features(
-                list(self._tracks), self.image_size, vector_features(self.robot, self.action_dim)
+                list(self._tracks),
+                self.image_size,
+                vector_features(self.robot, self.action_dim)
+                | ({FLOW_KEY: FLOW_NAMES} if self.has_flow else {}),
             ),
         }
 
@@ -324,7 +331,7 @@ def features(
 def rows_table(columns: dict[str, np.ndarray]) -> pa.Table:
     """Arrow table of one episode's rows, in the order of ``features``."""
     arrays: dict[str, pa.Array] = {}
-    for key in VECTOR_KEYS:
+    for key in (key for key in (*VECTOR_KEYS, FLOW_KEY) if key in columns):
         flat = pa.array(columns[key].reshape(-1), pa.float32())
         arrays[key] = pa.FixedSizeListArray.from_arrays(flat, columns[key].shape[1])
     for key, dtype in SCALAR_FEATURES.items():

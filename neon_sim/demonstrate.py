@@ -15,12 +15,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from neon_sim.audio.pcm import to_pcm
+from neon_sim.clips import FLOW_SIDE, clip_spacing
 from neon_sim.clock import CONTROL_DT_S, CONTROL_HZ, TICKS_PER_CAMERA
 from neon_sim.collect_config import CollectConfig, MixConfig, PerturbConfig
+from neon_sim.config import ClipConfig
 from neon_sim.registry import TaskEntry
 from neon_sim.seeding import episode_rng, keyed_rng
 from neon_sim.shards import EpisodeIdentity, RecordedEpisode
 from neon_sim.video_io import ROWS_PER_FRAME
+from neon_sim.world import World
 
 BANK_EPISODES, BANK_POSES = 24, 6
 BANK_SEED = 900_000  # added to the run's seed
@@ -244,6 +247,7 @@ def record_episode(
     columns = [np.stack(column).astype(np.float32) for column in zip(*rows, strict=True)]
     if not np.isfinite(columns[2]).all():
         raise ValueError(f"the expert of {entry.name} gave an action that is not finite")
+    spacing = clip_spacing(env.sampling(ClipConfig())) if config.flow else 0
     identity = EpisodeIdentity(
         task_name=entry.name,
         version=entry.version,
@@ -264,4 +268,19 @@ def record_episode(
         frames={CAMERA: np.stack(frames)},
         audio=to_pcm(np.concatenate(heard, axis=1)) if heard else None,
         audio_channels=env.sound.channel_names if heard else (),
+        flow=episode_flow(env.world, num_frames, spacing) if config.flow else None,
+        flow_ticks=spacing,
     )
+
+
+def episode_flow(world: World, num_frames: int, spacing: int) -> np.ndarray:
+    """Exact flow of every camera frame since the one ``spacing`` ticks before.
+
+    Returns:
+        (F, 36, 2) float32 cells; zero where the episode had not begun then.
+    """
+    flow = np.zeros((num_frames, FLOW_SIDE**2, 2), dtype=np.float32)
+    for frame in range(spacing // TICKS_PER_CAMERA, num_frames):
+        tick = frame * TICKS_PER_CAMERA
+        flow[frame] = world.flow(CAMERA, tick, tick - spacing)
+    return flow

@@ -17,7 +17,8 @@ import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +28,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from neon_sim.audio.pcm import rings
-from neon_sim.clips import ClipPlan, plan_clip, stretched
+from neon_sim.clips import ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
 from neon_sim.conditions import sight_of
 from neon_sim.dataset import DemoDataset
@@ -132,11 +133,13 @@ def encode_episode(
     """Encode an episode in blocks of rows: hidden (m, S, D) and mask (m, S).
 
     Raises:
-        DatasetError: the dataset's images are not of the clip's size, or it holds no sound.
+        DatasetError: the dataset's images are not of the clip's size, or it holds no sound, or no
+            flow over the time between the clip's frames.
     """
     episode = dataset.load(number)
     frames = dataset.frames(number, tower.clip.camera) if "video" in tower.needs else None
     sound = dataset.sound(number) if tower.hears else None
+    between = partial(dataset.flow, number)
     if frames is not None and frames.shape[1] != tower.clip.image_size:
         raise DatasetError(
             f"{dataset.root} holds images of {frames.shape[1]} pixels, the policy's clip asks for "
@@ -149,6 +152,9 @@ def encode_episode(
             batch = _frame_batch(episode, frames, layout, part)
         else:
             batch = _clip_batch(episode, frames, sound, layout, part)
+            if "flow" in tower.needs:
+                flows = [clip_flow(plan, between) for plan in layout.plans[part]]
+                batch = replace(batch, flow=np.stack(flows))
         encoded = tower.encode(batch)
         yield encoded.hidden.flatten(0, 1).numpy(), encoded.mask.flatten(0, 1).numpy()
 

@@ -39,6 +39,8 @@ class ClipBatch:
         agent_pos: (B, 8) float32 in [-1, 1].
         text: B instructions.
         audio: (B, C, L) float32 in [-1, 1] at 16 kHz, newest last, or None.
+        flow: (B, T, 36, 2) float32 exact flow of each frame since the clip's frame before, in
+            cells (``neon_sim.flow``), or None.
     """
 
     video: np.ndarray | None
@@ -48,6 +50,7 @@ class ClipBatch:
     agent_pos: np.ndarray
     text: list[str]
     audio: np.ndarray | None = None
+    flow: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.agent_pos)
@@ -73,8 +76,9 @@ def observe_row(env: Any, clip: ClipConfig, needs: Collection[str]) -> ClipBatch
     Args:
         env: an environment of this project (wrapped or not).
         clip: how the policy samples the past.
-        needs: of ``"video"``, ``"state"`` and ``"audio"``; what is not named is not drawn, and
-            not heard. Sound is that of now, also where the clip is that of an earlier look.
+        needs: of ``"video"``, ``"state"``, ``"audio"`` and ``"flow"``; what is not named is not
+            drawn, and not heard. Sound is that of now, also where the clip is that of an earlier
+            look.
 
     Raises:
         ConfigError: the policy listens and the environment has no microphones.
@@ -91,6 +95,7 @@ def observe_row(env: Any, clip: ClipConfig, needs: Collection[str]) -> ClipBatch
         agent_pos=np.asarray(task.agent_pos(), dtype=np.float32)[None],
         text=[task.task_description],
         audio=_heard(task)[None] if "audio" in needs else None,
+        flow=task.flow_history(clip)[None] if "flow" in needs else None,
     )
 
 
@@ -109,12 +114,12 @@ def stack_observations(rows: Sequence[ClipBatch]) -> ClipBatch:
     """Join batches along rows.
 
     Raises:
-        ValueError: no rows, or some hold video, state or audio and others do not.
+        ValueError: no rows, or some hold video, state, audio or flow and others do not.
     """
     if not rows:
         raise ValueError("rows must hold at least one observation (got none)")
     values: dict[str, Any] = {"text": [text for row in rows for text in row.text]}
-    for name in ("video", "mask", "time_s", "state", "agent_pos", "audio"):
+    for name in ("video", "mask", "time_s", "state", "agent_pos", "audio", "flow"):
         parts = [getattr(row, name) for row in rows]
         missing = [part is None for part in parts]
         if any(missing) and not all(missing):
@@ -126,7 +131,7 @@ def stack_observations(rows: Sequence[ClipBatch]) -> ClipBatch:
 def single_frames(batch: ClipBatch) -> ClipBatch:
     """Every frame of a batch as a clip of one that is new: B rows of T frames to B * T of one.
 
-    For encoders that look at frames on their own: state and sound are left out.
+    For encoders that look at frames on their own: state, sound and flow are left out.
     """
     rows, length = batch.mask.shape
     return ClipBatch(
@@ -154,6 +159,7 @@ def apply_condition(
     episode has run. ``shuffle`` permutes real frames among their places, never in the true
     order where there are two or more; ages keep claiming the true order. Sound is muted,
     delayed or drowned in noise as ``condition.sound`` says; a batch without sound stays so.
+    Exact flow is zero in a single frame and a repeated one, for nothing moves there.
 
     Args:
         condition: a row of the ladder.
@@ -162,20 +168,26 @@ def apply_condition(
             newest frame and proprioception, so that batch and call order change nothing.
 
     Raises:
-        ConfigError: the condition needs video or state and the batch has none.
+        ConfigError: the condition needs video or state and the batch has none, or it shuffles
+            frames whose exact flow is known.
     """
     for need in condition_needs(condition):
         if getattr(batch, need) is None:
             raise ConfigError(f"condition {condition.name!r} needs {need}, the batch has none")
     batch = _apply_sound(condition.sound, batch)
     if condition.frames == "none":
-        return replace(batch, video=None, state=None)
+        return replace(batch, video=None, state=None, flow=None)
     if condition.frames == "last":
         return _take(batch, np.full((len(batch), 1), batch.mask.shape[1] - 1))
     if condition.order == "repeat":
         last = _take(batch, np.full(batch.mask.shape, batch.mask.shape[1] - 1))
         return replace(last, mask=np.ones_like(batch.mask))
     if condition.order == "shuffle":
+        if batch.flow is not None:
+            raise ConfigError(
+                f"condition {condition.name!r} shuffles the frames, and exact flow is known only "
+                "between true neighbours; take another condition, or a backbone without flow"
+            )
         keys = _content_keys(batch) if keys is None else keys
         order = np.stack([_wrong_order(m, k) for m, k in zip(batch.mask, keys, strict=True)])
         return replace(_take(batch, order), mask=batch.mask, time_s=batch.time_s)
@@ -221,7 +233,7 @@ def _audio_key(audio: np.ndarray) -> int:
 
 
 def _take(batch: ClipBatch, places: np.ndarray) -> ClipBatch:
-    """Frames ``places`` (B, T') of every row."""
+    """Frames ``places`` (B, T') of every row, no two of which are neighbours in time."""
     rows = np.arange(len(batch))[:, None]
     return replace(
         batch,
@@ -229,6 +241,7 @@ def _take(batch: ClipBatch, places: np.ndarray) -> ClipBatch:
         state=None if batch.state is None else batch.state[rows, places],
         mask=batch.mask[rows, places],
         time_s=batch.time_s[rows, places],
+        flow=None if batch.flow is None else np.zeros_like(batch.flow[rows, places]),
     )
 
 

@@ -114,6 +114,21 @@ class RaycastCamera:
         image = np.clip(colour * 255.0 + 0.5, 0, 255).astype(np.uint8)
         return image.reshape(*self._shape, 3)
 
+    def hits(self, data: Any, camera_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """What is seen of ``data`` (after kinematics), and where, from a fixed camera.
+
+        Returns:
+            Geom ids (H * W,) int32, -1 for the sky, and the way from the camera to what is
+            seen (H * W, 3) float64 in world axes; a unit vector for the sky.
+
+        Raises:
+            RendererError: the camera is orthographic or given by sensor size.
+        """
+        directions = self._camera_rays(camera_id) @ data.cam_xmat[camera_id].reshape(3, 3).T
+        origin = data.cam_xpos[camera_id].copy()
+        geom, distance, _ = self._cast(data, origin, directions, self._geom_rgba())
+        return geom, directions * np.where(geom >= 0, distance, 1.0)[:, None]
+
     def close(self) -> None:
         """Nothing to free: no GL context exists."""
 

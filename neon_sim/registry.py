@@ -133,6 +133,7 @@ BACKBONES = Registry(
         "neon_tiny": "neon_sim.policies.backbones.neon_tiny:NeonTinyVideo",
         "neon_tiny_image": "neon_sim.policies.backbones.neon_tiny:NeonTinyImage",
         "exact_motion": "neon_sim.policies.backbones.exact_motion:ExactMotion",
+        "exact_flow": "neon_sim.policies.backbones.exact_flow:ExactFlow",
         "efficientnet_lite0": "neon_sim.policies.backbones.efficientnet_lite0:EfficientNetImage",
         "transnetv2": "neon_sim.policies.backbones.transnetv2:TransNetV2Backbone",
         "transnetv2_image": "neon_sim.policies.backbones.transnetv2:transnetv2_image",

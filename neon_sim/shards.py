@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from neon_sim.audio.pcm import encode_flac
-from neon_sim.dataset import SHARDS_FOLDER, video_key
+from neon_sim.dataset import FLOW_KEY, SHARDS_FOLDER, video_key
 from neon_sim.dataset_stats import feature_stats, image_stats, to_lists
 from neon_sim.errors import DatasetError
-from neon_sim.video_io import encode_rows
+from neon_sim.video_io import ROWS_PER_FRAME, encode_rows
 
 _ARRAYS = ("agent_pos", "environment_state", "action", "executed_action", "success")
 _COLUMN, _VIDEO, _AUDIO = "column:", "video:", "audio"
@@ -54,6 +54,7 @@ class RecordedEpisode:
         frames: camera -> (F, H, W, 3) uint8.
         audio: (C, 16000 + 320 * L) int16, the second before the episode and all of it, or None.
         audio_channels: C names.
+        flow: (F, 36, 2) float32 exact flow since the frame ``flow_ticks`` before, or None.
     """
 
     identity: EpisodeIdentity
@@ -65,9 +66,11 @@ class RecordedEpisode:
     frames: dict[str, np.ndarray]
     audio: np.ndarray | None = None
     audio_channels: tuple[str, ...] = ()
+    flow: np.ndarray | None = None
+    flow_ticks: int = 0
 
     def content_hash(self) -> str:
-        """Hex SHA-256 over identity, arrays, frames and sound."""
+        """Hex SHA-256 over identity, arrays, frames, sound and flow."""
         digest = hashlib.sha256(json.dumps(asdict(self.identity), sort_keys=True).encode())
         for name in _ARRAYS:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
@@ -75,6 +78,8 @@ class RecordedEpisode:
             digest.update(camera.encode() + np.ascontiguousarray(frames).tobytes())
         if self.audio is not None:
             digest.update(",".join(self.audio_channels).encode() + self.audio.tobytes())
+        if self.flow is not None:
+            digest.update(f"flow {self.flow_ticks}".encode() + self.flow.tobytes())
         return digest.hexdigest()
 
 
@@ -90,6 +95,7 @@ class Shard:
     videos: dict[str, bytes]
     audio: bytes = b""
     audio_channels: tuple[str, ...] = ()
+    flow_ticks: int = 0
 
     @property
     def length(self) -> int:
@@ -119,6 +125,9 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
         "next.done": np.arange(length) == length - 1,
         "next.success": success,
     }
+    if episode.flow is not None:
+        by_row = np.repeat(episode.flow, ROWS_PER_FRAME, axis=0)[:length]
+        columns[FLOW_KEY] = by_row.reshape(length, -1)
     stats = {key: feature_stats(values) for key, values in columns.items()}
     stats |= {video_key(camera): image_stats(f) for camera, f in episode.frames.items()}
     head: dict[str, Any] = {
@@ -126,6 +135,7 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
         "content_hash": episode.content_hash(),
         "stats": to_lists(stats),
         "image_size": next(iter(episode.frames.values())).shape[1:3],
+        "flow_ticks": episode.flow_ticks,
     }
     arrays = {_COLUMN + key: values for key, values in columns.items()}
     for camera, frames in episode.frames.items():
@@ -178,4 +188,5 @@ def read_shard(path: Path) -> Shard:
         videos={key.removeprefix(_VIDEO): video for key, video in videos.items()},
         audio=arrays[_AUDIO].tobytes() if _AUDIO in arrays else b"",
         audio_channels=tuple(head.get("audio_channels", ())),
+        flow_ticks=head.get("flow_ticks", 0),
     )

@@ -55,7 +55,7 @@ class Trainer:
         self.tower = POLICY_PARTS.resolve("make_tower")(policy, self.condition, backbone)
         tasks = list(config.tasks) or None
         self.datasets = [DemoDataset.open(path, tasks) for path in config.data]
-        check_datasets(self.datasets, "audio" in self.tower.needs)
+        check_datasets(self.datasets, self.tower.needs)
         self.windows = build_windows(self.datasets, config.window_stride, config.val_fraction)
         self.text_ids = POLICY_PARTS.resolve("encode_texts")(self.windows.texts, WORDS)
         self.features = self._feature_table(self.tower)

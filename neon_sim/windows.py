@@ -7,13 +7,13 @@ their identity, so it is the same for every condition, and stays so when data is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.dataset import DemoDataset, EpisodeMeta, no_sound
+from neon_sim.dataset import DemoDataset, EpisodeMeta, no_flow, no_sound
 from neon_sim.errors import DatasetError
 from neon_sim.seeding import keyed_rng
 
@@ -104,14 +104,14 @@ def build_windows(datasets: Sequence[DemoDataset], stride: int, val_fraction: fl
     return WindowSet(**joined, tasks=tasks, texts=texts)
 
 
-def check_datasets(datasets: Sequence[DemoDataset], listens: bool) -> None:
-    """Hold datasets to one robot and one length of action, and to sound where it is listened to.
+def check_datasets(datasets: Sequence[DemoDataset], needs: Collection[str]) -> None:
+    """Hold datasets to one robot and one length of action, and to sound and flow where needed.
 
     Args:
-        datasets: to train on together. listens: whether the policy hears under its condition.
+        datasets: to train on together. needs: what the policy observes under its condition.
 
     Raises:
-        DatasetError: names the two that differ, or the one without sound, and the mend.
+        DatasetError: names the two that differ, or the one without sound or flow, and the mend.
     """
     kinds = {}
     for dataset in datasets:
@@ -123,9 +123,12 @@ def check_datasets(datasets: Sequence[DemoDataset], listens: bool) -> None:
             f"a policy is of one robot: {one} is of {first}, {other} of {second}; train one policy "
             "for each (data=)"
         )
-    silent = [(d, m) for d in datasets for m in d.episodes if listens and not m.audio_file]
-    if silent:
-        raise no_sound(silent[0][0].root, silent[0][1].task_name)
+    for dataset in datasets:
+        for meta in dataset.episodes:
+            if "audio" in needs and not meta.audio_file:
+                raise no_sound(dataset.root, meta.task_name)
+            if "flow" in needs and not meta.flow_ticks:
+                raise no_flow(dataset.root, meta.task_name)
 
 
 def _check_episode(

@@ -15,13 +15,16 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from neon_sim.clock import PHYSICS_DT_S, TICKS_PER_CAMERA
 from neon_sim.errors import ConfigError, unknown_name
 from neon_sim.gl import BACKEND, mujoco
+
+if TYPE_CHECKING:
+    from neon_sim.flow import FlowCamera
 
 FRAME_CACHE_BYTES = 32 * 2**20  # per world
 # Measured: the shadow map, MSAA and tessellation decide a factor of a hundred on software GL.
@@ -250,6 +253,7 @@ class World:
     def _init_drawing(self) -> None:
         self._draw_data = mujoco.MjData(self.model)
         self._cameras: dict[tuple[int, int, str], Camera] = {}
+        self._flow_camera: FlowCamera | None = None
         self._camera_forks = _forks
         self._frames: OrderedDict[tuple[int, int, int, int, str], np.ndarray] = OrderedDict()
         self._frame_bytes = 0
@@ -367,6 +371,32 @@ class World:
         self._remember(key, image)
         return image.copy()
 
+    def flow(self, camera: str, tick: int, before: int) -> np.ndarray:
+        """How the picture of a past camera tick moved since an earlier one; measured once.
+
+        Args:
+            camera: name of a camera of the model.
+            tick, before: multiples of ``TICKS_PER_CAMERA``, at most ``self.tick``.
+
+        Returns:
+            (36, 2) float32 cells, as ``neon_sim.flow`` says; a copy.
+
+        Raises:
+            UnknownNameError: no such camera. ValueError: no such tick.
+        """
+        key = (self.camera_id(camera), int(tick), int(before), 0, "flow")
+        if key not in self._frames:
+            from neon_sim.flow import FlowCamera, poses
+
+            if self._flow_camera is None:
+                self._flow_camera = FlowCamera(self.model)
+            self._pose(self.snapshot(before))
+            earlier = poses(self._draw_data, key[0])
+            self._pose(self.snapshot(tick))
+            self._remember(key, self._flow_camera.flow(self._draw_data, key[0], earlier))
+        self._frames.move_to_end(key)
+        return self._frames[key].copy()
+
     def render_now(self, camera: str, height: int, width: int, quality: str = "fast") -> np.ndarray:
         """The image of the current state, at any tick, not remembered: (H, W, 3) uint8."""
         data = self.data
@@ -376,13 +406,17 @@ class World:
     def _draw(
         self, state: Snapshot, camera_id: int, height: int, width: int, quality: str
     ) -> np.ndarray:
+        self._pose(state)
+        return self._camera(height, width, quality).render(self._draw_data, camera_id)
+
+    def _pose(self, state: Snapshot) -> None:
+        """Put the second ``MjData`` into a past configuration."""
         model, data = self.model, self._draw_data
         data.qpos[:] = state.qpos
         if model.nmocap:
             data.mocap_pos[:], data.mocap_quat[:] = state.mocap_pos, state.mocap_quat
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
-        return self._camera(height, width, quality).render(data, camera_id)
 
     def _camera(self, height: int, width: int, quality: str) -> Camera:
         if self._camera_forks != _forks:

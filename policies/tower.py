@@ -68,7 +68,7 @@ class Tower:
         trained_connector: name and arguments of a connector the network has to bring.
         ears: what the policy listens with, whatever the condition lets it hear; None for
             nothing, and where the backbone hears by itself. hears: whether that is so.
-        needs: what must be observed, of ``"video"``, ``"state"`` and ``"audio"``.
+        needs: what must be observed, of ``"video"``, ``"state"``, ``"audio"`` and ``"flow"``.
 
     Raises:
         ConfigError: more tokens than ``max_tokens``; said before weights are read.
@@ -138,7 +138,7 @@ class Tower:
     def row_keys(self, batch: ClipBatch) -> list[bytes]:
         """One a row: rows of one key are encoded alike."""
         seen = apply_condition(self.condition, batch)
-        parts = (seen.video, seen.state, seen.audio, seen.mask, seen.time_s)
+        parts = (seen.video, seen.state, seen.audio, seen.flow, seen.mask, seen.time_s)
         keys = []
         for row, text in enumerate(seen.text):
             digest = hashlib.blake2b(text.encode(), digest_size=16)

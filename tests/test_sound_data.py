@@ -247,7 +247,7 @@ def test_datasets_of_two_robots_are_refused(data, tmp_path):
     features = {**humanoid.info["features"], "action": {"shape": [15]}}
     humanoid.info = {**humanoid.info, "robot_type": "unitree_g1", "features": features}
     with pytest.raises(DatasetError, match=r"one robot.*unitree_g1 with actions of 15.*data="):
-        check_datasets([DemoDataset.open(data), humanoid], listens=False)
+        check_datasets([DemoDataset.open(data), humanoid], needs=())
 
 
 # ---- collecting, training and playing -------------------------------------------------------

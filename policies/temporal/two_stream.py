@@ -4,8 +4,9 @@ Simonyan & Zisserman 2014, "Two-stream convolutional networks": the motion strea
 picture, only displacements of all pairs of frames stacked as channels. Displacements are
 estimated here by matching each token with its nine forerunners (soft-argmax of their
 correlation, as in a PWC-Net cost volume, Sun et al. 2018), and joined by what a matching
-on a coarse grid cannot see, the difference of tokens. Behind the backbone ``exact_motion`` the
-stream reads the simulator's own displacements instead: a privileged ceiling.
+on a coarse grid cannot see, the difference of tokens. Behind the backbone ``exact_flow`` the
+stream reads the simulator's own displacements of each place instead, behind ``exact_motion`` the
+change of its state: privileged ceilings.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class TwoStream(BudgetedMechanism):
         if not 0 <= self.exact < feature_dim:
             raise ConfigError(
                 f"temporal_args.exact must be 0 to {feature_dim - 1}, less than a token has "
-                f"(got {exact}); 16 goes with backbone exact_motion, 0 with any other"
+                f"(got {exact}); 2 goes with backbone exact_flow, 16 with exact_motion, 0 with "
+                "any other"
             )
         self.num_pairs, self.seen_dim = max(num_frames - 1, 1), feature_dim - self.exact
         super().__init__(feature_dim, num_frames, tokens_per_frame, budget)

@@ -1,0 +1,52 @@
+"""An image encoder that is also told the exact optical flow at each place: a ceiling, no policy.
+
+The motion stream of two-stream networks (Simonyan & Zisserman 2014) reads an optical flow that is
+estimated. Here it reads the one that the simulator renders (``neon_sim.flow``), camera motion and
+occlusion included, so that what an estimate costs can be told from what two streams cost.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from neon_sim.clips import FLOW_SIDE
+from neon_sim.errors import ConfigError
+from neon_sim.observation import ClipBatch
+
+from .exact_motion import ExactMotion
+
+
+class ExactFlow(ExactMotion):
+    """Tokens of an encoder of single frames; the last two numbers of each are its place's flow.
+
+    By how many cells what is seen there moved since the clip's frame before, to the right and
+    downwards; zero where either frame is padding or not there.
+
+    Args:
+        image: registry name of the encoder, of 6 x 6 tokens a frame. arguments: of it.
+
+    Raises:
+        ConfigError: another number of tokens.
+    """
+
+    needs = frozenset({"flow"})
+    told_dim = 2
+
+    def __init__(self, image: str = "neon_tiny_image", **arguments: str) -> None:
+        super().__init__(image, **arguments)
+        if self.tokens_per_frame != FLOW_SIDE**2:
+            raise ConfigError(
+                f"exact_flow needs an encoder of {FLOW_SIDE**2} tokens a frame, the grid that flow "
+                f"is measured on ({image} has {self.tokens_per_frame}); take backbone.image="
+                "neon_tiny_image"
+            )
+
+    def told(self, clip: ClipBatch) -> torch.Tensor:
+        """The flow: (B, T * 36, 2) float32 cells.
+
+        Raises:
+            ConfigError: the clip holds no flow.
+        """
+        if clip.flow is None:
+            raise ConfigError("exact_flow needs exact optical flow, the clip holds none")
+        return torch.from_numpy(clip.flow.astype("float32")).flatten(1, 2)
