@@ -7,6 +7,8 @@ occlusion included, so that what an estimate costs can be told from what two str
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from neon_sim.clips import FLOW_SIDE
@@ -19,14 +21,16 @@ from .exact_motion import ExactMotion
 class ExactFlow(ExactMotion):
     """Tokens of an encoder of single frames; the last two numbers of each are its place's flow.
 
-    By how many cells what is seen there moved since the clip's frame before, to the right and
-    downwards; zero where either frame is padding or not there.
+    By how many cells of 6 x 6 what is seen there moved since the clip's frame before, to the right
+    and downwards; zero where either frame is padding or not there. Tokens of a finer grid share
+    the flow of the cell they lie in, so that pooling to 6 x 6 hands it on as it is.
 
     Args:
-        image: registry name of the encoder, of 6 x 6 tokens a frame. arguments: of it.
+        image: registry name of the encoder, of 6 x 6, 12 x 12, ... tokens a frame.
+        arguments: of it.
 
     Raises:
-        ConfigError: another number of tokens.
+        ConfigError: another grid.
     """
 
     needs = frozenset({"flow"})
@@ -34,19 +38,24 @@ class ExactFlow(ExactMotion):
 
     def __init__(self, image: str = "neon_tiny_image", **arguments: str) -> None:
         super().__init__(image, **arguments)
-        if self.tokens_per_frame != FLOW_SIDE**2:
+        side = math.isqrt(self.tokens_per_frame)
+        self.finer = side // FLOW_SIDE
+        if side**2 != self.tokens_per_frame or side != self.finer * FLOW_SIDE or not side:
             raise ConfigError(
-                f"exact_flow needs an encoder of {FLOW_SIDE**2} tokens a frame, the grid that flow "
-                f"is measured on ({image} has {self.tokens_per_frame}); take backbone.image="
-                "neon_tiny_image"
+                f"exact_flow needs an encoder whose grid divides into {FLOW_SIDE} x {FLOW_SIDE} "
+                f"cells, on which flow is measured ({image} has {self.tokens_per_frame} tokens a "
+                "frame); take backbone.image=neon_tiny_image"
             )
 
     def told(self, clip: ClipBatch) -> torch.Tensor:
-        """The flow: (B, T * 36, 2) float32 cells.
+        """The flow: (B, T * S, 2) float32 cells.
 
         Raises:
             ConfigError: the clip holds no flow.
         """
         if clip.flow is None:
             raise ConfigError("exact_flow needs exact optical flow, the clip holds none")
-        return torch.from_numpy(clip.flow.astype("float32")).flatten(1, 2)
+        flow = torch.from_numpy(clip.flow.astype("float32"))
+        maps = flow.unflatten(2, (FLOW_SIDE, FLOW_SIDE))
+        fine = maps.repeat_interleave(self.finer, 2).repeat_interleave(self.finer, 3)
+        return fine.flatten(1, 3)
