@@ -17,10 +17,16 @@ MECHANISMS="mech_single_frame mech_late_mean mech_none mech_static_drop mech_lat
 ENCODERS="neon_tiny:frame,stack,video efficientnet_lite0:frame,stack transnetv2:video"
 OVER_EFFICIENTNET="late_mean late_concat early inflated two_stream cnn_gru temporal_shift"
 
-$PY -m neon_sim.collect task=arm_catch,arm_occluded episodes=1500 seed=0 workers="$WORKERS" out=data/demos_fast
-$PY -m neon_sim.collect task=arm_catch episodes=2500 seed=1 workers="$WORKERS" out=data/demos_catch
-$PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_conveyor_pick episodes=800 seed=0 \
-  workers="$WORKERS" out=data/demos
+demonstrations() {  # end of the folders' names, key=value ...
+  $PY -m neon_sim.collect task=arm_catch,arm_occluded episodes=1500 seed=0 workers="$WORKERS" \
+    out="data/demos_fast$1" "${@:2}"
+  $PY -m neon_sim.collect task=arm_catch episodes=2500 seed=1 workers="$WORKERS" \
+    out="data/demos_catch$1" "${@:2}"
+  $PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_conveyor_pick episodes=800 seed=0 \
+    workers="$WORKERS" out="data/demos$1" "${@:2}"
+}
+demonstrations ""
+demonstrations _flow flow=true  # the same to the bit, and the simulator's flow
 $PY -m neon_sim.collect task=arm_reach,arm_pick_place,arm_block,arm_catch,arm_conveyor_pick,arm_occluded \
   episodes=400 seed=0 workers="$WORKERS" out=data/demos_small
 
@@ -36,7 +42,9 @@ evaluate() {  # table folder policies conditions key=value ...
 for policy in $MECHANISMS; do
   train A "$policy" "$policy" stack data/demos_fast,data/demos_catch,data/demos
 done
-evaluate A run "$(echo $MECHANISMS | tr ' ' ',')" stack
+train A mech_two_stream_flow mech_two_stream_flow stack \
+  data/demos_fast_flow,data/demos_catch_flow,data/demos_flow
+evaluate A run "$(echo $MECHANISMS mech_two_stream_flow | tr ' ' ',')" stack
 for pair in $ENCODERS; do
   policy=${pair%:*}
   for condition in $(echo "${pair#*:}" | tr ',' ' '); do

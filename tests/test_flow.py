@@ -166,13 +166,13 @@ def test_the_circling_camera_of_a_task_moves_what_stands_still() -> None:
     for _ in range(12):
         env.advance(env.hold_action())
     flow = env.world.flow("front", 120, 80)
-    camera = env.world.camera_id("front")
-    eye = []
+    camera, data, eye = env.world.camera_id("front"), mujoco.MjData(env.model), []
     for tick in (80, 120):
-        env.world._pose(env.world.snapshot(tick))
-        data = env.world._draw_data
+        data.qpos[:] = env.world.snapshot(tick).qpos
+        mujoco.mj_kinematics(env.model, data)
+        mujoco.mj_camlight(env.model, data)
         eye.append(data.cam_xpos[camera].copy())
-        turn = data.cam_xmat[camera].reshape(3, 3).copy()
+    turn = data.cam_xmat[camera].reshape(3, 3)
     assert np.linalg.norm(eye[1] - eye[0]) > 0.01
     across = turn.T @ (eye[0] - eye[1])  # what stands still moves the other way in the picture
     moved = flow[np.abs(flow).max(axis=1) > 0.05]
@@ -284,17 +284,24 @@ def test_a_dataset_with_flow_is_otherwise_the_same(told: DemoDataset, untold: De
     assert told.content_hash != untold.content_hash
 
 
-def test_who_does_not_ask_pays_nothing(untold: DemoDataset) -> None:
+def test_who_does_not_ask_pays_nothing(
+    env: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as closed:
+        closed.setattr("neon_sim.world.World.flow", None)  # calling it would raise
+        untold = collected(env, tmp_path / "set", flow=False)
+        row = observe_row(env, policy().clip, {"video", "state"})
+    assert row.flow is None
     assert FLOW_KEY not in untold.info["features"]
     assert "flow" not in untold.provenance["config"]
+
+
+def test_the_wrapper_shows_flow_to_who_asks() -> None:
     made = gymnasium.make(task_entry(TASK).env_id, cameras=())
     clip = ClipConfig(num_frames=3, image_size=24)
     plain = TemporalClip(made, clip)
     observation, _ = plain.reset(seed=0)
     assert "video_flow" not in observation
-    world = plain.unwrapped.world  # type: ignore[attr-defined]
-    assert observe_row(plain, clip, {"video"}).flow is None
-    assert world._flow_camera is None
     asked = TemporalClip(made, clip, flow=True)
     observation, _ = asked.reset(seed=0)
     for _ in range(12):
