@@ -2,8 +2,9 @@
 
 One episode of the scripted expert is recorded. Then, in turns: the environment replays its
 actions; a bare loop replays the same motor set points through ``mj_step`` and draws the
-same frames with the same renderer settings; a plain ``mujoco.Renderer`` does so with
-MuJoCo's default settings (shadow map 4096, 4x MSAA, fine tessellation).
+same frames with the same renderer settings; another one leaves the drawing out; a plain
+``mujoco.Renderer`` draws with MuJoCo's default settings (shadow map 4096, 4x MSAA, fine
+tessellation). The two bare loops apart are what frames cost.
 """
 
 from __future__ import annotations
@@ -84,8 +85,8 @@ def replay_env(env: Any, tape: Tape) -> Play:
     return play
 
 
-def replay_bare(core: Any, tape: Tape, camera: Camera) -> Play:
-    """``mj_step`` and a frame every camera tick, and nothing else."""
+def replay_bare(core: Any, tape: Tape, camera: Camera | None) -> Play:
+    """``mj_step`` and, with a camera, a frame every camera tick, and nothing else."""
     model, data = core.model, mujoco.MjData(core.model)
     mujoco.mj_setState(model, data, tape.start, mujoco.mjtState.mjSTATE_INTEGRATION)
     mujoco.mj_forward(model, data)
@@ -98,7 +99,7 @@ def replay_bare(core: Any, tape: Tape, camera: Camera) -> Play:
                 data.ctrl[:] = row
                 mujoco.mj_step(model, data)
             tick += len(controls)
-            if tick % TICKS_PER_CAMERA == 0:
+            if camera is not None and tick % TICKS_PER_CAMERA == 0:
                 camera.render(data, eye)
 
     return play
@@ -160,16 +161,15 @@ def _measure_task(name: str, env: Any, repeats: int) -> list[Row]:
     fast = PlainRenderer(core.model, FAST_QUALITY, (SIZE, SIZE))
     plain = PlainRenderer(core.model, default_quality())
     blocks = _blocks(len(tape.actions))
-    pairs, plain_s = [], []
+    turns, plain_s = [], []
     for _ in range(repeats):
-        ours, bare = replay_env(env, tape), replay_bare(core, tape, fast)
-        pairs.append([(wall_s(ours, *block), wall_s(bare, *block)) for block in blocks])
+        ways = [replay_env(env, tape), *(replay_bare(core, tape, eye) for eye in (fast, None))]
+        turns.append([[wall_s(way, *block) for way in ways] for block in blocks])
         slow = replay_bare(core, tape, plain)
         plain_s.append(wall_s(slow, 0, PLAIN_STEPS) / PLAIN_STEPS)
-    env_s, bare_s = np.moveaxis(np.array(pairs), 2, 0)
     fast.close()
     plain.close()
-    return _rows(name, env_s, bare_s, np.array(plain_s))
+    return _rows(name, np.moveaxis(np.array(turns), 2, 0), np.array(plain_s))
 
 
 def _blocks(steps: int) -> list[tuple[int, int]]:
@@ -177,16 +177,18 @@ def _blocks(steps: int) -> list[tuple[int, int]]:
     return [(k, k + BLOCK_STEPS) for k in range(0, steps - BLOCK_STEPS + 1, BLOCK_STEPS)]
 
 
-def _rows(name: str, env_s: np.ndarray, bare_s: np.ndarray, plain_s: np.ndarray) -> list[Row]:
-    """Rows of (repeats, blocks) wall seconds; ``plain_s`` (repeats,) is a control step's.
+def _rows(name: str, sides: np.ndarray, plain_s: np.ndarray) -> list[Row]:
+    """Rows of wall seconds: ``sides`` (3, repeats, blocks) of the environment, the bare loop and
+    physics alone; ``plain_s`` (repeats,) is a control step's.
 
     A block is the same work in every repetition, so its median over them leaves out the
     repetitions in which another process had the core.
     """
-    steps = env_s.shape[1] * BLOCK_STEPS
-    step_s, bare = np.median(env_s, axis=0).sum() / steps, np.median(bare_s, axis=0).sum() / steps
-    each, each_bare = env_s.sum(axis=1) / steps, bare_s.sum(axis=1) / steps
+    steps = sides.shape[2] * BLOCK_STEPS
+    step_s, bare, physics = np.median(sides, axis=1).sum(axis=1) / steps
+    each, each_bare, each_physics = sides.sum(axis=2) / steps
     plain = float(np.median(plain_s))
+    frames = TICKS_PER_CONTROL / TICKS_PER_CAMERA  # a control step
 
     def row(measure: str, value: float, every: np.ndarray, unit: str, **target: float) -> Row:
         return Row(measure, name, float(value), unit, every.min(), every.max(), **target)
@@ -205,6 +207,8 @@ def _rows(name: str, env_s: np.ndarray, bare_s: np.ndarray, plain_s: np.ndarray)
         overhead,
         pace,
         row("env", 1 / step_s, 1 / each, "steps/s"),
+        row("mj_step alone / step", physics / step_s, each_physics / each, "x"),
+        row("frames drawn", frames / (bare - physics), frames / (each_bare - each_physics), "1/s"),
         row("plain mujoco.Renderer", 1 / plain, 1 / plain_s, "steps/s"),
         row("env / plain mujoco.Renderer", plain / step_s, plain_s / each, "x"),
     ]
