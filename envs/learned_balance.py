@@ -264,3 +264,9 @@ class Learned(Standing):
         points[:, BODY] += self._shift + _T * self.change
         self._shift = self._shift + self.change
         super().drive(points, command)
+
+
+class ReflexOnly(Learned):
+    """``Learned`` without its residual, to tell what each of the two is worth."""
+
+    residual = staticmethod(lambda observation: np.zeros(NUM_BODY))
