@@ -36,39 +36,64 @@ class Tape:
 
     Attributes:
         actions: (L, 8) what the expert did.
-        controls: L arrays (10, nu) of motor set points.
-        start: full MuJoCo state at reset.
+        pushes: what reached MuJoCo in each of them: motor set points (n, nu), and what the task
+            itself had moved or pulled since the last of them, as a state; None for nothing.
+        start: full MuJoCo state at reset. end: positions and velocities after the last push.
     """
 
     actions: list[np.ndarray]
-    controls: list[np.ndarray]
+    pushes: list[list[tuple[np.ndarray, np.ndarray | None]]]
     start: np.ndarray
+    end: np.ndarray
+
+
+FULL, MOTION = mujoco.mjtState.mjSTATE_INTEGRATION, mujoco.mjtState.mjSTATE_PHYSICS
+OUTSIDE = MOTION.value | mujoco.mjtState.mjSTATE_USER.value
+
+
+def state_of(model: Any, data: Any, what: Any = FULL) -> np.ndarray:
+    """A part of MuJoCo's state as numbers."""
+    state = np.zeros(mujoco.mj_stateSize(model, what))
+    mujoco.mj_getState(model, data, state, what)
+    return state
 
 
 def record(env: Any) -> Tape:
     """Let the expert play episode 0 of seed 0 and keep what reached the motors."""
     core = env.unwrapped
     env.reset(seed=0)
-    state = np.zeros(mujoco.mj_stateSize(core.model, mujoco.mjtState.mjSTATE_INTEGRATION))
-    mujoco.mj_getState(core.model, core.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-    actions: list[np.ndarray] = []
-    controls: list[np.ndarray] = []
-    step = core.world.step
+    model, data, step = core.model, core.data, core.world.step
+    start = state_of(model, data)
+    tape = Tape([], [], start, start)
+    left = np.zeros(0)
+
+    def world_now() -> np.ndarray:
+        """All but the set points, which are told row by row."""
+        points = data.ctrl.copy()
+        data.ctrl[:] = 0.0
+        state = state_of(model, data, OUTSIDE)
+        data.ctrl[:] = points
+        return state
 
     def taped(ctrl: np.ndarray) -> None:
-        controls.append(ctrl.copy())
+        nonlocal left
+        found = world_now()
+        tape.pushes[-1].append((ctrl.copy(), None if np.array_equal(found, left) else found))
         step(ctrl)
+        left = world_now()
+        tape.end = state_of(model, data, MOTION)
 
     core.world.step = taped
     try:
         over = False
         while not over:
-            actions.append(core.expert_action())
-            _, terminated, truncated, _ = core.advance(actions[-1])
+            tape.actions.append(core.expert_action())
+            tape.pushes.append([])
+            _, terminated, truncated, _ = core.advance(tape.actions[-1])
             over = terminated or truncated
     finally:
         del core.world.step
-    return Tape(actions, controls, state)
+    return tape
 
 
 Play = Callable[[int, int], None]  # replay control steps [start, stop)
@@ -86,21 +111,31 @@ def replay_env(env: Any, tape: Tape) -> Play:
 
 
 def replay_bare(core: Any, tape: Tape, camera: Camera | None) -> Play:
-    """``mj_step`` and, with a camera, a frame every camera tick, and nothing else."""
+    """``mj_step`` and, with a camera, a frame every camera tick, and nothing else.
+
+    Raises:
+        RuntimeError: the tape's last step does not end where the environment's did, so that the
+            two are not the same work.
+    """
     model, data = core.model, mujoco.MjData(core.model)
-    mujoco.mj_setState(model, data, tape.start, mujoco.mjtState.mjSTATE_INTEGRATION)
+    mujoco.mj_setState(model, data, tape.start, FULL)
     mujoco.mj_forward(model, data)
     eye = core.world.camera_id("front")
 
     def play(start: int, stop: int) -> None:
         tick = start * TICKS_PER_CONTROL
-        for controls in tape.controls[start:stop]:
-            for row in controls:
-                data.ctrl[:] = row
-                mujoco.mj_step(model, data)
-            tick += len(controls)
+        for pushes in tape.pushes[start:stop]:
+            for ctrl, outside in pushes:
+                if outside is not None:
+                    mujoco.mj_setState(model, data, outside, OUTSIDE)
+                for row in ctrl:
+                    data.ctrl[:] = row
+                    mujoco.mj_step(model, data)
+            tick += TICKS_PER_CONTROL
             if camera is not None and tick % TICKS_PER_CAMERA == 0:
                 camera.render(data, eye)
+        if stop == len(tape.pushes) and not np.array_equal(state_of(model, data, MOTION), tape.end):
+            raise RuntimeError("the bare loop does not end where the environment did")
 
     return play
 
@@ -158,6 +193,7 @@ def measure(options: Options) -> list[Row]:
 
 def _measure_task(name: str, env: Any, repeats: int) -> list[Row]:
     core, tape = env.unwrapped, record(env)
+    replay_bare(core, tape, None)(0, len(tape.pushes))  # it is the same work
     fast = PlainRenderer(core.model, FAST_QUALITY, (SIZE, SIZE))
     plain = PlainRenderer(core.model, default_quality())
     blocks = _blocks(len(tape.actions))
