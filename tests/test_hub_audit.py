@@ -1,4 +1,4 @@
-"""Foundation backbones: what is tuned is kept, what cannot be is refused while nothing is loaded."""
+"""Foundation backbones: what is tuned is kept, what cannot be is refused before any weight."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
 from neon_sim.policies.backbones import weights
 from neon_sim.policies.backbones.base import fingerprint, known_shape
 from neon_sim.policies.backbones.catalogue import CATALOGUE
+from neon_sim.policies.backbones.fvlm import FVLM
 from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
 from neon_sim.policies.backbones.tribev2 import by_place
 from neon_sim.registry import BACKBONES
@@ -86,14 +87,16 @@ def test_what_was_tuned_is_saved_and_reaches_the_bench(
 
     tuned = pooled(backbone)
     folder = backbone.save(tmp_path / "tuned")
-    assert torch.equal(pooled(backbone), tuned), "saving changes nothing"
+    # NF4 computes in bf16, and on a CPU in an order of its own after each change of layout
+    near = 0.05 if packed else 1e-4
+    assert (pooled(backbone) - tuned).abs().max() < near, "saving changes nothing"
     with safe_open(str(folder / "model.safetensors"), "pt") as file:
-        assert not [name for name in file.keys() if "lora" in name or "quant" in name]
+        names = set(file.keys())
+    assert not [name for name in names if "lora" in name or "quant" in name]
     again = pooled(VideoBackbone(settings(folder, family)))
     untuned = pooled(VideoBackbone(settings(tiny(family), family)))
     assert (again - untuned).abs().max() > 0.05
-    # the adapters' sum is exact; NF4 computes in bf16
-    assert (again - tuned).abs().max() < (0.05 if packed else 1e-4)
+    assert (again - tuned).abs().max() < near
     if family == "qwen_omni" and not packed:
         arguments = {"image_size": "56", "torch_dtype": "float32"}
         found = [
@@ -176,8 +179,6 @@ def test_attention_names_the_package_it_needs(name: str, package: str, mend: str
     assert mend in str(caught.value)
     assert "attn_implementation=sdpa" in str(caught.value)
     with pytest.raises(ConfigError, match="sdpa or eager for fVLM"):
-        from neon_sim.policies.backbones.fvlm import FVLM
-
         FVLM.check_settings(BackboneConfig("x", attn_implementation=name))
 
 
@@ -332,8 +333,6 @@ def test_fvlm_takes_the_attention_it_is_asked_for(tiny: Tiny) -> None:
         backbone = VideoBackbone(settings(tiny("fvlm"), "fvlm", attn_implementation=name))
         found[name] = pooled(backbone)
         network = backbone.family.network
-        used = {
-            part.config._attn_implementation for part in (network.vision, network.language_model)
-        }
-        assert used == {name}
+        parts = (network.vision, network.language_model)
+        assert {part.config._attn_implementation for part in parts} == {name}
     assert torch.allclose(found["sdpa"], found["eager"], atol=1e-5)

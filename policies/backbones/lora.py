@@ -69,7 +69,7 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
         if name in own and "lora_" not in name
     }
     for name, value in core.named_parameters():
-        if type(value).__name__ == "Params4bit":
+        if type(value).__name__ == "Params4bit":  # in its plain layout only after state_dict()
             state[_plain(name)] = _unpacked(value)
     adapted = [item for item in core.named_modules() if hasattr(item[1], "get_delta_weight")]
     for name, layer in adapted:

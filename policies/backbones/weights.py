@@ -153,10 +153,8 @@ def _about(row: HubModel, model_id: str | None = None) -> str:
     said = f"{size.bf16_gb:.1f} GB (bf16) are loaded of {row.name}"
     if model_id is not None and len(row.repositories) > 1:
         part = count_part(row, model_id).bf16_gb
-        said += (
-            f", {part:.1f} GB of them from" if part else ", config and tokenizer of which are in"
-        )
-        said += " this repository"
+        held = f"{part:.1f} GB of them" if part else "of which config and tokenizer"
+        said += f", {held} from this repository"
     named = [gate for gate in row.gates if model_id in (None, gate)]
     where = " and ".join(f"huggingface.co/{gate}" for gate in named)
     gate = (
