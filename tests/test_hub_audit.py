@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +140,7 @@ def test_saving_overwrites_nothing_and_keeps_only_what_is_tuned(tiny: Tiny, tmp_
         ("qwen_vl_3b", "backbone.image_size=230", "multiple of 28.*got 230", "take 224"),
         ("vjepa2", "backbone.image_size=224", "must be 256.*got 224", "leave it out"),
         ("qwen_vl_3b", "backbone.freeze_backbone=false", "must be true on the bench", "save"),
-        ("tribev2", "backbone.freeze_backbone=false", "must be true", "save"),
+        ("tribev2", "backbone.freeze_backbone=false", "must be true for TRIBEv2", "leave it out"),
         ("qwen_vl_3b", "backbone.attn_implementation=magic", "one of eager, sdpa", ""),
         ("fvlm_135m", "backbone.load_in_4bit=true", "got load_in_4bit=true", "leave it out"),
         ("vjepa2", "backbone.load_in_4bit=true", "has none", "leave it out"),
@@ -180,6 +181,13 @@ def test_attention_names_the_package_it_needs(name: str, package: str, mend: str
     assert "attn_implementation=sdpa" in str(caught.value)
     with pytest.raises(ConfigError, match="sdpa or eager for fVLM"):
         FVLM.check_settings(BackboneConfig("x", attn_implementation=name))
+
+
+def test_the_front_door_holds_them_before_it_asks_for_weights() -> None:
+    with pytest.raises(ConfigError, match="mode must be one of"):
+        VideoBackbone(BackboneConfig("sanps/fVLM-135M", mode="blurred")).load()
+    with pytest.raises(ConfigError, match="has none"):
+        VideoBackbone(BackboneConfig("facebook/vjepa2-vitl-fpc64-256", load_in_4bit=True)).load()
 
 
 def test_a_map_of_devices_is_refused(tiny: Tiny) -> None:
@@ -325,6 +333,13 @@ def test_a_mixed_batch_of_tribev2_is_what_its_rows_are_alone(tribe: VideoBackbon
     for row, result in zip(rows, tribe.encode_batch(rows), strict=True):
         alone = tribe.encode_batch([replace(row)])[0]
         assert torch.allclose(alone["hidden_states"], result["hidden_states"], atol=2e-5)
+
+
+def test_fvlm_names_the_file_it_reads(tiny: Tiny, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny("fvlm"), tmp_path / "copy")
+    (copy / "model.safetensors").rename(copy / "weights.safetensors")
+    with pytest.raises(CheckpointError, match=r"not there .found weights\.safetensors"):
+        VideoBackbone(settings(copy, "fvlm")).load()
 
 
 def test_fvlm_takes_the_attention_it_is_asked_for(tiny: Tiny) -> None:

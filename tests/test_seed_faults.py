@@ -204,11 +204,10 @@ def test_rows_of_a_batch_go_through_the_network_together(
     calls: list[str] = []
     for part in parts:
         part.register_forward_hook(lambda module, *_: calls.append(type(module).__name__))
+    clips = rng.integers(0, 256, (6, 4, 40, 40, 3), dtype=np.uint8)
     rows = [
-        BackboneInput(
-            video_frames=list(rng.integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)), **said
-        )
-        for said in more
+        BackboneInput(video_frames=list(clip), **said)
+        for clip, said in zip(clips, more, strict=True)
     ]
     assert len(backbone.encode_batch(rows)) == 6
     assert len(calls) == len(set(calls)) == len(parts)

@@ -207,6 +207,9 @@ class FVLM(Family):
             transformers.Dinov2Model(self.vision), transformers.LlamaModel(self.text), scale
         )
         file = self.folder / "model.safetensors"
+        if not file.is_file():
+            found = ", ".join(sorted(path.name for path in self.folder.glob("*.safetensors")))
+            raise CheckpointError(f"{file} is not there (found {found}); name the weights so")
         try:
             network.load_state_dict(load_file(file))
         except RuntimeError as error:

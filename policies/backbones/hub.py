@@ -249,6 +249,7 @@ def bench_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
             ``freeze_backbone=false``. MissingPackageError: a setting needs a package.
     """
     config = backbone_config(name, settings)
+    family_class(hub_model(name).family).check_settings(config)
     if not config.freeze_backbone:
         raise ConfigError(
             "freeze_backbone must be true on the bench (got false): heads are trained on "
@@ -256,7 +257,6 @@ def bench_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
             "with VideoBackbone.save(folder), and take backbone.model_id=folder"
         )
     config.validate()
-    family_class(hub_model(name).family).check_settings(config)
     return config
 
 

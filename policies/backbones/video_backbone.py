@@ -220,6 +220,8 @@ def open_family(config: BackboneConfig, family: str | None = None) -> Family:
     """
     config.validate()
     name = family or _known_family(config.model_id)
+    if name is not None:
+        family_class(name).check_settings(config)
     if name == "tribev2":  # three checkpoints, found one by one
         return family_class(name)(config, None)  # type: ignore[arg-type]
     folder = find_weights(config.model_id, config.revision)
