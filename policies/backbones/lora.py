@@ -2,6 +2,9 @@
 
 A model is tuned first and benched frozen afterwards::
 
+    from neon_sim.policies import BackboneConfig, VideoBackbone
+    from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
+
     backbone = VideoBackbone(BackboneConfig(model_id, freeze_backbone=False))
     backbone.load()
     parameters = trained_parameters(backbone.family.network)
