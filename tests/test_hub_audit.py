@@ -239,7 +239,7 @@ def test_the_gate_and_the_size_are_those_of_the_repository() -> None:
 
 
 def test_the_hubs_cause_ends_with_a_word() -> None:
-    cause = " ".join(f"word{number}" for number in range(60))
+    cause = " ".join(f"word-{number}" for number in range(60))
     said = weights.missing_text("someone/else", OSError(cause))
     inside = said.partition("(")[2].partition(")")[0]
     assert inside.endswith(" ...")

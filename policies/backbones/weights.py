@@ -107,7 +107,8 @@ def _from_hub(model_id: str, revision: str | None) -> Path:
 def missing_text(model_id: str, error: BaseException | None = None) -> str:
     """What a user reads when a repository is not to be had."""
     about = next((row for row in CATALOGUE.values() if model_id in row.repositories), None)
-    reason = f" ({shorten(str(error), 160, placeholder=' ...')})" if error else ""
+    cause = shorten(str(error or ""), 160, placeholder=" ...", break_on_hyphens=False)
+    reason = f" ({cause})" if cause else ""
     lines = [f"the weights of {model_id} are not here and could not be fetched{reason}."]
     if about is not None:
         lines.append(_about(about, model_id))
