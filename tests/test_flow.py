@@ -270,7 +270,7 @@ def test_live_dataset_and_cache_agree_to_the_bit(
             flow = live.hidden[0, ..., -2:]
             assert torch.equal(live.mask[0], mask[window])
             assert torch.equal(flow, hidden[window, ..., -2:])
-            assert torch.equal(flow, torch.from_numpy(row.flow[0]).half())
+            assert torch.equal(flow, (16 * torch.from_numpy(row.flow[0])).half())
             assert not flow[: int((~row.mask[0]).sum()) + 1].any(), "nothing before the first frame"
             seen = max(seen, float(flow.abs().max()))
         env.advance(action)
@@ -362,7 +362,7 @@ def test_tokens_are_the_encoders_with_their_places_flow() -> None:
     assert torch.equal(
         encoded.hidden[..., :-2], make_tower(plain, "stack").encode(batch(None)).hidden
     )
-    assert torch.equal(encoded.hidden[..., -2:], torch.from_numpy(flow).half())
+    assert torch.equal(encoded.hidden[..., -2:], (16 * torch.from_numpy(flow)).half())
     keys = {key for f in (flow, -flow, None) for key in tower.row_keys(batch(f))}
     assert len(keys) == 3, "rows that differ in flow alone are told apart"
     with pytest.raises(ConfigError, match="needs exact optical flow"):

@@ -17,12 +17,15 @@ from neon_sim.observation import ClipBatch
 
 from .exact_motion import ExactMotion
 
+PARTS = 16  # of a cell, the unit of a token's flow
+
 
 class ExactFlow(ExactMotion):
     """Tokens of an encoder of single frames; the last two numbers of each are its place's flow.
 
-    By how many cells of 6 x 6 what is seen there moved since the clip's frame before, to the right
-    and downwards; zero where either frame is padding or not there. Tokens of a finer grid share
+    By how many sixteenths of a cell of 6 x 6 what is seen there moved since the clip's frame
+    before, to the right and downwards (so that they are about as large as the numbers beside
+    them: in the arm tasks the standard deviation is 0.006 to 0.07 cells); zero where either frame is padding or not there. Tokens of a finer grid share
     the flow of the cell they lie in, so that pooling to 6 x 6 hands it on as it is.
 
     Args:
@@ -48,14 +51,14 @@ class ExactFlow(ExactMotion):
             )
 
     def told(self, clip: ClipBatch) -> torch.Tensor:
-        """The flow: (B, T * S, 2) float32 cells.
+        """The flow: (B, T * S, 2) float32, sixteenths of a cell.
 
         Raises:
             ConfigError: the clip holds no flow.
         """
         if clip.flow is None:
             raise ConfigError("exact_flow needs exact optical flow, the clip holds none")
-        flow = torch.from_numpy(clip.flow.astype("float32"))
+        flow = PARTS * torch.from_numpy(clip.flow.astype("float32"))
         maps = flow.unflatten(2, (FLOW_SIDE, FLOW_SIDE))
         fine = maps.repeat_interleave(self.finer, 2).repeat_interleave(self.finer, 3)
         return fine.flatten(1, 3)
