@@ -25,8 +25,9 @@ class ExactFlow(ExactMotion):
 
     By how many sixteenths of a cell of 6 x 6 what is seen there moved since the clip's frame
     before, to the right and downwards (so that they are about as large as the numbers beside
-    them: in the arm tasks the standard deviation is 0.006 to 0.07 cells); zero where either frame is padding or not there. Tokens of a finer grid share
-    the flow of the cell they lie in, so that pooling to 6 x 6 hands it on as it is.
+    them: in the arm tasks the standard deviation is 0.006 to 0.07 cells); zero where either
+    frame is padding or not there. Tokens of a finer grid share the flow of the cell they lie
+    in, so that pooling to 6 x 6 hands it on as it is.
 
     Args:
         image: registry name of the encoder, of 6 x 6, 12 x 12, ... tokens a frame.
