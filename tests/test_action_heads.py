@@ -27,11 +27,12 @@ OVERFIT, LIMIT_ERROR = 0.02, 0.1
 # Smaller than the defaults where those take a test too long, and how long each is fitted.
 SMALL = {
     "dit_flow": {"width": 64, "inner": 128, "layers": 2},
+    "dit_cross_flow": {"width": 64, "inner": 128, "layers": 2},
     "diffusion": {"width": 64, "inner": 128, "layers": 2},
     "action_tokens": {"width": 64, "inner": 128, "tokens_per_pass": 0},
 }
 FIT_STEPS = {"chunk_mlp": 80, "action_tokens": 120}
-FIT_COPIES = {"flow": 8, "dit_flow": 2, "diffusion": 4}  # of the batch, each with its own noise
+FIT_COPIES = {"flow": 8, "dit_flow": 2, "dit_cross_flow": 2, "diffusion": 4}  # of the batch, each with its own noise
 
 
 def make_head(name: str, action_dim: int, **arguments: float) -> Any:
@@ -119,7 +120,7 @@ def test_a_row_is_the_same_to_the_bit_wherever_it_stands_in_a_block(name, action
     assert torch.equal(whole[5:6].expand(8, -1, -1), repeated)
 
 
-@pytest.mark.parametrize("name", ["flow", "dit_flow", "diffusion"])
+@pytest.mark.parametrize("name", ["flow", "dit_flow", "dit_cross_flow", "diffusion"])
 def test_the_seed_chooses_the_noise_of_all_rows(name):
     head = awake(make_head(name, 8))
     context = torch.randn(1, CONTEXT).expand(3, -1)

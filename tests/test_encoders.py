@@ -72,6 +72,7 @@ VIDEO_CASES: dict[str, dict[str, str]] = {
     "mc3_18": {"weights": "random", "image_size": "32", "layer": "layer3"},
     "r2plus1d_18": {"weights": "random", "image_size": "32"},
     "s3d": {"weights": "random", "image_size": "32", "layer": "mixed4"},
+    "mvit_v2_s": {"weights": "random"},  # a small one: ``_small_mvit``
     "timesformer": {"weights": "{timesformer}"},
     "vivit": {"weights": "{vivit}"},
 }
@@ -110,6 +111,30 @@ def build(arguments_of: Callable[[str], dict[str, str]]) -> Callable[..., Any]:
         return make(name, twin)
 
     return checked
+
+
+def mvit(frames: int) -> Any:
+    """A small MViT of two stages, the second with half the places a side."""
+    video_models = torchvision_video.import_torchvision()
+    block = video_models.mvit.MSBlockConfig
+    kernel, halved = [3, 3, 3], [1, 2, 2]
+    stages = [
+        block(1, 16, 32, kernel, kernel, [1, 1, 1], halved),
+        block(2, 32, 32, kernel, kernel, halved, [1, 1, 1]),
+    ]
+    return video_models.mvit.MViT((32, 32), frames, stages, True, True, True, True)
+
+
+@pytest.fixture(autouse=True)
+def _small_mvit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conformance tests of mvit_v2_s take a small one; its own takes seconds a clip."""
+    if not request.node.name.endswith("[mvit_v2_s]") or not importlib.util.find_spec("torchvision"):
+        return
+    spec = replace(torchvision_video.NETWORKS["mvit_v2_s"], image_size=32, num_frames=8)
+    spec = replace(spec, layers={"norm": (2, 32, 8)})
+    monkeypatch.setitem(torchvision_video.NETWORKS, "mvit_v2_s", spec)
+    models = torchvision_video.import_torchvision()
+    monkeypatch.setattr(models, "mvit_v2_s", lambda weights: mvit(8))
 
 
 def close_to_the_bit(first: torch.Tensor, second: torch.Tensor) -> None:
@@ -344,14 +369,8 @@ def video_models() -> Any:
 
 
 def test_mvit_tokens_are_what_its_own_forward_reads_before_the_class_token(video_models):
-    """On a small one of two stages, the second with half the places a side."""
-    block = video_models.mvit.MSBlockConfig
-    kernel, halved = [3, 3, 3], [1, 2, 2]
-    stages = [
-        block(1, 16, 32, kernel, kernel, [1, 1, 1], halved),
-        block(2, 32, 32, kernel, kernel, halved, [1, 1, 1]),
-    ]
-    network = video_models.mvit.MViT((32, 32), 4, stages, True, True, True, True).eval()
+    """On a small one of two stages."""
+    network = mvit(4).eval()
     normed = []
     network.norm.register_forward_hook(lambda module, inputs, output: normed.append(output))
     x = torch.randn(1, 3, 4, 32, 32)
@@ -564,7 +583,7 @@ STYLES = {
 SAME = ("efficientnet_lite0", "siglip", "siglip2", "clip", "dinov2", "dinov3")
 
 
-@pytest.mark.parametrize("name", [*VIDEO_CASES, "mvit_v2_s", *SAME])
+@pytest.mark.parametrize("name", [*VIDEO_CASES, *SAME])
 def test_every_encoder_has_a_policy(name):
     settings = load_config(PolicyConfig, "policy", name, [])
     twin = name if name in SAME else f"{name}_image"

@@ -25,6 +25,7 @@ PARAMETERS = {
     "joint_decoder": 333_376,
     "mot": 614_176,
     "moma": 631_562,
+    "sequence": 35_424,
 }
 # Every fusion, and the variants that take another way through its code.
 VARIANTS = [
