@@ -25,9 +25,8 @@ from neon_sim.policies.backbones import efficientnet_lite0, frames, torchvision_
 from neon_sim.policies.backbones.base import fingerprint, known_shape, shape_of
 from neon_sim.policies.instruction import encode_texts
 from neon_sim.policies.network import NetworkInput, new_network
-from neon_sim.policies.policy import TrainedPolicy
 from neon_sim.policies.tower import make_tower
-from neon_sim.registry import BACKBONES, HEADS
+from neon_sim.registry import BACKBONES
 from neon_sim.vocabulary import WORDS
 
 SIZE, FRAMES, ROWS = 48, 4, 4
@@ -574,12 +573,6 @@ def test_policies_learn_with_the_existing_fusion_and_head(build, name, row):
     assert error() < 0.3 * start
 
 
-STYLES = {
-    "rt2_style": ("stack", "action_tokens"),
-    "openvla_style": ("frame", "action_tokens"),
-    "octo_style": ("stack", "diffusion"),
-    "groot_n1_style": ("frame", "dit_flow"),
-}
 SAME = ("efficientnet_lite0", "siglip", "siglip2", "clip", "dinov2", "dinov3")
 
 
@@ -589,24 +582,6 @@ def test_every_encoder_has_a_policy(name):
     twin = name if name in SAME else f"{name}_image"
     assert (settings.backbone, settings.image_backbone) == (name, twin)
     assert pickle.loads(pickle.dumps(settings)) == settings
-
-
-@pytest.mark.parametrize("name", STYLES)
-def test_the_fields_recipes_act(build, tiny, name):
-    """Tiny weights in, chunks in range out; the same for the same observation."""
-    row, head = STYLES[name]
-    if head not in HEADS:
-        pytest.skip(f"head {head!r} is not registered")
-    settings = load_config(PolicyConfig, "policy", name, [])
-    assert (settings.condition, settings.head) == (row, head)
-    clip = replace(settings.clip, num_frames=FRAMES, image_size=SIZE)
-    settings = replace(settings, clip=clip, stack_connector="identity")
-    tower = make_tower(settings, row, build(settings.image_backbone))
-    player = TrainedPolicy(settings, tower, new_network(settings, tower, WORDS, seed=0))
-    actions = player.act(batch())
-    assert actions.shape == (ROWS, 16, 8)
-    assert np.abs(actions).max() <= 1.0
-    np.testing.assert_array_equal(player.act(batch()), actions)
 
 
 def test_the_slow_system_looks_every_sixteenth_step():
