@@ -1,8 +1,8 @@
 """Flow matching by a transformer that attends to the context's tokens, as GR00T N1's fast system.
 
 Bjorck et al. 2025, section 2: a diffusion transformer over a state token and one token an action
-step reads vision-language tokens by cross-attention, its norms are modulated by the time of the
-flow alone, and every embodiment has projections of its own for states, noisy actions and
+step reads vision-language tokens by cross-attention, the norms before attention are modulated by the
+time of the flow alone, and every embodiment has projections of its own for states, noisy actions and
 velocities around one trunk. Here each block has both attentions (there they alternate), the
 projections are single layers, and the end point is predicted as in ``flow``.
 """
@@ -26,17 +26,17 @@ class CrossBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, inner: int) -> None:
         super().__init__()
-        self.modulation = AdaLNZero(width, 9)
+        self.modulation = AdaLNZero(width, 4)
         self.attention = SelfAttention(width, heads)
         self.look = CrossAttention(width, heads)
-        self.mlp = feed_forward(width, inner)
+        self.mlp = nn.Sequential(nn.LayerNorm(width), feed_forward(width, inner))
 
     def forward(self, x: Tensor, time: Tensor, seen: Tensor, real: Tensor) -> Tensor:
         """(B, N, W) at a time (B, W), looking at (B, M, W) where (B, M) is True -> (B, N, W)."""
-        parts = self.modulation(time)
-        x = x + parts[2] * self.attention(modulated(x, *parts[0:2]))
-        x = x + parts[5] * self.look(modulated(x, *parts[3:5]), seen, real)
-        return x + parts[8] * self.mlp(modulated(x, *parts[6:8]))
+        scale, shift, look_scale, look_shift = self.modulation(time)
+        x = x + self.attention(modulated(x, scale, shift))
+        x = x + self.look(modulated(x, look_scale, look_shift), seen, real)
+        return x + self.mlp(x)
 
 
 class CrossTrunk(nn.Module):
