@@ -192,7 +192,8 @@ def test_states_of_few_numbers_fit_too(name):
     fusion, batch = make_fusion(name, layout), make_batch(layout=layout)
     assert torch.isfinite(fusion(batch)).all()
     single = FusionLayout(1, 1, 1, TEXT_DIM, PROPRIO)
-    assert make_fusion(name, single)(make_batch(layout=single)).shape == (4, fusion.context_dim)
+    small = make_fusion(name, single)
+    assert small(make_batch(layout=single)).shape == (4, small.context_dim)
 
 
 @pytest.mark.parametrize("name", list(FUSIONS))
