@@ -1,10 +1,10 @@
 """Flow matching by a transformer that attends to the context's tokens, as GR00T N1's fast system.
 
 Bjorck et al. 2025, section 2: a diffusion transformer over a state token and one token an action
-step reads vision-language tokens by cross-attention, the norms before attention are modulated by the
-time of the flow alone, and every embodiment has projections of its own for states, noisy actions and
-velocities around one trunk. Here each block has both attentions (there they alternate), the
-projections are single layers, and the end point is predicted as in ``flow``.
+step reads vision-language tokens by cross-attention, the norms before attention are modulated by
+the time of the flow alone, and every embodiment has projections of its own for states, noisy
+actions and velocities around one trunk. Here each block has both attentions (there they
+alternate), the projections are single layers, and the end point is predicted as in ``flow``.
 """
 
 from __future__ import annotations
