@@ -39,7 +39,7 @@ class BalanceConfig:
         out: file for the result (JSON); none when empty.
     """
 
-    lower: list[str] = field(default_factory=lambda: ["standing", "learned"])
+    lower: list[str] = field(default_factory=lambda: ["standing", "reflex", "learned"])
     impulses: list[float] = field(default_factory=lambda: [5.0, 10.0, 15.0])
     episodes: int = 200
     seed: int = 0

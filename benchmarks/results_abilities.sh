@@ -71,4 +71,4 @@ measure alarm neon_tiny_hear video,muted,swap_audio_at_test humanoid_alarm
 certify alarm neon_tiny_hear humanoid_alarm
 $BENCH run --policy neon_tiny --suite claims --condition frame,video,video_repeat --episodes "$EPISODES" --seed 0 \
   --workers "$WORKERS" --out runs/claims --resume
-$PY -m neon_sim.benchmarks.balance episodes="$EPISODES" out=runs/balance.json
+$PY -m neon_sim.benchmarks.balance episodes="$EPISODES" impulses=[5.0,10.0,13.0,15.0] out=runs/balance.json

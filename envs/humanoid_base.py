@@ -59,8 +59,8 @@ class HumanoidTask(Task):
             ``Task``; the noise is of the arms' start pose. Camera ``front`` is the one in the
             head, and there the microphones are (``wrist_contact`` sits on the right wrist).
         mode: name of ``humanoid.MODES``; the task's own by default.
-        lower: ``"standing"``, ``"learned"``, ``"harness"`` or ``"base"``; the task's own by
-            default.
+        lower: ``"standing"``, ``"reflex"``, ``"learned"``, ``"harness"`` or ``"base"``; the
+            task's own by default.
 
     Attributes:
         mode: the action mode. lower: what keeps the body up. kinematics: IK of the hands.

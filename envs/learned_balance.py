@@ -4,7 +4,7 @@ Two things shift the motor set points of legs and waist, together by at most ``S
 ``reflex``, a feedback of the capture point to hips, knees, ankles and waist whose few gains a
 search found, and ``residual``, a small network that PPO trains from there
 (``python -m neon_sim.rl config=balance``, on ``push_training``). ``assets/balance/reflex.json``
-holds the gains and names the residual that ships with them, if one does.
+holds the gains and names the residual that ships with them; its learning curve stands beside it.
 Ankles alone hold the centre of mass only over the soles; bending the trunk moves it from beyond
 (the hip strategy: Horak and Nashner 1986, J. Neurophysiol. 55; the capture point: Pratt et al.
 2006, Humanoids).
@@ -264,3 +264,9 @@ class Learned(Standing):
         points[:, BODY] += self._shift + _T * self.change
         self._shift = self._shift + self.change
         super().drive(points, command)
+
+
+class ReflexOnly(Learned):
+    """``Learned`` without its residual, to tell what each of the two is worth."""
+
+    residual = staticmethod(lambda observation: np.zeros(NUM_BODY))

@@ -1,7 +1,8 @@
-"""What keeps the humanoid up: four ways, from honest to convenient.
+"""What keeps the humanoid up: five ways, from honest to convenient.
 
 ``standing``: position control, and the centre of mass fed back to the ankles. It can fall.
-``learned``: the same, and a trained residual on legs and waist (``learned_balance.py``).
+``reflex``: the same, and a searched feedback to legs and waist (``learned_balance.py``).
+``learned``: the same, and a trained residual on top.
 ``harness``: the same, and a soft righting torque on the pelvis, as of a gantry's straps.
 ``base``: the pelvis rides on a carrier that follows velocity commands with a first-order lag,
 as the robot's own locomotion controller would have it. An abstraction: the soles touch nothing,
@@ -208,6 +209,7 @@ LOWER_BODIES = Registry(
     "lower body",
     {
         "standing": "neon_sim.envs.lower_body:Standing",
+        "reflex": "neon_sim.envs.learned_balance:ReflexOnly",
         "learned": "neon_sim.envs.learned_balance:Learned",
         "harness": "neon_sim.envs.lower_body:Harness",
         "base": "neon_sim.envs.lower_body:Base",

@@ -22,7 +22,7 @@ from neon_sim.observation import ClipBatch, apply_condition, condition_needs
 from neon_sim.registry import BACKBONES, CONNECTORS
 from neon_sim.vocabulary import MAX_WORDS
 
-from .backbones.base import Encoded, fingerprint, known_shape, shape_of
+from .backbones.base import Encoded, fingerprint, known_shape, largest_frame, shape_of
 from .connectors.base import Connector
 from .connectors.identity import Identity
 from .ears import NEEDS_AUDIO, backbone_hears, check_hearing, make_ears
@@ -200,8 +200,8 @@ def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any
         backbone: use this instance instead of the registry's.
 
     Raises:
-        ConfigError: more tokens than that, a connector that does not fit them, or a condition
-            of sound for a policy that does not listen.
+        ConfigError: more tokens than that, a connector that does not fit them, larger frames
+            than the backbone takes, or a condition of sound for a policy that does not listen.
         CheckpointError: a folder that is named for weights holds none.
     """
     check_hearing(config, condition)
@@ -210,10 +210,25 @@ def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any
         shape: tuple[int, int] | None = shape_of(backbone, frames)
     else:
         shape = known_shape(BACKBONES.resolve(name), frames, arguments)
+        hold_frame_size(config, largest_frame(BACKBONES.resolve(name), arguments))
     if shape is not None:
         with torch.random.fork_rng(devices=[]):  # made only to be counted
             connector = make_connector(*tower_connector(config, condition), ANY_WIDTH, shape[1])
         hold_budget(config, condition, shape[0], connector.out_tokens)
+
+
+def hold_frame_size(config: PolicyConfig, largest: int | None) -> None:
+    """Hold ``clip.image_size`` to what the backbone takes.
+
+    Raises:
+        ConfigError: larger frames.
+    """
+    if largest is not None and config.clip.image_size > largest:
+        raise ConfigError(
+            f"clip.image_size must be at most {largest}, the backbone's image_size, for policy "
+            f"{config.name!r} (got {config.clip.image_size}); lower it, or raise "
+            "backbone.image_size where the model takes more"
+        )
 
 
 def hold_budget(config: PolicyConfig, condition: Condition, frames: int, tokens: int) -> None:

@@ -423,12 +423,14 @@ def last_step(lower: str, direction: float, impulse: float) -> int:
 @pytest.mark.parametrize("direction", [0.0, 3.14159])
 def test_the_learned_body_stands_where_the_ankles_alone_fall(direction):
     assert last_step("standing", direction, 11.0) < 250
+    assert last_step("reflex", direction, 11.0) == 250
     assert last_step("learned", direction, 11.0) == 250
 
 
 def test_the_balance_table_is_paired():
     rows = compare(BalanceConfig(impulses=[5.0], episodes=2), progress=False)
-    assert [(row["lower"], row["survived"]) for row in rows] == [("standing", 2), ("learned", 2)]
+    assert [row["lower"] for row in rows] == ["standing", "reflex", "learned"]
+    assert [row["survived"] for row in rows] == [2, 2, 2]
     assert rows[1]["difference"] == 0.0
     assert "95 % interval" in text(rows)
     with pytest.raises(ConfigError, match="episodes"):

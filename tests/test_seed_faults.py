@@ -59,6 +59,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -182,7 +183,7 @@ def _nothing(feels: int) -> ClipBatch:
     )
 
 
-@pytest.mark.parametrize("family", ["qwen_vl", "vjepa2"])
+@pytest.mark.parametrize("family", ["qwen_vl", "vjepa2", "tribev2", "fvlm"])
 def test_rows_of_a_batch_go_through_the_network_together(
     tiny: Callable[[str], Path], family: str
 ) -> None:
@@ -193,12 +194,20 @@ def test_rows_of_a_batch_go_through_the_network_together(
     backbone.load()
     assert backbone.family is not None
     assert backbone.family.network is not None
-    calls: list[int] = []
-    backbone.family.network.register_forward_hook(lambda *_: calls.append(1))
+    parts = [backbone.family.network]
+    more: list[dict[str, Any]] = [{}] * 6
     rng = np.random.default_rng(0)
+    if family == "tribev2":  # three encoders and the fusion
+        parts += [getattr(backbone.family, name) for name in ("ears", "reader", "fusion")]
+        sounds = rng.uniform(-0.1, 0.1, (6, 8000)).astype(np.float32)
+        more = [{"audio": sound, "text": "catch the ball"} for sound in sounds]
+    calls: list[str] = []
+    for part in parts:
+        part.register_forward_hook(lambda module, *_: calls.append(type(module).__name__))
+    clips = rng.integers(0, 256, (6, 4, 40, 40, 3), dtype=np.uint8)
     rows = [
-        BackboneInput(video_frames=list(rng.integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)))
-        for _ in range(6)
+        BackboneInput(video_frames=list(clip), **said)
+        for clip, said in zip(clips, more, strict=True)
     ]
     assert len(backbone.encode_batch(rows)) == 6
-    assert len(calls) == 1
+    assert len(calls) == len(set(calls)) == len(parts)

@@ -30,7 +30,7 @@ from neon_sim.vocabulary import WORDS
 
 D, F, S = 12, 8, 16
 SMALL = {"budget": 8_000.0}
-WITHOUT_PARAMETERS = {"none", "single_frame", "late_mean", "static_drop"}
+WITHOUT_PARAMETERS = {"none", "static_drop"}
 WITH_PARAMETERS = sorted(set(TEMPORAL) - WITHOUT_PARAMETERS)
 PASS_THE_CLIP = {"none", "static_drop"}  # all frames go to the fusion
 # Whatever the order of the frames before the current one, the output is the same.
@@ -205,8 +205,8 @@ def test_identity_at_initialisation(name):
     torch.manual_seed(0)
     fresh = TEMPORAL.resolve(name)(D, F, S, **SMALL)
     batch = padded()
-    mine, single = fresh(*batch), make("single_frame")(*batch)
-    assert torch.equal(mine[0][single[1]], single[0][single[1]])
+    mine, now, real = fresh(*batch), batch[0][:, -1:], batch[1][:, -1:]
+    assert torch.equal(mine[0][real], now[real])
     assert difference(make(name)(*batch), mine) > 1e-2, "and it learns from there"
 
 
@@ -242,10 +242,14 @@ def test_inflated_equals_its_image_network_on_a_still_clip():
     assert (mechanism(hidden, mask, ages)[0][:, 0] - expected).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("name", ["single_frame", "late_mean"])
-def test_controls_hand_on_a_still_frame_as_it_is(name):
+def test_the_mean_over_a_still_clip_is_the_single_frame():
     hidden, mask, ages = still()
-    torch.testing.assert_close(make(name)(hidden, mask, ages)[0], hidden[:, -1:])
+    mean, single = make("late_mean"), make("single_frame")
+    torch.testing.assert_close(mean(hidden, mask, ages)[0], single(hidden, mask, ages)[0])
+    moved = clip(3, seed=1)[0]
+    moved[:, -1] = hidden[:, -1]
+    assert torch.equal(single(moved, mask, ages)[0], single(hidden, mask, ages)[0])
+    assert difference(mean(moved, mask, ages), mean(hidden, mask, ages)) > 1e-2
 
 
 def test_shifting_a_still_clip_changes_nothing_and_moves_an_eighth_each_way():

@@ -33,7 +33,6 @@ FAST = (
 SLOWER = {"memory_tokens": 200, "q_former": 300}  # everything has to pass through few tokens
 CEILING = {"single_frame": 0.25, "late_mean": 0.5}
 MARGIN = 0.1  # on 512 clips: five standard errors of a coin at 0.5
-WITHOUT_PARAMETERS = {"single_frame", "late_mean"}
 
 
 def wanderers(rows: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -54,7 +53,7 @@ class Reader(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        arguments = {} if name in WITHOUT_PARAMETERS else {"budget": 12_000.0}
+        arguments = {"budget": 12_000.0}
         arguments |= {"queries": 8.0} if name == "q_former" else {}
         self.mechanism = TEMPORAL.resolve(name)(DIM, FRAMES, SIDE * SIDE, **arguments)
         self.look = nn.Sequential(nn.Linear(DIM, 64), nn.GELU())

@@ -425,6 +425,7 @@ def test_fingerprints_tell_apart_what_changes_tokens(tiny: Tiny, tmp_path: Path)
 
 def test_token_budget_is_checked_before_any_weight(tiny: Tiny) -> None:
     settings = [f"backbone.model_id={tiny('qwen_omni')}", "backbone.image_size=56"]
+    settings.append("clip.image_size=48")
     for change, message in (
         ("clip.num_frames=20", "max_frames=16"),
         ("max_tokens=3", "max_tokens must be at least 21 "),

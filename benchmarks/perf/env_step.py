@@ -2,8 +2,9 @@
 
 One episode of the scripted expert is recorded. Then, in turns: the environment replays its
 actions; a bare loop replays the same motor set points through ``mj_step`` and draws the
-same frames with the same renderer settings; a plain ``mujoco.Renderer`` does so with
-MuJoCo's default settings (shadow map 4096, 4x MSAA, fine tessellation).
+same frames with the same renderer settings; another one leaves the drawing out; a plain
+``mujoco.Renderer`` draws with MuJoCo's default settings (shadow map 4096, 4x MSAA, fine
+tessellation). The two bare loops apart are what frames cost.
 """
 
 from __future__ import annotations
@@ -35,39 +36,64 @@ class Tape:
 
     Attributes:
         actions: (L, 8) what the expert did.
-        controls: L arrays (10, nu) of motor set points.
-        start: full MuJoCo state at reset.
+        pushes: what reached MuJoCo in each of them: motor set points (n, nu), and what the task
+            itself had moved or pulled since the last of them, as a state; None for nothing.
+        start: full MuJoCo state at reset. end: positions and velocities after the last push.
     """
 
     actions: list[np.ndarray]
-    controls: list[np.ndarray]
+    pushes: list[list[tuple[np.ndarray, np.ndarray | None]]]
     start: np.ndarray
+    end: np.ndarray
+
+
+FULL, MOTION = mujoco.mjtState.mjSTATE_INTEGRATION, mujoco.mjtState.mjSTATE_PHYSICS
+OUTSIDE = MOTION.value | mujoco.mjtState.mjSTATE_USER.value
+
+
+def state_of(model: Any, data: Any, what: Any = FULL) -> np.ndarray:
+    """A part of MuJoCo's state as numbers."""
+    state = np.zeros(mujoco.mj_stateSize(model, what))
+    mujoco.mj_getState(model, data, state, what)
+    return state
 
 
 def record(env: Any) -> Tape:
     """Let the expert play episode 0 of seed 0 and keep what reached the motors."""
     core = env.unwrapped
     env.reset(seed=0)
-    state = np.zeros(mujoco.mj_stateSize(core.model, mujoco.mjtState.mjSTATE_INTEGRATION))
-    mujoco.mj_getState(core.model, core.data, state, mujoco.mjtState.mjSTATE_INTEGRATION)
-    actions: list[np.ndarray] = []
-    controls: list[np.ndarray] = []
-    step = core.world.step
+    model, data, step = core.model, core.data, core.world.step
+    start = state_of(model, data)
+    tape = Tape([], [], start, start)
+    left = np.zeros(0)
+
+    def world_now() -> np.ndarray:
+        """All but the set points, which are told row by row."""
+        points = data.ctrl.copy()
+        data.ctrl[:] = 0.0
+        state = state_of(model, data, OUTSIDE)
+        data.ctrl[:] = points
+        return state
 
     def taped(ctrl: np.ndarray) -> None:
-        controls.append(ctrl.copy())
+        nonlocal left
+        found = world_now()
+        tape.pushes[-1].append((ctrl.copy(), None if np.array_equal(found, left) else found))
         step(ctrl)
+        left = world_now()
+        tape.end = state_of(model, data, MOTION)
 
     core.world.step = taped
     try:
         over = False
         while not over:
-            actions.append(core.expert_action())
-            _, terminated, truncated, _ = core.advance(actions[-1])
+            tape.actions.append(core.expert_action())
+            tape.pushes.append([])
+            _, terminated, truncated, _ = core.advance(tape.actions[-1])
             over = terminated or truncated
     finally:
         del core.world.step
-    return Tape(actions, controls, state)
+    return tape
 
 
 Play = Callable[[int, int], None]  # replay control steps [start, stop)
@@ -84,22 +110,32 @@ def replay_env(env: Any, tape: Tape) -> Play:
     return play
 
 
-def replay_bare(core: Any, tape: Tape, camera: Camera) -> Play:
-    """``mj_step`` and a frame every camera tick, and nothing else."""
+def replay_bare(core: Any, tape: Tape, camera: Camera | None) -> Play:
+    """``mj_step`` and, with a camera, a frame every camera tick, and nothing else.
+
+    Raises:
+        RuntimeError: the tape's last step does not end where the environment's did, so that the
+            two are not the same work.
+    """
     model, data = core.model, mujoco.MjData(core.model)
-    mujoco.mj_setState(model, data, tape.start, mujoco.mjtState.mjSTATE_INTEGRATION)
+    mujoco.mj_setState(model, data, tape.start, FULL)
     mujoco.mj_forward(model, data)
     eye = core.world.camera_id("front")
 
     def play(start: int, stop: int) -> None:
         tick = start * TICKS_PER_CONTROL
-        for controls in tape.controls[start:stop]:
-            for row in controls:
-                data.ctrl[:] = row
-                mujoco.mj_step(model, data)
-            tick += len(controls)
-            if tick % TICKS_PER_CAMERA == 0:
+        for pushes in tape.pushes[start:stop]:
+            for ctrl, outside in pushes:
+                if outside is not None:
+                    mujoco.mj_setState(model, data, outside, OUTSIDE)
+                for row in ctrl:
+                    data.ctrl[:] = row
+                    mujoco.mj_step(model, data)
+            tick += TICKS_PER_CONTROL
+            if camera is not None and tick % TICKS_PER_CAMERA == 0:
                 camera.render(data, eye)
+        if stop == len(tape.pushes) and not np.array_equal(state_of(model, data, MOTION), tape.end):
+            raise RuntimeError("the bare loop does not end where the environment did")
 
     return play
 
@@ -157,19 +193,19 @@ def measure(options: Options) -> list[Row]:
 
 def _measure_task(name: str, env: Any, repeats: int) -> list[Row]:
     core, tape = env.unwrapped, record(env)
+    replay_bare(core, tape, None)(0, len(tape.pushes))  # it is the same work
     fast = PlainRenderer(core.model, FAST_QUALITY, (SIZE, SIZE))
     plain = PlainRenderer(core.model, default_quality())
     blocks = _blocks(len(tape.actions))
-    pairs, plain_s = [], []
+    turns, plain_s = [], []
     for _ in range(repeats):
-        ours, bare = replay_env(env, tape), replay_bare(core, tape, fast)
-        pairs.append([(wall_s(ours, *block), wall_s(bare, *block)) for block in blocks])
+        ways = [replay_env(env, tape), *(replay_bare(core, tape, eye) for eye in (fast, None))]
+        turns.append([[wall_s(way, *block) for way in ways] for block in blocks])
         slow = replay_bare(core, tape, plain)
         plain_s.append(wall_s(slow, 0, PLAIN_STEPS) / PLAIN_STEPS)
-    env_s, bare_s = np.moveaxis(np.array(pairs), 2, 0)
     fast.close()
     plain.close()
-    return _rows(name, env_s, bare_s, np.array(plain_s))
+    return _rows(name, np.moveaxis(np.array(turns), 2, 0), np.array(plain_s))
 
 
 def _blocks(steps: int) -> list[tuple[int, int]]:
@@ -177,16 +213,18 @@ def _blocks(steps: int) -> list[tuple[int, int]]:
     return [(k, k + BLOCK_STEPS) for k in range(0, steps - BLOCK_STEPS + 1, BLOCK_STEPS)]
 
 
-def _rows(name: str, env_s: np.ndarray, bare_s: np.ndarray, plain_s: np.ndarray) -> list[Row]:
-    """Rows of (repeats, blocks) wall seconds; ``plain_s`` (repeats,) is a control step's.
+def _rows(name: str, sides: np.ndarray, plain_s: np.ndarray) -> list[Row]:
+    """Rows of wall seconds: ``sides`` (3, repeats, blocks) of the environment, the bare loop and
+    physics alone; ``plain_s`` (repeats,) is a control step's.
 
     A block is the same work in every repetition, so its median over them leaves out the
     repetitions in which another process had the core.
     """
-    steps = env_s.shape[1] * BLOCK_STEPS
-    step_s, bare = np.median(env_s, axis=0).sum() / steps, np.median(bare_s, axis=0).sum() / steps
-    each, each_bare = env_s.sum(axis=1) / steps, bare_s.sum(axis=1) / steps
+    steps = sides.shape[2] * BLOCK_STEPS
+    step_s, bare, physics = np.median(sides, axis=1).sum(axis=1) / steps
+    each, each_bare, each_physics = sides.sum(axis=2) / steps
     plain = float(np.median(plain_s))
+    frames = TICKS_PER_CONTROL / TICKS_PER_CAMERA  # a control step
 
     def row(measure: str, value: float, every: np.ndarray, unit: str, **target: float) -> Row:
         return Row(measure, name, float(value), unit, every.min(), every.max(), **target)
@@ -205,6 +243,8 @@ def _rows(name: str, env_s: np.ndarray, bare_s: np.ndarray, plain_s: np.ndarray)
         overhead,
         pace,
         row("env", 1 / step_s, 1 / each, "steps/s"),
+        row("mj_step alone / step", physics / step_s, each_physics / each, "x"),
+        row("frames drawn", frames / (bare - physics), frames / (each_bare - each_physics), "1/s"),
         row("plain mujoco.Renderer", 1 / plain, 1 / plain_s, "steps/s"),
         row("env / plain mujoco.Renderer", plain / step_s, plain_s / each, "x"),
     ]

@@ -106,9 +106,7 @@ def known_shape(
     Raises:
         ConfigError: arguments it does not take, or as ``token_shape`` says.
     """
-    fixed: tuple[Any, ...] = ()
-    if isinstance(backbone, partial):
-        backbone, fixed = backbone.func, backbone.args
+    backbone, fixed = _class_of(backbone)
     if hasattr(backbone, "token_shape"):
         try:
             inspect.signature(backbone.token_shape).bind(num_frames, *fixed, **arguments)
@@ -122,6 +120,29 @@ def known_shape(
         return shape_of(object.__new__(backbone), num_frames)  # attributes of the class alone
     except (AttributeError, TypeError):
         return None
+
+
+def largest_frame(backbone: Any, arguments: dict[str, str]) -> int | None:
+    """Pixels a side of the largest frame a backbone takes, before it is made; None for any.
+
+    Args:
+        backbone: what its registry name stands for; a class may answer by a class method
+            ``largest_frame``, which takes what its constructor takes.
+        arguments: it will be made with.
+
+    Raises:
+        ConfigError: arguments it does not take.
+    """
+    backbone, fixed = _class_of(backbone)
+    asked = getattr(backbone, "largest_frame", None)
+    return None if asked is None else int(asked(*fixed, **arguments))
+
+
+def _class_of(backbone: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The class behind a registry name, and what its first arguments are fixed to."""
+    if isinstance(backbone, partial):
+        return backbone.func, backbone.args
+    return backbone, ()
 
 
 def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:

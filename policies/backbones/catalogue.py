@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from neon_sim.config import MAX_CLIP_FRAMES
-from neon_sim.errors import unknown_name
+from neon_sim.errors import ConfigError, unknown_name
 
 QWEN_RESEARCH = "Qwen Research (non-commercial)"
 NVIDIA_OPEN = "NVIDIA Open Model"
@@ -28,21 +28,25 @@ class Layout:
     Attributes:
         pixels: of a visual token a side; 0 where a place in time is one token.
         frames: that share a place in time. places: most there are.
+        multiple: of which ``image_size`` must be one; 0 where only the published size fits.
+        longest: frames of a clip.
     """
 
     pixels: int
     frames: int = 2
     places: int = MAX_CLIP_FRAMES
+    multiple: int = 0
+    longest: int = MAX_CLIP_FRAMES
 
 
 LAYOUTS = {
-    "qwen_vl": Layout(28),
-    "qwen_omni": Layout(28),
-    "qwen3_vl": Layout(32),
+    "qwen_vl": Layout(28, multiple=28),
+    "qwen_omni": Layout(28, multiple=28),
+    "qwen3_vl": Layout(32, multiple=32),
     "vjepa2": Layout(16),
-    "videomae": Layout(16, frames=1, places=8),
+    "videomae": Layout(16, frames=1, places=8, longest=16),
     "tribev2": Layout(0),
-    "fvlm": Layout(0, frames=1),
+    "fvlm": Layout(0, frames=1, multiple=14),
 }
 
 
@@ -57,6 +61,7 @@ class HubModel:
         image_size: pixels per side that a bench policy shows it.
         shape: config values that differ from the architecture's defaults.
         parts: further repositories it is made of, by role.
+        gated_parts: those of them that are gated; by default the model itself where ``gated``.
     """
 
     name: str
@@ -67,6 +72,12 @@ class HubModel:
     image_size: int
     shape: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+    gated_parts: tuple[str, ...] = ()
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Repositories whose terms have to be accepted on the hub first."""
+        return self.gated_parts or ((self.model_id,) if self.gated else ())
 
     @property
     def repositories(self) -> tuple[str, ...]:
@@ -74,8 +85,27 @@ class HubModel:
         return tuple(self.parts.values()) or (self.model_id,)
 
     def token_shape(self, num_frames: int, image_size: int) -> tuple[int, int]:
-        """Places in time F of a clip and visual tokens a place P, as published."""
+        """Places in time F of a clip and visual tokens a place P, as published.
+
+        Raises:
+            ConfigError: a size or length that the published model does not take.
+        """
         layout = LAYOUTS[self.family]
+        if layout.multiple and image_size % layout.multiple:
+            raise ConfigError(
+                f"image_size must be a multiple of {layout.multiple} for {self.name} (got "
+                f"{image_size}); take {self.image_size}"
+            )
+        if not layout.multiple and image_size != self.image_size:
+            raise ConfigError(
+                f"image_size must be {self.image_size} for {self.name}, whose positions are for "
+                f"that size (got {image_size}); leave it out"
+            )
+        if num_frames > layout.longest:
+            raise ConfigError(
+                f"a clip must have at most {layout.longest} frames for {self.name} (got "
+                f"{num_frames}); show fewer (clip.num_frames)"
+            )
         side = image_size // layout.pixels if layout.pixels else 1
         return min(-(-num_frames // layout.frames), layout.places), side * side
 
@@ -208,6 +238,7 @@ _ROWS = (
             "audio": "facebook/w2v-bert-2.0",
             "text": "meta-llama/Llama-3.2-3B",
         },
+        ("meta-llama/Llama-3.2-3B",),
     ),
     HubModel(
         "fvlm_135m",

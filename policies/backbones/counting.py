@@ -46,11 +46,24 @@ def count(row: HubModel) -> Size:
     return _count(row.name)
 
 
+def count_part(row: HubModel, repository: str) -> Size:
+    """Size of what one of a model's repositories brings.
+
+    A model whose networks come from one repository each is counted by repository; the first
+    repository of any other brings everything.
+    """
+    return _count(row.name, row.repositories.index(repository))
+
+
 @lru_cache(maxsize=32)
-def _count(name: str) -> Size:
+def _count(name: str, part: int | None = None) -> Size:
     row = CATALOGUE[name]
     with torch.device("meta"):
         networks, hidden = BUILDERS[row.family](row)
+    if part is not None and len(networks) > 1:
+        networks = networks[part : part + 1]
+    elif part:
+        networks = []
     language = [m for network in networks for m in _linear_layers(network)]
     return Size(
         parameters=sum(p.numel() for network in networks for p in network.parameters()),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from neon_sim.errors import ConfigError
 
 from .imports import import_transformers
 from .inputs import Sight
+from .lora import require_lora
 from .weights import DTYPES, check_attention, quantisation
 
 
@@ -22,17 +24,22 @@ from .weights import DTYPES, check_attention, quantisation
 class BackboneConfig:
     """How a foundation backbone is loaded and what it may be shown.
 
+    Two defaults differ from those of the layout this one follows (4 bit, eager attention):
+    ``load_in_4bit`` is False, so that features are those of the published weights, and attention
+    is ``sdpa``, which is faster and needs no package.
+
     Attributes:
         model_id: repository on the hub, or a local folder with config.json and safetensors.
         torch_dtype: ``bfloat16``, ``float16`` or ``float32``.
-        device_map: ``auto`` (an accelerator when there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+        device_map: ``auto`` (CUDA when there is a device), ``cpu``, ``cuda`` or ``cuda:1``; the
+            model is never split over several.
         attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` or ``flash_attention_3``.
         fps: frames per second of a clip whose times are not given.
         max_frames: most frames of a clip.
         image_size: pixels of the longer side as the model sees it; larger inputs are an error,
             smaller ones are scaled up.
         freeze_backbone: no gradient reaches any weight. False trains LoRA adapters on the
-            language model's attention.
+            language model's attention (``lora.py`` shows how; ``VideoBackbone.save`` keeps them).
         load_in_4bit: the language model's linear layers in NF4, towers in ``torch_dtype``.
         use_double_quant: quantise the scales of NF4 too.
         revision: branch, tag or commit on the hub.
@@ -58,10 +65,11 @@ class BackboneConfig:
     fusion: str | None = None
 
     def validate(self) -> None:
-        """Hold the rules of the docstring.
+        """Hold the rules of the docstring that no architecture has a say in.
 
         Raises:
-            ConfigError: a value outside its rule. MissingPackageError: attention needs a package.
+            ConfigError: a value outside its rule. MissingPackageError: attention or LoRA needs a
+                package.
         """
         if self.torch_dtype not in DTYPES:
             raise ConfigError(
@@ -72,11 +80,16 @@ class BackboneConfig:
             ("max_frames", 1, 64),
             ("image_size", 14, 4096),
             ("lora_r", 1, 1024),
+            ("lora_alpha", 1, 65536),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not low <= value <= high:
                 raise ConfigError(f"{name} must be {low} to {high} (got {value!r})")
+        device_name(self.device_map)
         check_attention(self.attn_implementation)
+        if not self.freeze_backbone:
+            require_lora()
 
 
 @dataclass(frozen=True)
@@ -121,11 +134,19 @@ class Family:
     def __init__(self, config: BackboneConfig, folder: Path) -> None:
         self.config, self.folder = config, folder
         self.network: nn.Module | None = None
-        if not self.has_language_model and (config.load_in_4bit or not config.freeze_backbone):
+        self.check_settings(config)
+
+    @classmethod
+    def check_settings(cls, config: BackboneConfig) -> None:
+        """Hold settings to the architecture, from the class alone: no file is read.
+
+        Raises:
+            ConfigError: a setting that this architecture does not have.
+        """
+        if not cls.has_language_model and (config.load_in_4bit or not config.freeze_backbone):
             setting = "load_in_4bit=true" if config.load_in_4bit else "freeze_backbone=false"
             raise ConfigError(
-                f"{setting} is for a language model, and {type(self).__name__} has none; "
-                "leave it out"
+                f"{setting} is for a language model, and {cls.__name__} has none; leave it out"
             )
 
     def read_config(self, folder: Path | None = None) -> Any:
@@ -172,6 +193,17 @@ class Family:
         """Read the weights."""
         raise NotImplementedError
 
+    def save(self, folder: Path) -> None:
+        """Write what tuning made of the model.
+
+        Raises:
+            ConfigError: this family is never tuned.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} is never tuned, so there is nothing to save in {folder}; its "
+            f"weights are in {self.folder}"
+        )
+
     def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
         """Encode rows; each is what it would be alone.
 
@@ -212,12 +244,19 @@ def device_name(name: str) -> str:
     """``auto`` as the accelerator there is.
 
     Raises:
-        ConfigError: CUDA is asked for and absent.
+        ConfigError: no name of one device, or CUDA is asked for and absent.
     """
+    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ConfigError(
+            f"device_map must be auto, cpu, cuda or cuda:N, one device (got {name!r}); use auto"
+        )
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device_map={name}, but torch sees no CUDA device; use device_map=cpu")
+        return "cuda" if present else "cpu"
+    number = int(name.partition(":")[2] or 0)
+    if name != "cpu" and number >= present:
+        found = f"{present} CUDA devices" if present else "no CUDA device"
+        raise ConfigError(f"device_map={name}, but torch sees {found}; use device_map=cpu")
     return name
 
 
@@ -227,3 +266,15 @@ def blocks(numbers: Sequence[int], block_rows: int | None) -> list[list[int]]:
         return [list(numbers)]
     parts = [list(numbers[i : i + block_rows]) for i in range(0, len(numbers), block_rows)]
     return [part + part[-1:] * (block_rows - len(part)) for part in parts]
+
+
+def equal_blocks(kinds: Sequence[Hashable], block_rows: int | None) -> list[list[int]]:
+    """Numbers of rows that can go through a network together, one list a call.
+
+    Args:
+        kinds: one a row; rows of one kind have tensors of one shape. block_rows: see ``blocks``.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for number, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(number)
+    return [block for numbers in groups.values() for block in blocks(numbers, block_rows)]

@@ -27,12 +27,13 @@ from torch.nn import functional
 from neon_sim.errors import CheckpointError, ConfigError
 
 from .catalogue import CATALOGUE
-from .family import BackboneConfig, EncodedRow, Family, blocks, device_name
+from .family import BackboneConfig, EncodedRow, Family, device_name, equal_blocks
 from .imports import import_transformers
 from .inputs import Sight, resize_frames
 from .weights import DTYPES, find_weights
 
 MODES = ("coarse_only", "coarse_fine", "autoregressive")
+ATTENTIONS = ("sdpa", "eager")
 STILL_FRAMES = 8  # a still image in training; the model card
 QUERY_DIM, VISUAL_SCALE = 384, 0.14
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -74,9 +75,11 @@ class FoveatedVLM(nn.Module):
     def look(self, query: Tensor, memory: KeyValues) -> Tensor:
         """Visual tokens (N, D) of frames, seen with queries (N, Q)."""
         x = query.unsqueeze(1)
+        eager = self.vision.config._attn_implementation == "eager"
+        attend = eager_attention if eager else functional.scaled_dot_product_attention
         for layer, (keys, values) in zip(self.vision.encoder.layer, memory, strict=True):
             asked = self._heads(layer, "q_proj", layer.norm1(x))
-            seen = functional.scaled_dot_product_attention(asked, keys, values)
+            seen = attend(asked, keys, values)
             seen = layer.attention.o_proj(seen.transpose(1, 2).flatten(2))
             x = x + layer.layer_scale1(seen)
             x = x + layer.layer_scale2(layer.mlp(layer.norm2(x)))
@@ -136,6 +139,12 @@ class FoveatedVLM(nn.Module):
         return getattr(attention, name)(x).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
 
 
+def eager_attention(asked: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention (N, heads, 1, head_dim) written out, the softmax in float32."""
+    scores = asked @ keys.transpose(-1, -2) * asked.shape[-1] ** -0.5
+    return scores.float().softmax(dim=-1).to(values.dtype) @ values
+
+
 class FVLM(Family):
     """One token of the language model a frame.
 
@@ -150,10 +159,6 @@ class FVLM(Family):
 
     def __init__(self, config: BackboneConfig, folder: Path) -> None:
         super().__init__(config, folder)
-        if config.mode not in MODES:
-            raise ConfigError(f"mode must be one of {', '.join(MODES)} (got {config.mode!r})")
-        if config.load_in_4bit or not config.freeze_backbone:
-            raise ConfigError("fVLM is small and stays whole: leave out load_in_4bit and LoRA")
         self.homes = find_parts(config, folder)
         self.vision = self.read_config(self.homes["vision"])
         self.text = self.read_config(self.homes["text"])
@@ -162,6 +167,24 @@ class FVLM(Family):
             raise ConfigError(
                 f"image_size must be a multiple of {self.vision.patch_size} (got "
                 f"{config.image_size})"
+            )
+
+    @classmethod
+    def check_settings(cls, config: BackboneConfig) -> None:
+        """A known mode, no adapters, no NF4, and attention that the query can take too.
+
+        Raises:
+            ConfigError: another setting.
+        """
+        if config.mode not in MODES:
+            raise ConfigError(f"mode must be one of {', '.join(MODES)} (got {config.mode!r})")
+        if config.load_in_4bit or not config.freeze_backbone:
+            setting = "load_in_4bit=true" if config.load_in_4bit else "freeze_backbone=false"
+            raise ConfigError(f"fVLM is small and stays whole (got {setting}); leave it out")
+        if config.attn_implementation not in ATTENTIONS:
+            raise ConfigError(
+                f"attn_implementation must be {' or '.join(ATTENTIONS)} for fVLM, whose query "
+                f"looks at every layer (got {config.attn_implementation!r})"
             )
 
     def folders(self) -> list[Path]:
@@ -176,13 +199,17 @@ class FVLM(Family):
         """
         transformers = import_transformers()
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.homes["text"])
-        self.vision._attn_implementation = self.text._attn_implementation = "sdpa"
+        attention = self.config.attn_implementation
+        self.vision._attn_implementation = self.text._attn_implementation = attention
         own = self.folder / "config.json"
         scale = json.loads(own.read_text()).get("visual_scale", VISUAL_SCALE)
         network = FoveatedVLM(
             transformers.Dinov2Model(self.vision), transformers.LlamaModel(self.text), scale
         )
         file = self.folder / "model.safetensors"
+        if not file.is_file():
+            found = ", ".join(sorted(path.name for path in self.folder.glob("*.safetensors")))
+            raise CheckpointError(f"{file} is not there (found {found}); name the weights so")
         try:
             network.load_state_dict(load_file(file))
         except RuntimeError as error:
@@ -208,20 +235,17 @@ class FVLM(Family):
         assert self.network is not None
         pixels = [self.pixels(row) for row in rows]
         words = [self._words(row.text) for row in rows]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for number, (seen, said) in enumerate(zip(pixels, words, strict=True)):
-            groups.setdefault((len(seen), len(said)), []).append(number)
+        lengths = [(len(seen), len(said)) for seen, said in zip(pixels, words, strict=True)]
         done: dict[int, EncodedRow] = {}
-        for numbers in groups.values():
-            for block in blocks(numbers, block_rows):
-                seen = torch.stack([pixels[number] for number in block])
-                said = torch.stack([words[number] for number in block]).to(self.device)
-                seen = seen.to(self.device, next(self.network.parameters()).dtype)
-                states = self.network(seen, said, self.config.mode)
-                for number, hidden in zip(block, states, strict=True):
-                    frames = len(pixels[number])
-                    kept = hidden[frames - len(rows[number].frames) : frames]
-                    done[number] = EncodedRow(hidden, kept.unsqueeze(1))
+        for block in equal_blocks(lengths, block_rows):
+            seen = torch.stack([pixels[number] for number in block])
+            said = torch.stack([words[number] for number in block]).to(self.device)
+            seen = seen.to(self.device, next(self.network.parameters()).dtype)
+            states = self.network(seen, said, self.config.mode)
+            for number, hidden in zip(block, states, strict=True):
+                frames = len(pixels[number])
+                kept = hidden[frames - len(rows[number].frames) : frames]
+                done[number] = EncodedRow(hidden, kept.unsqueeze(1))
         return [done[number] for number in range(len(rows))]
 
     def _words(self, text: str) -> Tensor:

@@ -27,7 +27,7 @@ from .base import Tokens, masked_mean
 from .catalogue import CATALOGUE, hub_model
 from .family import BackboneConfig
 from .inputs import Sight, check_audio, check_frames
-from .video_backbone import VideoBackbone, open_family
+from .video_backbone import VideoBackbone, family_class, open_family
 from .weights import content_hash
 
 BLOCK_ROWS = 4  # rows of every call of a network: a row's tokens never depend on its batch
@@ -55,10 +55,11 @@ class HubBackbone:
         """As published, or as the ``config.json`` of a folder says; else None.
 
         Raises:
-            ConfigError: more frames than ``max_frames``, or settings that do not fit the model.
+            ConfigError: more frames than ``max_frames``, or settings that fit neither the model
+                nor the bench. MissingPackageError: a setting needs a package.
             CheckpointError: the folder holds no checkpoint.
         """
-        row, config = hub_model(name), backbone_config(name, settings)
+        row, config = hub_model(name), bench_config(name, settings)
         check_length(frames, config)
         if config.model_id == row.model_id:
             return row.token_shape(frames, config.image_size)
@@ -67,14 +68,14 @@ class HubBackbone:
         opened = open_family(config, row.family)
         return opened.places(frames), opened.tokens_per_place
 
+    @classmethod
+    def largest_frame(cls, /, name: str, **settings: Any) -> int:
+        """``image_size``: smaller frames are scaled up, larger ones are an error."""
+        return bench_config(name, settings).image_size
+
     def __init__(self, name: str, **settings: Any) -> None:
         self.row = hub_model(name)
-        self.config = backbone_config(name, settings)
-        if not self.config.freeze_backbone:
-            raise ConfigError(
-                "freeze_backbone must be true on the bench (got false): heads are trained on "
-                "features that are computed once. Tune the model first, with VideoBackbone"
-            )
+        self.config = bench_config(name, settings)
         self.model = _shared_model(astuple(self.config))
         self._opened = open_family(self.config, self.row.family)
         self.feature_dim = self._opened.feature_dim
@@ -238,6 +239,25 @@ def backbone_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
             raise ConfigError(f"unknown key backbone.{key}. Known: {', '.join(known)}.")
         values[key] = _typed(f"backbone.{key}", value, hints[key])
     return BackboneConfig(**values)
+
+
+def bench_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
+    """``backbone_config``, held to the model's class and to the bench; no file is read.
+
+    Raises:
+        ConfigError: a value outside its rule, one that the model does not have, or
+            ``freeze_backbone=false``. MissingPackageError: a setting needs a package.
+    """
+    config = backbone_config(name, settings)
+    family_class(hub_model(name).family).check_settings(config)
+    if not config.freeze_backbone:
+        raise ConfigError(
+            "freeze_backbone must be true on the bench (got false): heads are trained on "
+            "features that are computed once. Tune the model first, with VideoBackbone, keep it "
+            "with VideoBackbone.save(folder), and take backbone.model_id=folder"
+        )
+    config.validate()
+    return config
 
 
 def _typed(key: str, value: Any, hint: Any) -> Any:

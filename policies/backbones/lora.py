@@ -1,4 +1,18 @@
-"""LoRA on the language model's attention, and one optimiser step over several small batches."""
+"""LoRA on the language model's attention, from adapters to a folder that loads anywhere.
+
+A model is tuned first and benched frozen afterwards::
+
+    from neon_sim.policies import BackboneConfig, VideoBackbone
+    from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
+
+    backbone = VideoBackbone(BackboneConfig(model_id, freeze_backbone=False))
+    backbone.load()
+    parameters = trained_parameters(backbone.family.network)
+    optimiser = torch.optim.AdamW(parameters, lr=1e-4)
+    for small_batches in data:  # lists of rows; the loss calls backbone.encode_batch(rows)
+        accumulated_step(loss, small_batches, optimiser, parameters)
+    backbone.save("tuned")  # then: backbone.model_id=tuned
+"""
 
 from __future__ import annotations
 
@@ -13,6 +27,15 @@ from neon_sim.errors import ConfigError, require_package
 from .weights import INSTALL_HUB
 
 
+def require_lora() -> Any:
+    """The package that LoRA comes from.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    return require_package("peft", why="freeze_backbone=false (LoRA)", install=INSTALL_HUB)
+
+
 def attach_lora(network: nn.Module, targets: str, rank: int, alpha: int) -> Any:
     """Add trainable low-rank adapters; everything else stays frozen.
 
@@ -23,12 +46,56 @@ def attach_lora(network: nn.Module, targets: str, rank: int, alpha: int) -> Any:
     Raises:
         MissingPackageError: peft is not installed. ConfigError: no layer has such a name.
     """
-    peft = require_package("peft", why="freeze_backbone=false (LoRA)", install=INSTALL_HUB)
+    peft = require_lora()
     settings = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, lora_dropout=0.0)
     try:
         return peft.get_peft_model(network, settings)
     except ValueError as error:
         raise ConfigError(f"LoRA finds no layer named {targets!r} in this model") from error
+
+
+def merged_state(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a model with its adapters added in; the model itself stays as it is.
+
+    Args:
+        network: with adapters of ``attach_lora`` or without, in NF4 or not.
+
+    Returns:
+        By the names of the model without adapters, on the CPU, NF4 unpacked: what reads it
+        needs neither peft nor bitsandbytes.
+    """
+    core = unwrapped(network)
+    own = {name for name, _ in (*core.named_parameters(), *core.named_buffers())}
+    state = {
+        _plain(name): value.detach().cpu()
+        for name, value in core.state_dict().items()
+        if name in own and "lora_" not in name
+    }
+    for name, value in core.named_parameters():
+        if type(value).__name__ == "Params4bit":  # in its plain layout only after state_dict()
+            state[_plain(name)] = _unpacked(value)
+    adapted = [item for item in core.named_modules() if hasattr(item[1], "get_delta_weight")]
+    for name, layer in adapted:
+        key = f"{name}.weight"
+        for adapter in layer.active_adapters:
+            added = layer.get_delta_weight(adapter).detach().float().cpu()
+            state[key] = (state[key].float() + added).to(state[key].dtype)
+    return state
+
+
+def unwrapped(network: Any) -> Any:
+    """The model that adapters were attached to, or itself."""
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def _plain(name: str) -> str:
+    return name.replace(".base_layer.", ".")
+
+
+def _unpacked(weight: Any) -> Tensor:
+    from bitsandbytes import functional
+
+    return functional.dequantize_4bit(weight.data, weight.quant_state).cpu()
 
 
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:

@@ -3,8 +3,8 @@
 V-JEPA 2 (video), w2v-BERT 2.0 (sound) and Llama 3.2 (text) are projected to 384 each, joined to
 1152 and run through eight self-attention layers over the places in time. A modality that is
 absent, or dropped in training (0.3), is a learned mask token: never a crash, and never a
-narrower join. Every modality is brought to the places in time before the join, so that none is
-ever cut off by a longer one.
+narrower join. Every modality is brought to the places in time before the join: sound by the
+times of the clip, words to every place. None is ever cut off by a longer one.
 
 The fusion here has the published shape and names of its own; it does not read the official
 checkpoint. Its weights are a safetensors file (``backbone.fusion=/path``), or, asked for by
@@ -18,17 +18,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from neon_sim.errors import CheckpointError, ConfigError
 
 from .catalogue import CATALOGUE
-from .family import BackboneConfig, EncodedRow, Family
+from .family import BackboneConfig, EncodedRow, Family, equal_blocks
 from .imports import import_transformers
-from .inputs import AUDIO_HZ, Sight
+from .inputs import AUDIO_HZ, Sight, frame_times_s
 from .vjepa2 import VJEPA2
 from .weights import file_hash, find_weights
 
@@ -78,26 +80,39 @@ class Fusion(nn.Module):
         self.layers = nn.TransformerEncoder(layer, shape.layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(shape.dim)
 
-    def forward(self, features: dict[str, Tensor | None], places: int) -> Tensor:
+    def forward(
+        self, features: dict[str, Tensor | None], places: int, heard: Tensor | None = None
+    ) -> Tensor:
         """Fuse what there is.
 
         Args:
             features: by modality (B, F, D_m), or None where it is absent for all rows.
             places: F; places are counted back from the newest, so that it is always the same.
+            heard: (B, F) bool, places that have sound; all of them by default.
 
         Returns:
             (B, F, 1152).
         """
         rows = next(len(value) for value in features.values() if value is not None)
-        joined = [self._part(name, features[name], rows, places) for name in PARTS]
+        there = {"audio": heard}
+        joined = [self._part(name, features[name], rows, places, there.get(name)) for name in PARTS]
         hidden = torch.cat(joined, dim=2) + self.age[:places].flip(0)
         return self.norm(self.layers(hidden))
 
-    def _part(self, name: str, value: Tensor | None, rows: int, places: int) -> Tensor:
+    def _part(
+        self,
+        name: str,
+        value: Tensor | None,
+        rows: int,
+        places: int,
+        there: Tensor | None = None,
+    ) -> Tensor:
         stand_in = self.absent[name].expand(rows, places, -1)
         if value is None:
             return stand_in
         projected = self.project[name](value)
+        if there is not None:
+            projected = torch.where(there.unsqueeze(2), projected, stand_in)
         if not self.training:
             return projected
         dropped = torch.rand(rows, 1, 1, device=projected.device) < self.shape.dropout
@@ -118,8 +133,6 @@ class TribeV2(Family):
 
     def __init__(self, config: BackboneConfig, folder: Path) -> None:
         super().__init__(config, folder)
-        if not config.freeze_backbone:
-            raise ConfigError("freeze_backbone must be true for TRIBEv2 (got false)")
         self.homes = find_parts(config)
         seen = replace(config, load_in_4bit=False)
         self.video = VJEPA2(seen, self.homes["video"])
@@ -129,14 +142,27 @@ class TribeV2(Family):
         self.shape = fusion_shape(self.fusion_file, widths)
         self.feature_dim = self.shape.dim
 
+    @classmethod
+    def check_settings(cls, config: BackboneConfig) -> None:
+        """Its encoders are never tuned.
+
+        Raises:
+            ConfigError: ``freeze_backbone=false``.
+        """
+        if not config.freeze_backbone:
+            raise ConfigError(
+                "freeze_backbone must be true for TRIBEv2 (got false): its encoders are never "
+                "tuned; leave it out"
+            )
+
     def folders(self) -> list[Path]:
         """The three encoders."""
         return [self.homes[part] for part in PARTS]
 
     def identity(self) -> dict[str, Any]:
-        """The fusion's weights."""
+        """The fusion's weights, and how sound is laid over places."""
         file = self.fusion_file
-        return {"fusion": UNTRAINED if file is None else file_hash(file)}
+        return {"fusion": UNTRAINED if file is None else file_hash(file), "sound": "by time"}
 
     def load(self) -> None:
         """Read three encoders and the fusion."""
@@ -160,40 +186,84 @@ class TribeV2(Family):
             self.config = settings
 
     def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
-        """Encode each modality on its own, then fuse row by row, sound and text too."""
-        seen = self.video.encode_rows([self._clip(row) for row in rows], block_rows)
-        done = []
-        for row, video in zip(rows, seen, strict=True):
-            places = len(video.places)
-            features = {
-                "video": video.places.float().mean(dim=1)[None],
-                "audio": self._hear(row, places),
-                "text": self._read(row, places),
-            }
-            hidden = self.fusion(features, places)[0]
-            done.append(EncodedRow(hidden, hidden.unsqueeze(1)))
-        return done
+        """Encode each modality on its own, then fuse; rows of equal lengths go together."""
+        clips = [self._clip(row) for row in rows]
+        seen = [row.places.float().mean(dim=1) for row in self.video.encode_rows(clips, block_rows)]
+        sounds = self._hear(clips, block_rows)
+        words = self._read([row.text for row in rows], block_rows)
+        kinds = [(len(video), n in sounds, n in words) for n, video in enumerate(seen)]
+        done: dict[int, EncodedRow] = {}
+        for block in equal_blocks(kinds, block_rows):
+            places, hears, reads = kinds[block[0]]
+            audio = torch.stack([sounds[n][0] for n in block]) if hears else None
+            heard = torch.stack([sounds[n][1] for n in block]) if hears else None
+            text = torch.stack([words[n].expand(places, -1) for n in block]) if reads else None
+            video = torch.stack([seen[n] for n in block])
+            features = {"video": video, "audio": audio, "text": text}
+            for number, hidden in zip(block, self.fusion(features, places, heard), strict=True):
+                done[number] = EncodedRow(hidden, hidden.unsqueeze(1))
+        return [done[number] for number in range(len(rows))]
 
     def _clip(self, row: Sight) -> Sight:
         return self.video.aligned(replace(row, is_image=False))
 
-    def _hear(self, row: Sight, places: int) -> Tensor | None:
-        """Sound by place (1, F, D): the whole of it in F equal shares, newest last."""
-        if row.audio is None:
-            return None
-        made = self.cutter(row.audio, sampling_rate=AUDIO_HZ, return_tensors="pt")
-        made = {name: value.to(self.device) for name, value in made.items()}
-        made["input_features"] = made["input_features"].to(self.ears.dtype)
-        heard = self.ears(**made).last_hidden_state.float()
-        return nn.functional.adaptive_avg_pool1d(heard.transpose(1, 2), places).transpose(1, 2)
+    def _hear(
+        self, clips: Sequence[Sight], block_rows: int | None
+    ) -> dict[int, tuple[Tensor, Tensor]]:
+        """Sound by place (F, D), and where there is some (F,), of the rows that have sound."""
+        sounds = {number: row.audio for number, row in enumerate(clips) if row.audio is not None}
+        numbers = list(sounds)
+        found = {}
+        for block in equal_blocks([len(sounds[number]) for number in numbers], block_rows):
+            rows = [numbers[i] for i in block]
+            made = [
+                self.cutter(sounds[n], sampling_rate=AUDIO_HZ, return_tensors="pt") for n in rows
+            ]
+            batch = {k: torch.cat([row[k] for row in made]).to(self.device) for k in made[0]}
+            batch["input_features"] = batch["input_features"].to(self.ears.dtype)
+            heard = self.ears(**batch).last_hidden_state.float()
+            for number, tokens in zip(rows, heard, strict=True):
+                ends = place_ends_s(clips[number], self.frames_per_place, self.config.fps)
+                found[number] = by_place(tokens, len(sounds[number]) / AUDIO_HZ, ends)
+        return found
 
-    def _read(self, row: Sight, places: int) -> Tensor | None:
-        """The mean of the instruction's tokens at every place (1, F, D)."""
-        if not row.text:
-            return None
-        ids = self.tokenizer(row.text, return_tensors="pt")["input_ids"].to(self.device)
-        words = self.reader(input_ids=ids, use_cache=False).last_hidden_state.float()
-        return words.mean(dim=1, keepdim=True).expand(-1, places, -1)
+    def _read(self, texts: Sequence[str], block_rows: int | None) -> dict[int, Tensor]:
+        """The mean (D,) of the instruction's tokens of the rows that have one, each read once."""
+        said = sorted({text for text in texts if text})
+        ids = [self.tokenizer(text, return_tensors="pt")["input_ids"] for text in said]
+        read: dict[str, Tensor] = {}
+        for block in equal_blocks([value.shape[1] for value in ids], block_rows):
+            batch = torch.cat([ids[i] for i in block]).to(self.device)
+            words = self.reader(input_ids=batch, use_cache=False).last_hidden_state.float()
+            read |= {said[i]: mean for i, mean in zip(block, words.mean(dim=1), strict=True)}
+        return {number: read[text] for number, text in enumerate(texts) if text}
+
+
+def place_ends_s(row: Sight, frames_per_place: int, fps: float) -> np.ndarray:
+    """Seconds before the clip's end at which each place in time ends: (F,), <= 0, the last 0."""
+    times = frame_times_s(row.time_s, fps)[frames_per_place - 1 :: frames_per_place]
+    return times - times[-1]
+
+
+def by_place(tokens: Tensor, length_s: float, ends_s: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Means of sound tokens over the places in time in which they were heard.
+
+    Sound ends with the clip. What is older than the clip counts to its oldest place, so that
+    none is cut off; a place that was over before the sound began has none.
+
+    Args:
+        tokens: (N, D), evenly spread over the sound. length_s: of the sound.
+        ends_s: (F,) see ``place_ends_s``.
+
+    Returns:
+        (F, D), zero where a place has no sound, and (F,) bool, whether it has some.
+    """
+    count = len(tokens)
+    heard_s = (np.arange(count) + 0.5 - count) * length_s / count
+    owner = torch.from_numpy(np.searchsorted(ends_s[:-1], heard_s)).to(tokens.device)
+    share = functional.one_hot(owner, len(ends_s)).T.to(tokens.dtype)
+    total = share.sum(dim=1)
+    return share @ tokens / total.clamp(min=1.0).unsqueeze(1), total > 0
 
 
 def find_parts(config: BackboneConfig) -> dict[str, Path]:

@@ -148,6 +148,29 @@ class VideoBackbone:
         with torch.set_grad_enabled(not self.config.freeze_backbone and torch.is_grad_enabled()):
             return self.family.encode_rows(aligned, block_rows)
 
+    def save(self, folder: str | Path) -> Path:
+        """Write a tuned model as a checkpoint of its own, adapters merged into the weights.
+
+        The folder holds config, processor and safetensors in ``torch_dtype``; NF4 is unpacked.
+        ``backbone.model_id=folder`` puts it on the bench. Tuning can go on after it.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ConfigError: the folder is not empty, or the family is never tuned here.
+        """
+        self.load()
+        assert self.family is not None
+        target = Path(folder).expanduser()
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise ConfigError(
+                f"save writes into a new or empty folder (got {target}, which holds something); "
+                "name another"
+            )
+        self.family.save(target)
+        return target
+
     def _result(self, row: EncodedRow) -> dict[str, Tensor]:
         hidden = row.hidden.float()
         hidden = (hidden if hidden.requires_grad else hidden.cpu()).unsqueeze(0)
@@ -197,6 +220,8 @@ def open_family(config: BackboneConfig, family: str | None = None) -> Family:
     """
     config.validate()
     name = family or _known_family(config.model_id)
+    if name is not None:
+        family_class(name).check_settings(config)
     if name == "tribev2":  # three checkpoints, found one by one
         return family_class(name)(config, None)  # type: ignore[arg-type]
     folder = find_weights(config.model_id, config.revision)

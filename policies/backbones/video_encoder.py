@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from .family import BackboneConfig, EncodedRow, Family, blocks
+from .family import BackboneConfig, EncodedRow, Family, equal_blocks
 from .inputs import Sight, resize_frames
 
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
@@ -79,17 +79,12 @@ class VideoEncoder(Family):
         assert self.network is not None
         dtype = next(self.network.parameters()).dtype
         clips = [self.clip(row) for row in rows]
-        groups: dict[int, list[int]] = {}
-        for number, clip in enumerate(clips):
-            groups.setdefault(len(clip), []).append(number)
         done: dict[int, EncodedRow] = {}
-        for numbers in groups.values():
-            for block in blocks(numbers, block_rows):
-                batch = torch.stack([clips[number] for number in block])
-                for number, hidden in zip(
-                    block, self.run(batch.to(self.device, dtype)), strict=True
-                ):
-                    done[number] = EncodedRow(hidden, self.gather(hidden, rows[number]))
+        for block in equal_blocks([len(clip) for clip in clips], block_rows):
+            batch = torch.stack([clips[number] for number in block])
+            states = self.run(batch.to(self.device, dtype))
+            for number, hidden in zip(block, states, strict=True):
+                done[number] = EncodedRow(hidden, self.gather(hidden, rows[number]))
         return [done[number] for number in range(len(rows))]
 
 

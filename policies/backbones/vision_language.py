@@ -9,17 +9,20 @@ together, without any padding, which is what makes a row's result independent of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from neon_sim.errors import ConfigError
+from neon_sim.errors import ConfigError, require_package
 
-from .family import EncodedRow, Family, blocks
+from .family import EncodedRow, Family, equal_blocks
 from .imports import import_transformers
 from .inputs import Sight, fitted_size, frame_interval_s, resize_frames
-from .lora import attach_lora
+from .lora import attach_lora, merged_state, unwrapped
+from .weights import INSTALL_HUB
 
 START, END = "<|im_start|>", "<|im_end|>"
 
@@ -75,6 +78,19 @@ class VisionLanguage(Family):
             self.network = attach_lora(
                 self.network, self.LORA_TARGETS, self.config.lora_r, self.config.lora_alpha
             )
+
+    def save(self, folder: Path) -> None:
+        """Config, processor and merged weights; see ``VideoBackbone.save``."""
+        hub = require_package("huggingface_hub", why="Saving a model", install=INSTALL_HUB)
+        core = unwrapped(self.network)
+        config = deepcopy(core.config)
+        config.architectures = [type(core).__name__]
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        folder.mkdir(parents=True, exist_ok=True)
+        hub.save_torch_state_dict(merged_state(core), folder)
+        self.processor.save_pretrained(folder)
+        config.save_pretrained(folder)
 
     # ---- one row ------------------------------------------------------------------------
 
@@ -145,16 +161,15 @@ class VisionLanguage(Family):
     def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
         """Encode rows in groups of equal shapes."""
         made = [self.process(row) for row in rows]
-        groups: dict[Any, list[int]] = {}
-        for number, tensors in enumerate(made):
-            shapes = tuple(sorted((name, tuple(value.shape)) for name, value in tensors.items()))
-            groups.setdefault(shapes, []).append(number)
+        shapes = [
+            tuple(sorted((name, tuple(value.shape)) for name, value in tensors.items()))
+            for tensors in made
+        ]
         done: dict[int, EncodedRow] = {}
-        for numbers in groups.values():
-            for block in blocks(numbers, block_rows):
-                hidden, ids = self._forward([made[number] for number in block])
-                for number, states, tokens in zip(block, hidden, ids, strict=True):
-                    done[number] = EncodedRow(states, self._places(rows[number], states, tokens))
+        for block in equal_blocks(shapes, block_rows):
+            hidden, ids = self._forward([made[number] for number in block])
+            for number, states, tokens in zip(block, hidden, ids, strict=True):
+                done[number] = EncodedRow(states, self._places(rows[number], states, tokens))
         return [done[number] for number in range(len(rows))]
 
     def _forward(self, made: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:

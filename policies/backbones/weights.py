@@ -10,6 +10,7 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -21,7 +22,13 @@ from .catalogue import CATALOGUE, HubModel
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-ATTENTION_PACKAGES = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_3"}
+ATTENTION_PACKAGES = {
+    "flash_attention_2": ("flash_attn", "pip install flash-attn --no-build-isolation"),
+    "flash_attention_3": (
+        "flash_attn_interface",
+        "build the folder hopper/ of github.com/Dao-AILab/flash-attention",
+    ),
+}
 ATTENTIONS = ("eager", "sdpa", *ATTENTION_PACKAGES)
 INSTALL_HUB = install_extra("hub")
 
@@ -57,6 +64,12 @@ def check_folder(folder: Path) -> None:
     """
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no config.json; give the folder of a checkpoint")
+    absent = missing_shards(folder)
+    if absent:
+        raise CheckpointError(
+            f"{folder} lacks {absent[0]} ({len(absent)} of its files are not there); the download "
+            "is not complete: repeat it, it goes on where it stopped"
+        )
     if any(folder.glob("*.safetensors")):
         return
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
@@ -67,6 +80,20 @@ def check_folder(folder: Path) -> None:
             "model.save_pretrained(folder) writes safetensors"
         )
     raise CheckpointError(f"{folder} holds no *.safetensors; the download is not complete")
+
+
+def missing_shards(folder: Path) -> list[str]:
+    """Files that the index speaks of, or the names of those that are there, and that are not."""
+    index = folder / "model.safetensors.index.json"
+    shards = sorted(path.name for path in folder.glob("model-*-of-*.safetensors"))
+    named: set[str] = set()
+    if index.is_file():
+        named = set(json.loads(index.read_text())["weight_map"].values())
+    elif shards:
+        last = shards[0].removesuffix(".safetensors").rpartition("-")[2]
+        numbers = range(1, int(last) + 1)
+        named = {f"model-{number:0{len(last)}d}-of-{last}.safetensors" for number in numbers}
+    return sorted(name for name in named if not (folder / name).is_file())
 
 
 def _from_hub(model_id: str, revision: str | None) -> Path:
@@ -80,12 +107,15 @@ def _from_hub(model_id: str, revision: str | None) -> Path:
 def missing_text(model_id: str, error: BaseException | None = None) -> str:
     """What a user reads when a repository is not to be had."""
     about = next((row for row in CATALOGUE.values() if model_id in row.repositories), None)
-    reason = f" ({' '.join(str(error).split())[:160]})" if error else ""
+    cause = shorten(str(error or ""), 160, placeholder=" ...", break_on_hyphens=False)
+    reason = f" ({cause})" if cause else ""
     lines = [f"the weights of {model_id} are not here and could not be fetched{reason}."]
     if about is not None:
         lines.append(_about(about, model_id))
-    lines.append(f"Download: hf download {model_id}")
-    lines.append("Or use a folder of your own: backbone.model_id=/path/to/folder")
+    lines.append(
+        f"Download: hf download {model_id}, or use a folder of your own: "
+        "backbone.model_id=/path/to/folder"
+    )
     return " ".join(lines)
 
 
@@ -107,33 +137,53 @@ def absent_text(name: str, model_id: str | None = None) -> str:
     commands = "; ".join(f"hf download {repository}" for repository in wanted)
     return (
         f"The weights of its backbone {row.name} are not here either. "
-        f"{_about(row, row.model_id)} Download: {commands}, or use a folder of your own: "
+        f"{_about(row)} Download: {commands}, or use a folder of your own: "
         "backbone.model_id=/path/to/folder. "
     )
 
 
-def _about(row: HubModel, model_id: str) -> str:
-    from .counting import count
+def _about(row: HubModel, model_id: str | None = None) -> str:
+    """Size, licence and gate of a model, or of one repository of several that it is made of.
 
+    The size is that of what is loaded, for it is counted and not looked up: language heads and
+    what else a repository holds come on top.
+    """
+    from .counting import count, count_part
+
+    size = count(row)
+    said = f"{size.bf16_gb:.1f} GB (bf16) are loaded of {row.name}"
+    if model_id is not None and len(row.repositories) > 1:
+        part = count_part(row, model_id).bf16_gb
+        held = f"{part:.1f} GB of them" if part else "of which config and tokenizer"
+        said += f", {held} from this repository"
+    named = [gate for gate in row.gates if model_id in (None, gate)]
+    where = " and ".join(f"huggingface.co/{gate}" for gate in named)
     gate = (
-        f"gated: accept its licence at huggingface.co/{model_id} and run `hf auth login` first"
-        if row.gated
+        f"gated: accept the licence at {where} and run `hf auth login` first"
+        if named
+        else f"not gated (but {' and '.join(row.gates)}, which it also needs, is)"
+        if row.gates
         else "not gated"
     )
-    size = count(row).bf16_gb
-    return f"It is {size:.1f} GB (bf16, all parts of {row.name}), licence {row.licence}, {gate}."
+    return f"{said} (the download may be larger), licence {row.licence}, {gate}."
 
 
 def is_cached(row: HubModel) -> bool:
-    """Whether every repository of a model lies in the hub's cache on this machine."""
+    """Whether every repository of a model lies whole in the hub's cache on this machine."""
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return False
-    return all(
-        isinstance(try_to_load_from_cache(repository, "config.json"), str)
-        for repository in row.repositories
-    )
+    found = [try_to_load_from_cache(repository, "config.json") for repository in row.repositories]
+    return all(isinstance(path, str) and _is_whole(Path(path).parent) for path in found)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        check_folder(folder)
+    except CheckpointError:
+        return False
+    return True
 
 
 def check_attention(name: str) -> str:
@@ -147,11 +197,11 @@ def check_attention(name: str) -> str:
             f"attn_implementation must be one of {', '.join(ATTENTIONS)} (got {name!r})"
         )
     if name in ATTENTION_PACKAGES:
+        package, install = ATTENTION_PACKAGES[name]
         require_package(
-            ATTENTION_PACKAGES[name],
+            package,
             why=f"attn_implementation={name}",
-            install="pip install flash-attn --no-build-isolation (needs a CUDA GPU), or take "
-            "attn_implementation=sdpa",
+            install=f"{install} (needs a CUDA GPU), or take attn_implementation=sdpa",
         )
         if not torch.cuda.is_available():
             raise ConfigError(f"attn_implementation={name} needs a CUDA GPU; take sdpa")

@@ -1,15 +1,20 @@
-"""Mechanisms without parameters: nothing, the current frame alone, and the mean over time.
+"""The controls: no mechanism at all, the current frame alone, and the mean over time.
 
-The last two are the negative controls of the table. One sees no time; the other sees all
-of it without its order, and is the "late fusion with global average pooling" of Karpathy
-et al. 2014 ("Large-scale video classification"), over time only, since a policy needs places.
+The last two have the budget of the others, spent on space: each frame goes through a small image
+network of its own, the 2-D parent of ``inflated``. One sees no time; the other sees all of it
+without its order, and is the "late fusion with global average pooling" of Karpathy et al. 2014
+("Large-scale video classification"), over time only, since a policy needs places.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from .base import Clip, TemporalMechanism, kept
+from .base import BudgetedMechanism, Clip, TemporalMechanism, kept, to_maps, to_tokens, with_mask
+from .conv3d import image_network
+
+NUM_LAYERS = 3  # as ``inflated`` has over eight frames
 
 
 class NoMechanism(TemporalMechanism):
@@ -24,19 +29,35 @@ class NoMechanism(TemporalMechanism):
         return hidden, mask, time_s
 
 
-class SingleFrame(TemporalMechanism):
-    """The current frame and nothing else."""
+class SingleFrame(BudgetedMechanism):
+    """The current frame through the image network, and nothing else."""
+
+    def build(self, width: int) -> nn.ModuleDict:
+        """The image network."""
+        return image_network(self.feature_dim, NUM_LAYERS, width)
 
     def forward(self, hidden: Tensor, mask: Tensor, time_s: Tensor) -> Clip:
         """Drop every frame but the last."""
-        return kept(hidden[:, -1:], mask[:, -1:]), mask[:, -1:], time_s[:, -1:]
+        now, real = hidden[:, -1:], mask[:, -1:]
+        return kept(now + self.looked_at(now, real), real), real, time_s[:, -1:]
+
+    def looked_at(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """(B, F, S, D) of any number of frames, each on its own, and mask -> the same shape."""
+        maps = to_maps(with_mask(hidden, mask))
+        x = functional.gelu(self.parts["enter"](maps.flatten(0, 1)))
+        for layer in self.layers():
+            x = functional.gelu(layer(x))
+        return to_tokens(self.parts["leave"](x)).unflatten(0, maps.shape[:2])
 
 
-class LateMean(TemporalMechanism):
-    """The mean of the real tokens of each place: it knows what was where, not when."""
+class LateMean(SingleFrame):
+    """The image network on every frame, and the mean of the real tokens of each place.
+
+    It knows what was where, not when.
+    """
 
     def forward(self, hidden: Tensor, mask: Tensor, time_s: Tensor) -> Clip:
         """Average over frames."""
-        total = kept(hidden, mask).sum(dim=1, keepdim=True)
+        seen = kept(hidden + self.looked_at(hidden, mask), mask).sum(dim=1, keepdim=True)
         count = mask.sum(dim=1, keepdim=True).clamp(min=1)
-        return total / count.unsqueeze(-1), mask.any(dim=1, keepdim=True), time_s[:, -1:]
+        return seen / count.unsqueeze(-1), mask.any(dim=1, keepdim=True), time_s[:, -1:]
