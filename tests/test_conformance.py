@@ -94,14 +94,17 @@ def test_no_registered_backbone_is_left_out() -> None:
 def test_rows_and_padding_of_our_own(name: str) -> None:
     """A row is the same in every batch, and what stands on padded frames changes nothing."""
     backbone, rng = BACKBONES.resolve(name)(**OWN[name]), np.random.default_rng(1)
-    seen = replace(clips(), state=rng.normal(size=(4, FRAMES, 16)).astype(np.float32))
-    seen = replace(seen, video=enlarged(seen.video, name))
+    video, state = clips().video, rng.normal(size=(4, FRAMES, 16)).astype(np.float32)
+    assert video is not None
+    video = enlarged(video, name)
+    seen = replace(clips(), state=state, video=video)
     whole = backbone.encode(seen)
     assert whole.hidden.shape[1] == backbone.num_tokens(FRAMES)
     assert torch.isfinite(whole.hidden).all()
-    painted = replace(seen, video=seen.video.copy(), state=seen.state.copy())
-    painted.video[~seen.mask] = 255 - seen.video[~seen.mask]
-    painted.state[~seen.mask] += 1.0
+    padding = ~seen.mask
+    noise, other = video.copy(), state.copy()
+    noise[padding], other[padding] = 255 - video[padding], state[padding] + 1.0
+    painted = replace(seen, video=noise, state=other)
     for row in range(4):
         alone = backbone.encode(painted.rows(row, row + 1))
         assert torch.equal(alone.mask[0], whole.mask[row])
