@@ -32,7 +32,7 @@ SMALL = {
     "diffusion": {"width": 64, "inner": 128, "layers": 2},
     "action_tokens": {"width": 64, "inner": 128, "tokens_per_pass": 0},
 }
-FIT_STEPS = {"chunk_mlp": 80, "action_tokens": 120, "dit_cross_flow": 240}
+FIT_STEPS = {"chunk_mlp": 80, "action_tokens": 120, "dit_cross_flow": 340}
 FIT_COPIES = {
     "flow": 8,
     "dit_flow": 2,
