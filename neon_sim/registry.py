@@ -210,6 +210,7 @@ FUSIONS = Registry(
         "joint_decoder": "neon_sim.policies.fusion.joint_decoder:JointDecoderFusion",
         "mot": "neon_sim.policies.fusion.mot:MixtureOfTransformersFusion",
         "moma": "neon_sim.policies.fusion.moma:MixtureOfExpertsFusion",
+        "sequence": "neon_sim.policies.fusion.sequence:SequenceFusion",
     },
 )
 HEADS = Registry(
@@ -218,6 +219,7 @@ HEADS = Registry(
         "chunk_mlp": "neon_sim.policies.heads.chunk_mlp:ChunkMLP",
         "flow": "neon_sim.policies.heads.flow:FlowHead",
         "dit_flow": "neon_sim.policies.heads.dit_flow:DiTFlow",
+        "dit_cross_flow": "neon_sim.policies.heads.dit_cross_flow:DiTCrossFlow",
         "diffusion": "neon_sim.policies.heads.diffusion:DiffusionHead",
         "action_tokens": "neon_sim.policies.heads.action_tokens:ActionTokens",
     },

@@ -132,9 +132,11 @@ class NeonPolicy(nn.Module):
         )
         self.fusion = _build(FUSIONS, spec.fusion, spec.fusion_args, layout)
         context = self.fusion.context_dim + spec.proprio_dim
-        self.head = _build(
-            HEADS, spec.head, spec.head_args, context, spec.action_dim, spec.chunk_steps
-        )
+        head_args: dict[str, float] = dict(spec.head_args)
+        if HEADS.resolve(spec.head).READS_TOKENS:
+            tokens = self.fusion.context_tokens
+            head_args |= {"context_tokens": tokens, "state_dim": spec.proprio_dim}
+        self.head = _build(HEADS, spec.head, head_args, context, spec.action_dim, spec.chunk_steps)
         for name, size in (
             ("feature", spec.feature_dim),
             ("proprio", spec.proprio_dim),
@@ -246,7 +248,8 @@ def _arguments(registry: Registry, name: str, given: dict[str, float]) -> dict[s
     """Numeric defaults of a part, updated by what was given."""
     parameters = inspect.signature(registry.resolve(name)).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    defaults.pop("steps", None)  # the chunk's length is a width of its own
+    for width in ("steps", "context_tokens", "state_dim"):  # no arguments but widths, given
+        defaults.pop(width, None)
     return {**defaults, **given}
 
 

@@ -14,6 +14,7 @@ from neon_sim.policies.checkpoint import load_network, save_checkpoint
 from neon_sim.policies.heads.action_tokens import BINS, ActionTokens
 from neon_sim.policies.heads.base import Head, hold_last
 from neon_sim.policies.heads.diffusion import TRAIN_STEPS, DiffusionHead, cosine_schedule
+from neon_sim.policies.heads.dit_cross_flow import DiTCrossFlow
 from neon_sim.policies.heads.dit_flow import DiTFlow
 from neon_sim.policies.heads.flow import integrate
 from neon_sim.policies.heads.parameters import ACTION_MODES, count_parameters, parameter_table
@@ -27,11 +28,17 @@ OVERFIT, LIMIT_ERROR = 0.02, 0.1
 # Smaller than the defaults where those take a test too long, and how long each is fitted.
 SMALL = {
     "dit_flow": {"width": 64, "inner": 128, "layers": 2},
+    "dit_cross_flow": {"width": 64, "inner": 128, "layers": 2},
     "diffusion": {"width": 64, "inner": 128, "layers": 2},
     "action_tokens": {"width": 64, "inner": 128, "tokens_per_pass": 0},
 }
-FIT_STEPS = {"chunk_mlp": 80, "action_tokens": 120}
-FIT_COPIES = {"flow": 8, "dit_flow": 2, "diffusion": 4}  # of the batch, each with its own noise
+FIT_STEPS = {"chunk_mlp": 80, "action_tokens": 120, "dit_cross_flow": 340}
+FIT_COPIES = {
+    "flow": 8,
+    "dit_flow": 2,
+    "dit_cross_flow": 2,
+    "diffusion": 4,
+}  # of the batch, each with its own noise
 
 
 def make_head(name: str, action_dim: int, **arguments: float) -> Any:
@@ -90,6 +97,17 @@ def test_overfits_a_batch_and_reaches_the_joint_limits(name, action_dim):
     assert error[actions.abs() == 1.0].max() < LIMIT_ERROR
 
 
+def test_tokens_said_one_by_one_overfit_too():
+    """As ``rt2_style`` and ``openvla_style`` decode: each dimension knows those before it."""
+    torch.manual_seed(0)
+    head = ActionTokens(CONTEXT, 8, 3, width=64, inner=128, tokens_per_pass=1)
+    assert head.places == 24
+    context, actions = torch.randn(8, CONTEXT), labels(8, 8)[:, :3]
+    error = (fit(head, context, actions, 120) - actions).abs()
+    assert error.mean() < OVERFIT
+    assert error[actions.abs() == 1.0].max() < LIMIT_ERROR
+
+
 @pytest.mark.parametrize("action_dim", DIMS)
 @pytest.mark.parametrize("name", list(HEADS))
 def test_shapes_seeds_and_batches(name, action_dim):
@@ -119,7 +137,7 @@ def test_a_row_is_the_same_to_the_bit_wherever_it_stands_in_a_block(name, action
     assert torch.equal(whole[5:6].expand(8, -1, -1), repeated)
 
 
-@pytest.mark.parametrize("name", ["flow", "dit_flow", "diffusion"])
+@pytest.mark.parametrize("name", ["flow", "dit_flow", "dit_cross_flow", "diffusion"])
 def test_the_seed_chooses_the_noise_of_all_rows(name):
     head = awake(make_head(name, 8))
     context = torch.randn(1, CONTEXT).expand(3, -1)
@@ -255,6 +273,53 @@ def test_dit_blocks_start_as_the_identity_and_its_trunk_fits_every_embodiment():
     other.trunk.load_state_dict(head.trunk.state_dict())
     own = {n.partition(".")[0] for n, _ in head.named_parameters()} - {"trunk"}
     assert own == {"enter", "leave"}
+
+
+def cross_head() -> DiTCrossFlow:
+    """For the arm: three context tokens of five numbers and a flag, and a state of 8."""
+    torch.manual_seed(0)
+    sizes = {"width": 32, "inner": 64, "layers": 2}
+    return DiTCrossFlow(3 * 6 + 8, 8, STEPS, **sizes, context_tokens=3, state_dim=8)
+
+
+def cross_context(state_dim: int) -> torch.Tensor:
+    tokens = torch.randn(4, 3, 6)
+    tokens[..., -1] = 1.0
+    tokens[:, 1] = 0.0  # not real
+    return torch.cat([tokens.flatten(1), torch.randn(4, state_dim)], dim=1)
+
+
+def test_two_embodiments_share_the_trunk_and_own_their_projections():
+    head = cross_head()
+    head.add_embodiment(29, 40)
+    alone = DiTCrossFlow(3 * 6 + 40, 29, STEPS, 32, 64, 2, context_tokens=3, state_dim=40)
+    alone.trunk.load_state_dict(head.trunk.state_dict())  # no width of it is a robot's
+    owners = {n.partition(".")[0] for n, _ in head.named_parameters()}
+    assert owners == {"trunk", "embodiments"}
+    arm, humanoid = cross_context(8), cross_context(40)
+    before = {name: value.detach().clone() for name, value in awake(head).named_parameters()}
+    optimiser = torch.optim.SGD(head.parameters(), lr=0.1)
+    head.loss(humanoid, labels(4, 29), torch.ones(4, STEPS)).backward()
+    optimiser.step()
+    moved = {n: not torch.equal(p, before[n]) for n, p in head.named_parameters()}
+    assert {n for n, did in moved.items() if not did} == {n for n in moved if ".8." in n}
+    with torch.no_grad():
+        assert head.sample(arm).shape == (4, STEPS, 8)
+        assert head.sample(humanoid, action_dim=29).shape == (4, STEPS, 29)
+    with pytest.raises(ConfigError, match=r"which has 8, 29 \(got 29\)"):
+        head.add_embodiment(29, 40)
+
+
+def test_the_action_transformer_attends_to_each_real_token_and_to_its_state():
+    head, context = awake(cross_head()), cross_context(8)
+    with torch.no_grad():
+        base, moved = head.sample(context), []
+        for place in range(4):
+            other = context.clone()
+            other[:, slice(6 * place, 6 * place + 5)] += 1.0
+            moved.append(float((head.sample(other) - base).abs().max()))
+    assert moved[1] == 0.0, "a token that is not real"
+    assert min(moved[0], moved[2], moved[3]) > 1e-4
 
 
 # ---- tokens ---------------------------------------------------------------------------------

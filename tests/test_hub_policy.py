@@ -105,6 +105,30 @@ def test_from_demonstrations_to_a_report(heads: Path, keys: list[str], tmp_path:
     assert "qwen_omni_3b" in (out / "report.html").read_text()
 
 
+def test_a_sound_task_from_demonstrations_to_a_report(keys: list[str], tmp_path: Path) -> None:
+    """The thinker hears by itself, in training and in the episode."""
+    data, heads, out = (tmp_path / name for name in ("data", "heads", "run"))
+    arguments = ["task=arm_latch", "episodes=1", f"out={data}", f"image_size={SIZE}"]
+    assert collect.main(arguments) == 0
+    clip = [f"clip.image_size={SIZE}", "clip.num_frames=2", "audio=backbone"]
+    arguments = [
+        *("policy=qwen_omni_3b", "condition=video", f"data={data}", f"out={heads}", "steps=4"),
+        *("batch_size=4", "window_stride=40", "val_fraction=0", "device=cpu"),
+        *(f"policy.{key}" for key in clip),
+    ]
+    assert train.main([*arguments, *keys]) == 0
+    arguments = [
+        *("run", "--policy", "qwen_omni_3b", "--condition", "video,mute_at_test"),
+        *("--task", "arm_latch", "--episodes", "1", "--workers", "1", "--videos", "0", "--quiet"),
+        *("--out", str(out), f"checkpoint={heads}", "replan_steps=16", *clip, *keys),
+    ]
+    assert cli.main(arguments) == 0
+    rows = [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
+    assert {row["condition"] for row in rows} == {"video", "mute_at_test"}
+    assert all(row["error"] is None for row in rows)
+    assert rows[0]["initial_hash"] == rows[1]["initial_hash"]
+
+
 def test_one_error_tells_what_is_missing_of_weights_and_head(
     keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,9 +220,10 @@ def test_hearing_has_features_of_its_own_and_the_deaf_ones_stay(
     assert muted == keys["none"]
 
 
-def test_training_leaves_the_backbone_as_it_was(
+def test_a_head_is_bound_to_the_backbone_it_was_trained_behind(
     heads: Path, keys: list[str], tiny: Callable[[str], Path]
 ) -> None:
+    """By the hash of its files; that training leaves its tensors is in test_conformance."""
     loaded = load_policy(
         policy(keys), "video", TASK, checkpoint=str(heads / "video-seed0.safetensors")
     )

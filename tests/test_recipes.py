@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 import textwrap
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
+from test_train import blob_dataset
 
-from neon_sim import registry, vocabulary
+from neon_sim import registry, train, vocabulary
+from neon_sim.benchmarks import cli
 from neon_sim.config import ClipConfig, PolicyConfig, load_config
 from neon_sim.observation import ClipBatch, observe_row, stack_observations
 from neon_sim.policies.backbones.imports import import_transformers
@@ -135,6 +138,18 @@ def test_backbone_recipe_drives_a_policy(
         assert torch.isfinite(encoded.hidden).all()
     repeated = make_tower(config, "video_repeat").encode(batch).hidden
     assert torch.equal(repeated[:, 0], repeated[:, -1])
+    data = blob_dataset(tmp_path / "data", range(2))
+    heads, out = tmp_path / "heads", tmp_path / "run"
+    clip = ["clip.num_frames=4", "clip.image_size=48"]
+    arguments = [f"policy={file}", "condition=stack", f"data={data}", f"out={heads}", "steps=4"]
+    arguments += ["batch_size=8", "window_stride=16", "val_fraction=0", "device=cpu"]
+    assert train.main([*arguments, *(f"policy.{key}" for key in clip)]) == 0
+    arguments = ["run", "--policy", str(file), "--condition", "stack", "--task", "arm_block"]
+    arguments += ["--episodes", "1", "--workers", "1", "--videos", "0", "--quiet"]
+    arguments += ["--out", str(out), f"checkpoint={heads}", "replan_steps=16", *clip]
+    assert cli.main(arguments) == 0
+    (row,) = (out / "episodes.jsonl").read_text().splitlines()
+    assert json.loads(row)["error"] is None
 
 
 def test_head_recipe_overfits_a_small_batch(place: Place, registered: Callable[[str], Any]) -> None:

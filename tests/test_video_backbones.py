@@ -13,34 +13,31 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_checkpoints import IMAGE_SIZES
+from tiny_checkpoints import IMAGE_SIZES, MAKERS
 
 from neon_sim.config import PolicyConfig, load_config
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
 from neon_sim.observation import ClipBatch
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
 from neon_sim.policies.backbones.base import fingerprint, known_shape, shape_of
+from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.fvlm import MODES
 from neon_sim.policies.backbones.hub import HubBackbone
 from neon_sim.policies.backbones.imports import import_transformers
 from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
 from neon_sim.policies.backbones.tribev2 import Fusion, FusionShape, save_fusion
+from neon_sim.policies.backbones.video_backbone import family_class
+from neon_sim.policies.backbones.vision_language import VisionLanguage
 from neon_sim.policies.tower import make_tower
 from neon_sim.registry import BACKBONES
 
-NAMES = {
-    "qwen_vl": "qwen_vl_3b",
-    "qwen_omni": "qwen_omni_3b",
-    "qwen3_vl": "cosmos_reason2_2b",
-    "vjepa2": "vjepa2",
-    "videomae": "videomae",
-    "tribev2": "tribev2",
-    "fvlm": "fvlm_135m",
-}
-FAMILIES = tuple(NAMES)
-READING = ("qwen_vl", "qwen_omni", "qwen3_vl", "tribev2", "fvlm")
-GUIDED = ("qwen_vl", "qwen_omni", "qwen3_vl", "tribev2")  # text changes visual tokens
-TIMED = ("qwen_vl", "qwen_omni", "qwen3_vl")
+FAMILIES = tuple(MAKERS)  # every one with a tiny checkpoint; test_conformance misses the others
+# The first row of the catalogue of each.
+NAMES = {f: next(row.name for row in CATALOGUE.values() if row.family == f) for f in FAMILIES}
+READING = tuple(family for family in FAMILIES if family_class(family).reads)
+# Text changes visual tokens, and the times of frames change anything.
+GUIDED = tuple(family for family in READING if family_class(family).reads_before_looking)
+TIMED = tuple(f for f in FAMILIES if issubclass(family_class(f), VisionLanguage))
 WIDTHS = {"tribev2": 48}
 CLIP = 4
 
@@ -196,6 +193,29 @@ def test_qwen_vl_positions_collapse_above_its_two_a_second(door: Any) -> None:
         for step in (0.04, 0.08)
     ]
     assert not torch.equal(omni[0], omni[1])
+
+
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"fvlm"}))
+def test_an_image_is_a_frame_that_stands_still(door: Any, bench: Any, family: str) -> None:
+    """Two frames share a place, so the same one twice is what an image is shown as. Qwen3-VL
+    writes the time of a place before it and nothing before an image: theory says they differ."""
+    (image,) = frames(1)
+    still = door(family).encode(images=[image])["pooled"]
+    clip = door(family).encode(video_frames=[image] * 2)["pooled"]
+    if family == "qwen3_vl":
+        assert (still - clip).abs().max() > 1e-4
+        return
+    assert (still - clip).abs().max() == 0.0
+    seen = batch(rows=1, count=1)
+    twice = replace(
+        seen,
+        video=seen.video.repeat(2, axis=1),
+        mask=np.ones((1, 2), dtype=bool),
+        time_s=np.array([[-0.08, 0.0]], dtype=np.float32),
+    )
+    alone = bench(family, "_image").encode(seen).hidden
+    places = bench(family).encode(twice).hidden.unflatten(1, (-1, alone.shape[1]))
+    torch.testing.assert_close(places.mean(dim=1), alone, rtol=0, atol=1e-5)
 
 
 # ---- what is wrong is told --------------------------------------------------------------------
@@ -505,7 +525,6 @@ def test_a_frozen_backbone_has_nothing_to_train(door: Any) -> None:
 
 
 def test_the_table_counts_parameters_and_memory() -> None:
-    from neon_sim.policies.backbones.catalogue import CATALOGUE
     from neon_sim.policies.backbones.counting import count
 
     published = {"qwen_vl_3b": (2048, 2.4), "qwen_vl_7b": (3584, 4.8), "qwen_omni_3b": (2048, 2.7)}
@@ -526,8 +545,6 @@ def test_the_table_counts_parameters_and_memory() -> None:
 @pytest.mark.parametrize("name", ["qwen_vl_3b", "qwen_omni_7b", "cosmos_reason2_8b", "vjepa2"])
 def test_the_published_layout_is_that_of_the_published_config(name: str, tmp_path: Path) -> None:
     """What is said of a model that is not here is what its own config.json would say."""
-    from neon_sim.policies.backbones.catalogue import CATALOGUE
-
     row, transformers = CATALOGUE[name], import_transformers()
     kinds = {"qwen_vl": "Qwen2_5_VLConfig", "qwen_omni": "Qwen2_5OmniThinkerConfig"}
     kinds |= {"qwen3_vl": "Qwen3VLConfig", "vjepa2": "VJEPA2Config"}

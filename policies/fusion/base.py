@@ -84,10 +84,13 @@ class Fusion(nn.Module):
     """Joins vision, proprioception and text.
 
     Attributes:
-        context_dim: C.
+        context_dim: C. context_tokens: N, tokens that a context consists of, side by side; the
+            last number of each is 1 where it is real, 0 elsewhere. A context of one token is one
+            vector without that number.
     """
 
     context_dim: int
+    context_tokens: int = 1
 
     def forward(self, batch: FusionInput) -> Tensor:
         """Return the context (B, C)."""

@@ -21,8 +21,13 @@ class Head(nn.Module):
 
     Args:
         context_dim: C. action_dim: A. steps: H of the chunk.
+
+    Attributes:
+        READS_TOKENS: whether the constructor also takes ``context_tokens`` (as in ``Fusion``) and
+            ``state_dim``, the numbers of proprioception that stand at the end of a context.
     """
 
+    READS_TOKENS = False
     limit: Tensor
 
     def __init__(self, context_dim: int, action_dim: int, steps: int = CHUNK_STEPS) -> None:

@@ -2,8 +2,8 @@
 
 DiT (Peebles and Xie 2022) over the steps of a noisy chunk, as in GR00T N1 (Bjorck et al. 2025).
 Context and time reach it through adaLN-zero: they scale, shift and gate every block, and all gates
-start at zero, so that every block starts as the identity. No width of the trunk depends on the
-embodiment; only ``enter`` and ``leave`` do, as GR00T N1's projections.
+start at zero, so that every block starts as the identity. ``enter`` and ``leave`` belong to the
+robot, and so does what ``context`` reads of its proprioception; ``dit_cross_flow`` keys them.
 """
 
 from __future__ import annotations

@@ -69,6 +69,30 @@ class SelfAttention(nn.Module):
         return self.leave(seen.transpose(1, 2).reshape(b, n, -1))
 
 
+class CrossAttention(nn.Module):
+    """Multi-head attention to a sequence of others.
+
+    Args:
+        width: W of both. heads: of attention; W is a multiple of it.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.leave = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, seen: Tensor, real: Tensor) -> Tensor:
+        """(B, N, W), looking at (B, M, W) where (B, M) is True, somewhere -> (B, N, W)."""
+        parts = (self.query(x), *self.key_value(seen).chunk(2, dim=2))
+        queries, keys, values = (p.unflatten(2, (self.heads, -1)).transpose(1, 2) for p in parts)
+        found = functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=real[:, None, None]
+        )
+        return self.leave(found.transpose(1, 2).flatten(2))
+
+
 def feed_forward(width: int, inner: int) -> nn.Sequential:
     """Two layers and a GELU: (..., W) -> (..., W)."""
     return nn.Sequential(
