@@ -258,6 +258,15 @@ def clip_span_s(name: str) -> float:
     return TASKS[name].clip_span_s if name in TASKS else 0.0
 
 
+def image_twin(name: str) -> str:
+    """The backbone of single frames that belongs to a backbone; itself where none is registered.
+
+    A video network's is ``<name>_image``; an encoder of single frames is its own.
+    """
+    twin = f"{name}_image"
+    return twin if twin in BACKBONES else name
+
+
 def task_entry(name: str) -> TaskEntry:
     """Look a task up by registry name (``arm_catch``), class (``ArmCatch``) or Gymnasium id.
 
