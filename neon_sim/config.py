@@ -142,26 +142,27 @@ class PolicyConfig:
     def implied(named: dict[str, Any], before: Any) -> dict[str, Any]:
         """What a YAML or a command line that names ``backbone`` alone means besides.
 
-        Its image twin, and where a shipped policy is called like the backbone, the connectors
-        and the room for tokens that stand there.
+        Its image twin; no argument of the backbone before; and where a shipped policy is called
+        like the backbone, the arguments, connectors and the room for tokens that stand there.
 
         Args:
             named: the values given, by key. before: the settings they change.
 
         Raises:
-            ConfigError: the policy looks at single frames through something that is no twin of
-                its backbone, so that nobody can tell which is meant.
+            ConfigError: the backbone has no twin, or the policy looked at single frames through
+                something that is no twin, so that nobody can tell which is meant.
         """
         name = named.get("backbone")
-        if name is None or "image_backbone" in named:
+        if name in (None, before.backbone) or "image_backbone" in named:
             return {}
-        if before.image_backbone != image_twin(before.backbone):
+        twin, usual = image_twin(str(name)), (before.backbone, image_twin(before.backbone))
+        if twin is None or before.image_backbone not in usual:
             raise ConfigError(
-                f"backbone={name} alone does not say what policy {before.name!r} shall see single "
-                f"frames through (now {before.image_backbone}, no twin of {before.backbone}); give "
-                f"image_backbone= too, {image_twin(str(name))} or {before.image_backbone}"
+                f"backbone={name} alone does not say what frame and stack look through (policy "
+                f"{before.name!r}: {before.image_backbone}); give image_backbone= too, "
+                f"{twin or f'{name} itself where it looks at single frames'}"
             )
-        return {"image_backbone": image_twin(str(name)), **_token_settings(str(name), before)}
+        return {"image_backbone": twin, **_token_settings(str(name), before)}
 
     def validate(self) -> None:
         """Hold the rules of the docstring, ``max_tokens`` for the policy's own condition.
@@ -199,14 +200,18 @@ class PolicyConfig:
 
 
 def _token_settings(backbone: str, before: Any) -> dict[str, Any]:
-    """Connectors and ``max_tokens`` of the shipped policy called like a backbone, if there is."""
-    if backbone not in config_names("policy"):
-        return {}
-    values, _ = read_yaml("policy", backbone)
+    """What the shipped policy called like a backbone says of its tokens, if there is one."""
+    values = read_yaml("policy", backbone)[0] if backbone in config_names("policy") else {}
     if values.get("backbone") != backbone:
-        return {}
+        return {"backbone_args": {}}
     plain = asdict(PolicyConfig())
-    keys = ("connector", "connector_args", "stack_connector", "stack_connector_args")
+    keys = (
+        "connector",
+        "connector_args",
+        "stack_connector",
+        "stack_connector_args",
+        "backbone_args",
+    )
     room = max(before.max_tokens, values.get("max_tokens", plain["max_tokens"]))
     return {**{key: values.get(key, plain[key]) for key in keys}, "max_tokens": room}
 

@@ -258,13 +258,19 @@ def clip_span_s(name: str) -> float:
     return TASKS[name].clip_span_s if name in TASKS else 0.0
 
 
-def image_twin(name: str) -> str:
-    """The backbone of single frames that belongs to a backbone; itself where none is registered.
+def image_twin(name: str) -> str | None:
+    """The backbone of single frames that belongs to a backbone; None where nobody said which.
 
-    A video network's is ``<name>_image``; an encoder of single frames is its own.
+    A video network's is ``<name>_image``; an encoder of single frames (``single_frames``) is its
+    own.
     """
     twin = f"{name}_image"
-    return twin if twin in BACKBONES else name
+    if twin in BACKBONES:
+        return twin
+    if name not in BACKBONES or name.endswith("_image"):
+        return name
+    made = BACKBONES.resolve(name)
+    return name if getattr(getattr(made, "func", made), "single_frames", False) else None
 
 
 def task_entry(name: str) -> TaskEntry:

@@ -71,6 +71,9 @@ class Backbone(Protocol):
     Attributes:
         feature_dim: D. tokens_per_frame: tokens of one frame (of the whole clip, for a video
             encoder that joins time).
+
+    An encoder of single frames may say ``single_frames = True`` in its class: then it is its own
+    image twin where ``backbone=`` names it alone.
     """
 
     feature_dim: int

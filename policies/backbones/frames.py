@@ -160,6 +160,8 @@ class ImageEncoder:
         device: that ``frame_tokens`` is handed frames on.
     """
 
+    single_frames = True
+
     name: str
     feature_dim: int
     tokens_per_frame: int
