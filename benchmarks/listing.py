@@ -10,7 +10,7 @@ from .certificates import read_certificate
 from .plan import DEFAULT_POLICY, ORACLES, PPO
 from .scripted import SCRIPTED
 from .suites import load_suite, suite_names
-from .tables import align
+from .tables import align, wrapped
 
 ABOUT_SCRIPTED = {
     "expert": "the task's scripted expert, with all of the simulator's state",
@@ -25,12 +25,17 @@ def listing(what: str) -> str:
     Args:
         what: ``tasks``, ``policies``, ``conditions``, ``backbones`` or ``suites``.
     """
-    return align(ROWS[what]()) + (f"\n\n{EARS}" if what == "policies" else "")
+    rows = wrapped(ROWS[what](), WIDTHS.get(what, {}))
+    notes = {"policies": EARS}
+    if what == "backbones":
+        notes[what] = POLICY_PARTS.resolve("backbone_notes")
+    return "\n\n".join([align(rows), notes[what]] if what in notes else [align(rows)])
 
 
 TASK_HEAD = ("task", "Gymnasium id", "kind", "robot", "sound", "certificate that ships")
 POLICY_HEAD = ("policy", "kind", "hears", "what it is", "heads that ship")
 EARS = "any network listens with audio=log_mel; qwen_omni_* and tribev2 also with audio=backbone"
+WIDTHS = {"backbones": {8: 24, 9: 42}}  # of columns: most characters of a line
 ON_REQUEST = "on request"  # microphones=("mono",) of the environment; nothing depends on it
 
 

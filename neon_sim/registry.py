@@ -244,6 +244,7 @@ POLICY_PARTS = Registry(
         "new_network": "neon_sim.policies.network:new_network",
         "network_input": "neon_sim.policies.network:network_input",
         "backbone_rows": "neon_sim.policies.backbones.table:backbone_rows",
+        "backbone_notes": "neon_sim.policies.backbones.table:NOTES",
         "encode_texts": "neon_sim.policies.instruction:encode_texts",
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",
         "load_network": "neon_sim.policies.checkpoint:load_network",

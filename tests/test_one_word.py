@@ -97,7 +97,7 @@ def test_where_no_twin_is_known_it_has_to_be_named(mine, monkeypatch):
     assert policy("neon_tiny", "backbone=mine", "image_backbone=mine").image_backbone == "mine"
     monkeypatch.setattr(Mine, "single_frames", True, raising=False)
     assert policy("neon_tiny", "backbone=mine").image_backbone == "mine"
-    with pytest.raises(ConfigError, match="exact_motion.*image_backbone= too, transnetv2_image"):
+    with pytest.raises(ConfigError, match=r"exact_motion.*image_backbone= too, transnetv2_image"):
         policy("mech_two_stream_exact", "backbone=transnetv2")
 
 
@@ -142,7 +142,7 @@ def test_the_command_names_what_is_otherwise_than_in_the_yaml():
     assert settings_beside(changed) == ["backbone=siglip", "head=flow", "clip.num_frames=4"]
 
 
-# ---- one name for weights -------------------------------------------------------------------------
+# ---- one name for weights ----------------------------------------------------------------------
 
 TINY = {"vivit": "vivit", "timesformer": "timesformer", "siglip": "siglip", "clip": "clip"}
 
@@ -177,7 +177,7 @@ def test_model_id_of_a_torchvision_network_is_a_file_or_its_folder(tmp_path):
 
 def test_two_networks_are_two_subfolders_of_one(folder, tmp_path):
     make = BACKBONES.resolve("siglip_dinov2")
-    with pytest.raises(ConfigError, match="subfolders siglip and dinov2.*without siglip and dino"):
+    with pytest.raises(ConfigError, match=r"subfolders siglip and dinov2.*without siglip and dino"):
         make(model_id=str(tmp_path))
     parts = {"siglip": "siglip_patch4", "dinov2": "dinov2_registers"}
     for part, kind in parts.items():
@@ -217,7 +217,7 @@ def test_errors_name_the_common_key():
             assert source.kind == "wheel" or "backbone.model_id=" in source.override
 
 
-# ---- missing heads whose weights are missing too -----------------------------------------------------
+# ---- missing heads whose weights are missing too ------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [n for n, s in SOURCES.items() if s[0].kind != "wheel"])
@@ -241,7 +241,7 @@ def test_weights_that_are_here_are_not_called_missing(folder):
         assert "not here either" not in str(caught.value)
 
 
-# ---- device --------------------------------------------------------------------------------------------
+# ---- device ------------------------------------------------------------------------------------
 
 
 def test_auto_is_the_cpu_where_there_is_no_cuda(monkeypatch):
@@ -250,7 +250,7 @@ def test_auto_is_the_cpu_where_there_is_no_cuda(monkeypatch):
     assert find_device("auto") == torch.device("cpu")
     with pytest.raises(ConfigError, match=r"device=cuda is not here.*take cpu or auto"):
         find_device("cuda")
-    with pytest.raises(ConfigError, match="auto, cpu or cuda .got 'gpu'"):
+    with pytest.raises(ConfigError, match=r"auto, cpu or cuda \(got 'gpu'"):
         find_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
