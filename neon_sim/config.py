@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 MAX_CLIP_FRAMES = 64
+EXCHANGED = "+"  # in a policy's name, before a backbone that is not its YAML's
 NO_AUDIO, OWN_EARS = "none", "backbone"  # words of ``PolicyConfig.audio`` beside the encoders
 
 
@@ -142,7 +143,8 @@ class PolicyConfig:
     def implied(named: dict[str, Any], before: Any) -> dict[str, Any]:
         """What a YAML or a command line that names ``backbone`` alone means besides.
 
-        Its image twin; no argument of the backbone before; and where a shipped policy is called
+        Its image twin; a name that tells it apart, ``neon_tiny+transnetv2``, to which no shipped
+        head belongs; no argument of the backbone before; and where a shipped policy is called
         like the backbone, the arguments, connectors and the room for tokens that stand there.
 
         Args:
@@ -162,7 +164,8 @@ class PolicyConfig:
                 f"{before.name!r}: {before.image_backbone}); give image_backbone= too, "
                 f"{twin or f'{name} itself where it looks at single frames'}"
             )
-        return {"image_backbone": twin, **_token_settings(str(name), before)}
+        called = f"{base_name(before.name)}{EXCHANGED}{name}"
+        return {"name": called, "image_backbone": twin, **_token_settings(str(name), before)}
 
     def validate(self) -> None:
         """Hold the rules of the docstring, ``max_tokens`` for the policy's own condition.
@@ -199,6 +202,11 @@ class PolicyConfig:
         POLICY_PARTS.resolve("check_token_budget")(self, condition(name))
 
 
+def base_name(policy: str) -> str:
+    """The name of a policy without the backbone that was exchanged by one word."""
+    return policy.partition(EXCHANGED)[0]
+
+
 def _token_settings(backbone: str, before: Any) -> dict[str, Any]:
     """What the shipped policy called like a backbone says of its tokens, if there is one."""
     values = read_yaml("policy", backbone)[0] if backbone in config_names("policy") else {}
@@ -221,15 +229,16 @@ def settings_beside(config: PolicyConfig) -> list[str]:
 
     Those that fix a trained head; empty for a policy whose name is of no shipped YAML.
     """
-    if config.name not in config_names("policy"):
+    name = base_name(config.name)
+    if name not in config_names("policy"):
         return []
-    plain = load_config(PolicyConfig, "policy", config.name, [])
+    plain = load_config(PolicyConfig, "policy", name, [])
     exchanged = [] if plain.backbone == config.backbone else [f"backbone={config.backbone}"]
     if exchanged and config.image_backbone == image_twin(config.backbone):
         with contextlib.suppress(ConfigError):
-            plain = load_config(PolicyConfig, "policy", config.name, exchanged)
+            plain = load_config(PolicyConfig, "policy", name, exchanged)
     had, has = _flat(asdict(plain)), _flat(asdict(config))
-    loose = ("condition", "replan_steps", "backbone")
+    loose = ("condition", "replan_steps", "backbone", "name")
     return exchanged + [
         f"{key}={value}" for key, value in has.items() if had.get(key) != value and key not in loose
     ]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neon_sim.config import PolicyConfig, settings_beside
+from neon_sim.config import PolicyConfig, base_name, settings_beside
 from neon_sim.errors import CheckpointError
 from neon_sim.tensor_file import check_shapes, read_tensors, write_tensors
 
@@ -32,7 +32,7 @@ def train_command(policy: PolicyConfig, condition: str, seed: int) -> str:
         else f"policy.{key}"
         for key in settings_beside(policy)
     ]
-    words = [f"policy={policy.name}", *more, f"condition={condition}", f"seed={seed}"]
+    words = [f"policy={base_name(policy.name)}", *more, f"condition={condition}", f"seed={seed}"]
     return f"python -m neon_sim.train {' '.join(words)} data=DATASET out=DIR"
 
 

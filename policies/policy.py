@@ -13,7 +13,7 @@ import torch
 
 from neon_sim.conditions import Condition
 from neon_sim.conditions import condition as find_condition
-from neon_sim.config import NO_AUDIO, PolicyConfig
+from neon_sim.config import NO_AUDIO, PolicyConfig, base_name
 from neon_sim.errors import CheckpointError
 from neon_sim.observation import ClipBatch, single_frames
 from neon_sim.registry import BACKBONES, task_entry
@@ -188,7 +188,8 @@ def load_policy(
     """
     row, name = find_condition(condition), task_entry(task).name
     check_token_budget(config, row)
-    path = Path(checkpoint) if checkpoint else shipped_head(config.name, row, train_seed, name)
+    whose = config.name if row.tower in ("image", "video") else base_name(config.name)
+    path = Path(checkpoint) if checkpoint else shipped_head(whose, row, train_seed, name)
     if checkpoint and path.is_dir():
         path /= head_file(row, train_seed)
     backbone, arguments = tower_backbone(config, row)

@@ -55,6 +55,7 @@ def test_what_was_of_the_backbone_before_goes_and_what_is_named_stays():
     config = policy("neon_tiny", "backbone=dinov2", "backbone.model_id=/x", "max_tokens=500")
     assert config.backbone_args == {"grid": "14", "model_id": "/x"}
     assert config.max_tokens == 500
+    assert config.name == "neon_tiny+dinov2"
     config = policy("qwen_vl_3b", "backbone=transnetv2", "stack_connector=avgpool")
     assert (config.connector, config.connector_args) == ("identity", {})
     assert config.stack_connector == "avgpool"
@@ -118,21 +119,33 @@ def test_frames_of_an_image_encoder_are_pooled_under_video_as_under_stack():
 
 
 @pytest.mark.parametrize("word", ["video", "frame"])
-def test_shipped_heads_are_refused_behind_another_backbone(word, monkeypatch):
+def test_shipped_heads_are_refused_behind_another_backbone(word):
     """Also where the head's path is given; no weight of the other backbone is read for that."""
     config = policy("neon_tiny", "backbone=vivit", "backbone.model_id=/nowhere")
     named = str(shipped_head("neon_tiny", condition(word), 0, "arm_catch"))
-    for checkpoint in (None, named):
+    own_name = policy("neon_tiny", "backbone=vivit", "backbone.model_id=/nowhere", "name=neon_tiny")
+    behind = "was trained behind backbone 'neon_tiny"
+    for asked, checkpoint, what in (
+        (config, None, f"no trained head ships for {word}-seed0 of policy 'neon_tiny+vivit'"),
+        (config, named, behind),
+        (own_name, None, behind),
+    ):
         with pytest.raises(CheckpointError) as caught:
-            load_policy(config, word, "arm_catch", checkpoint=checkpoint)
+            load_policy(asked, word, "arm_catch", checkpoint=checkpoint)
         for text in (
-            "was trained behind backbone 'neon_tiny",
-            "not 'vivit",
+            what,
             "MIT",
             "nothing lies at /nowhere",
             "policy=neon_tiny policy.backbone=vivit backbone.model_id=/nowhere condition=",
         ):
             assert text in str(caught.value)
+
+
+def test_heads_that_look_through_no_backbone_serve_any():
+    config = policy("neon_tiny", "backbone=efficientnet_lite0")
+    for word in ("blind", "oracle_history"):
+        played = load_policy(config, word, "arm_catch")
+        assert played.checkpoint == shipped_head("neon_tiny", condition(word), 0, "arm_catch")
 
 
 def test_the_command_names_what_is_otherwise_than_in_the_yaml():
