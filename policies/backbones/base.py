@@ -126,10 +126,10 @@ def accepted_keys(backbone: Any) -> list[str]:
     for keys that only the backbone itself knows.
     """
     made, fixed = _taken_apart(backbone)
-    named = inspect.signature(getattr(made, "token_shape", made)).parameters.values()
+    named = list(inspect.signature(getattr(made, "token_shape", made)).parameters.values())
     if hasattr(made, "token_shape"):
-        named = list(named)[1:]  # the number of frames
-    keys = [p.name for p in list(named)[len(fixed) :] if p.kind is not p.VAR_KEYWORD]
+        named = named[1:]  # the number of frames
+    keys = [p.name for p in named[len(fixed) :] if p.kind is not p.VAR_KEYWORD]
     inner = [key for maker in fixed if callable(maker) for key in accepted_keys(maker)]
     is_open = any(p.kind is p.VAR_KEYWORD for p in named)
     return keys + (inner or ["*"] if is_open else [])
