@@ -16,7 +16,7 @@ CODES = (
 RUN_ABOUT = """\
 key=value sets a field of the policy (replan_steps=8, clip.num_frames=4, head=flow) or of the
 run (checkpoint=PATH, blending=linear, robot=menagerie, start_noise=0.05 rad). A checkpoint may
-hold {condition} and {train_seed}. A policy of your own is module:function."""
+hold {policy}, {condition}, {task} and {train_seed}. A policy of your own is module:function."""
 RUN_EXAMPLES = (
     "neon-bench run --policy neon_tiny --condition frame,video --suite arm --out runs/x",
     "neon-bench run --policy expert --task arm_latch --replan-steps 1,8 --latency-steps 0,5 "

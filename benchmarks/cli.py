@@ -11,7 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from neon_sim.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, ConfigError, NeonError
+from neon_sim.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USER,
+    CheckpointError,
+    ConfigError,
+    NeonError,
+)
 
 from .arguments import parse
 
@@ -56,10 +63,23 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
     )
     plan = swept(plan, args.replan_steps, args.latency_steps)
     folder = RunFolder(args.out)
-    failed = play(plan, folder, args, command, resume=args.resume)
+    try:
+        failed = play(plan, folder, args, command, resume=args.resume)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_made_by(args)}") from error
     _print_summary(folder)
     _write_report(folder, args, not args.quiet)
     return EXIT_FAILED if failed else 0
+
+
+def _made_by(args: argparse.Namespace) -> str:
+    """What makes the heads of a suite's own policies, where a script does."""
+    from .suites import load_suite
+
+    script = load_suite(args.suite).heads_by if args.suite and not args.policy else ""
+    return (
+        f". All heads of suite {args.suite} are made, and it is run, by {script}" if script else ""
+    )
 
 
 def play(

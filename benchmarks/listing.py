@@ -10,7 +10,7 @@ from .certificates import read_certificate
 from .plan import DEFAULT_POLICY, ORACLES, PPO
 from .scripted import SCRIPTED
 from .suites import load_suite, suite_names
-from .tables import align
+from .tables import align, wrapped
 
 ABOUT_SCRIPTED = {
     "expert": "the task's scripted expert, with all of the simulator's state",
@@ -25,12 +25,21 @@ def listing(what: str) -> str:
     Args:
         what: ``tasks``, ``policies``, ``conditions``, ``backbones`` or ``suites``.
     """
-    return align(ROWS[what]()) + (f"\n\n{EARS}" if what == "policies" else "")
+    rows = wrapped(ROWS[what](), WIDTHS.get(what, {}))
+    notes = {"policies": EARS}
+    if what == "backbones":
+        notes[what] = POLICY_PARTS.resolve("backbone_notes")
+    return "\n\n".join([align(rows), notes[what]] if what in notes else [align(rows)])
 
 
 TASK_HEAD = ("task", "Gymnasium id", "kind", "robot", "sound", "certificate that ships")
 POLICY_HEAD = ("policy", "kind", "hears", "what it is", "heads that ship")
 EARS = "any network listens with audio=log_mel; qwen_omni_* and tribev2 also with audio=backbone"
+SUITE_HEAD = ("suite", "episodes", "tasks", "about")
+WIDTHS = {
+    "backbones": {8: 24, 9: 42},
+    "suites": {2: 72, 3: 44},
+}  # of columns: most characters of a line
 ON_REQUEST = "on request"  # microphones=("mono",) of the environment; nothing depends on it
 
 
@@ -72,7 +81,9 @@ def _policies() -> list[tuple[str, ...]]:
             continue
         config = load_config(PolicyConfig, "policy", name, [])
         mechanism = [] if config.temporal == "none" else [config.temporal]
-        parts = " + ".join([config.backbone, *mechanism, config.fusion, config.head])
+        sees = CONDITIONS[config.condition].tower == "image"
+        backbone = config.image_backbone if sees else config.backbone
+        parts = " + ".join([backbone, *mechanism, config.fusion, config.head])
         hears = "no" if config.audio == NO_AUDIO else config.audio
         heads = ", ".join(_heads(config.name)) or "none"
         rows.append((name, "network", hears, f"{parts}, by default {config.condition}", heads))
@@ -93,10 +104,10 @@ def _backbones() -> list[tuple[str, ...]]:
 
 
 def _suites() -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[str, ...]] = [SUITE_HEAD]
     for name in suite_names():
         suite = load_suite(name)
-        rows.append((name, f"{suite.episodes} episodes", ", ".join(suite.tasks)))
+        rows.append((name, str(suite.episodes), ", ".join(suite.tasks), suite.about))
     return rows
 
 

@@ -19,6 +19,8 @@ class SuiteConfig:
         tasks: registry names, in the order of tables.
         episodes: of every cell, unless the command line says otherwise.
         policies: who plays when the command line names nobody.
+        about: what `neon-bench list suites` says of it.
+        heads_by: script that trains the heads of its policies where none ship, and runs it.
         claims: ability that is claimed for video models -> tasks that back it by success.
         smoothness: likewise, tasks that back it by jerk and jumps (``benchmarks.claims``).
     """
@@ -26,6 +28,8 @@ class SuiteConfig:
     tasks: list[str] = field(default_factory=list)
     episodes: int = 200
     policies: list[str] = field(default_factory=list)
+    about: str = ""
+    heads_by: str = ""
     claims: dict[str, list[str]] = field(default_factory=dict)
     smoothness: dict[str, list[str]] = field(default_factory=dict)
 

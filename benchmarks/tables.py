@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from .verdict import label, outcome
@@ -21,6 +23,25 @@ def align(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def wrapped(rows: Sequence[Sequence[str]], widths: dict[int, int]) -> list[tuple[str, ...]]:
+    """Rows whose long cells go on in rows below; a cell breaks at spaces, a word never.
+
+    Args:
+        widths: column -> most characters of a line, where words allow.
+    """
+    lines: list[tuple[str, ...]] = []
+    for row in rows:
+        parts = [
+            textwrap.wrap(
+                cell, widths.get(i, len(cell) or 1), break_long_words=False, break_on_hyphens=False
+            )
+            or [""]
+            for i, cell in enumerate(row)
+        ]
+        lines += [tuple(cells) for cells in zip_longest(*parts, fillvalue="")]
+    return lines
 
 
 def percent(value: float) -> str:

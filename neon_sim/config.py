@@ -7,12 +7,19 @@ a config stand in its ``validate()``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+import contextlib
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
 from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
 from neon_sim.conditions import condition
-from neon_sim.config_loading import config_names, load_config, main_config, parse_overrides
+from neon_sim.config_loading import (
+    config_names,
+    load_config,
+    main_config,
+    parse_overrides,
+    read_yaml,
+)
 from neon_sim.errors import ConfigError, unknown_name
 from neon_sim.registry import (
     AUDIO_ENCODERS,
@@ -22,6 +29,7 @@ from neon_sim.registry import (
     HEADS,
     POLICY_PARTS,
     TEMPORAL,
+    image_twin,
 )
 
 __all__ = [
@@ -34,6 +42,7 @@ __all__ = [
 ]
 
 MAX_CLIP_FRAMES = 64
+EXCHANGED = "+"  # in a policy's name, before a backbone that is not its YAML's
 NO_AUDIO, OWN_EARS = "none", "backbone"  # words of ``PolicyConfig.audio`` beside the encoders
 
 
@@ -86,7 +95,8 @@ class PolicyConfig:
         connector / fusion / head: registry names.
         connector_args / fusion_args / head_args: keyword arguments of those.
         stack_connector / stack_connector_args: the connector under ``stack``, where every
-            frame brings its own tokens.
+            frame brings its own tokens; also under ``video`` where the backbone is an encoder of
+            single frames, its own twin.
         temporal / temporal_args: the mechanism that joins the tokens of several frames
             before the fusion, and its keyword arguments.
         max_tokens: longest sequence the fusion may get under any condition: frames x tokens a
@@ -101,7 +111,8 @@ class PolicyConfig:
         clip: what it sees.
         replan_steps: control steps of a chunk that are executed before the next call.
 
-    ``backbone.model_id=/path`` on a command line means ``backbone_args.model_id=/path``.
+    ``backbone.model_id=/path`` on a command line means ``backbone_args.model_id=/path``. Naming
+    ``backbone`` without ``image_backbone`` exchanges both (``implied``).
     """
 
     KEY_ALIASES: ClassVar[dict[str, str]] = {"backbone.": "backbone_args."}
@@ -127,6 +138,34 @@ class PolicyConfig:
     condition: str = "video"
     clip: ClipConfig = field(default_factory=ClipConfig)
     replan_steps: int = 4
+
+    @staticmethod
+    def implied(named: dict[str, Any], before: Any) -> dict[str, Any]:
+        """What a YAML or a command line that names ``backbone`` alone means besides.
+
+        Its image twin; a name that tells it apart, ``neon_tiny+transnetv2``, to which no shipped
+        head belongs; no argument of the backbone before; and where a shipped policy is called
+        like the backbone, the arguments, connectors and the room for tokens that stand there.
+
+        Args:
+            named: the values given, by key. before: the settings they change.
+
+        Raises:
+            ConfigError: the backbone has no twin, or the policy looked at single frames through
+                something that is no twin, so that nobody can tell which is meant.
+        """
+        name = named.get("backbone")
+        if name in (None, before.backbone) or "image_backbone" in named:
+            return {}
+        twin, usual = image_twin(str(name)), (before.backbone, image_twin(before.backbone))
+        if twin is None or before.image_backbone not in usual:
+            raise ConfigError(
+                f"backbone={name} alone does not say what frame and stack look through (policy "
+                f"{before.name!r}: {before.image_backbone}); give image_backbone= too, "
+                f"{twin or f'{name} itself where it looks at single frames'}"
+            )
+        called = f"{base_name(before.name)}{EXCHANGED}{name}"
+        return {"name": called, "image_backbone": twin, **_token_settings(str(name), before)}
 
     def validate(self) -> None:
         """Hold the rules of the docstring, ``max_tokens`` for the policy's own condition.
@@ -161,6 +200,57 @@ class PolicyConfig:
             UnknownNameError: no such condition.
         """
         POLICY_PARTS.resolve("check_token_budget")(self, condition(name))
+
+
+def base_name(policy: str) -> str:
+    """The name of a policy without the backbone that was exchanged by one word."""
+    return policy.partition(EXCHANGED)[0]
+
+
+def _token_settings(backbone: str, before: Any) -> dict[str, Any]:
+    """What the shipped policy called like a backbone says of its tokens, if there is one."""
+    values = read_yaml("policy", backbone)[0] if backbone in config_names("policy") else {}
+    if values.get("backbone") != backbone:
+        return {"backbone_args": {}}
+    plain = asdict(PolicyConfig())
+    keys = (
+        "connector",
+        "connector_args",
+        "stack_connector",
+        "stack_connector_args",
+        "backbone_args",
+    )
+    room = max(before.max_tokens, values.get("max_tokens", plain["max_tokens"]))
+    return {**{key: values.get(key, plain[key]) for key in keys}, "max_tokens": room}
+
+
+def settings_beside(config: PolicyConfig) -> list[str]:
+    """``key=value`` of what a policy has otherwise than the shipped YAML of its name.
+
+    Those that fix a trained head; empty for a policy whose name is of no shipped YAML.
+    """
+    name = base_name(config.name)
+    if name not in config_names("policy"):
+        return []
+    plain = load_config(PolicyConfig, "policy", name, [])
+    exchanged = [] if plain.backbone == config.backbone else [f"backbone={config.backbone}"]
+    if exchanged and config.image_backbone == image_twin(config.backbone):
+        with contextlib.suppress(ConfigError):
+            plain = load_config(PolicyConfig, "policy", name, exchanged)
+    had, has = _flat(asdict(plain)), _flat(asdict(config))
+    loose = ("condition", "replan_steps", "backbone", "name")
+    return exchanged + [
+        f"{key}={value}" for key, value in has.items() if had.get(key) != value and key not in loose
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
 
 
 def _hold(key: str, value: float, rule: str, low: float, high: float) -> None:

@@ -81,12 +81,14 @@ def load_config(cls: type[T], group: str, name: str | None, overrides: Sequence[
     parsed = [_unalias(cls, override) for override in parse_overrides(overrides)]
     config = OmegaConf.structured(cls)
     if name is not None:
-        values, source = _read_yaml(group, name)
+        values, source = read_yaml(group, name)
+        _imply(config, cls, values)
         _assign_tree(config, cls, "", values, source)
-    for override in parsed:
-        hint = _hint_of(cls, override.key, f"{override} on {COMMAND_LINE}")
-        value = _parse_value(override, hint)
-        _assign_tree(config, cls, override.key, value, COMMAND_LINE)
+    hints = [_hint_of(cls, item.key, f"{item} on {COMMAND_LINE}") for item in parsed]
+    given = [(item.key, _parse_value(item, hint)) for item, hint in zip(parsed, hints, strict=True)]
+    _imply(config, cls, {key.partition(".")[0]: value for key, value in given})
+    for key, value in given:
+        _assign_tree(config, cls, key, value, COMMAND_LINE)
     try:
         loaded = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
@@ -214,7 +216,16 @@ def _unalias(cls: type, override: Override) -> Override:
     return override
 
 
-def _read_yaml(group: str, name: str) -> tuple[dict[str, Any], str]:
+def _imply(config: Any, cls: type, named: dict[str, Any]) -> None:
+    """Set what the class's ``implied`` says that a file or a command line means besides."""
+    from omegaconf import OmegaConf
+
+    implied = getattr(cls, "implied", None)
+    for key, value in (implied(named, config) if implied else {}).items():
+        OmegaConf.update(config, key, value, merge=False)
+
+
+def read_yaml(group: str, name: str) -> tuple[dict[str, Any], str]:
     """Values of one YAML, defaults composed, and what errors call its file."""
     from omegaconf import OmegaConf
 

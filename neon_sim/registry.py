@@ -247,6 +247,7 @@ POLICY_PARTS = Registry(
         "new_network": "neon_sim.policies.network:new_network",
         "network_input": "neon_sim.policies.network:network_input",
         "backbone_rows": "neon_sim.policies.backbones.table:backbone_rows",
+        "backbone_notes": "neon_sim.policies.backbones.table:NOTES",
         "encode_texts": "neon_sim.policies.instruction:encode_texts",
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",
         "load_network": "neon_sim.policies.checkpoint:load_network",
@@ -259,6 +260,21 @@ POLICY_PARTS = Registry(
 def clip_span_s(name: str) -> float:
     """``TaskEntry.clip_span_s`` of a task by registry name; 0 for one that is not registered."""
     return TASKS[name].clip_span_s if name in TASKS else 0.0
+
+
+def image_twin(name: str) -> str | None:
+    """The backbone of single frames that belongs to a backbone; None where nobody said which.
+
+    A video network's is ``<name>_image``; an encoder of single frames (``single_frames``) is its
+    own.
+    """
+    twin = f"{name}_image"
+    if twin in BACKBONES:
+        return twin
+    if name not in BACKBONES or name.endswith("_image"):
+        return name
+    made = BACKBONES.resolve(name)
+    return name if getattr(getattr(made, "func", made), "single_frames", False) else None
 
 
 def task_entry(name: str) -> TaskEntry:

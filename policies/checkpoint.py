@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neon_sim.config import PolicyConfig, base_name, settings_beside
 from neon_sim.errors import CheckpointError
 from neon_sim.tensor_file import check_shapes, read_tensors, write_tensors
 
@@ -23,12 +24,16 @@ TRAIN = "python -m neon_sim.train policy=... condition=... data=... out=..."
 FULL_PRECISION = ("_mean", "_std", "limit")
 
 
-def train_command(policy: str, condition: str, seed: int) -> str:
-    """The command that makes a head."""
-    return (
-        f"python -m neon_sim.train policy={policy} condition={condition} seed={seed} "
-        f"data=DATASET out=DIR"
-    )
+def train_command(policy: PolicyConfig, condition: str, seed: int) -> str:
+    """The command that makes a head, with what the policy has otherwise than its YAML."""
+    more = [
+        f"backbone.{key.removeprefix('backbone_args.')}"
+        if key.startswith("backbone_args.")
+        else f"policy.{key}"
+        for key in settings_beside(policy)
+    ]
+    words = [f"policy={base_name(policy.name)}", *more, f"condition={condition}", f"seed={seed}"]
+    return f"python -m neon_sim.train {' '.join(words)} data=DATASET out=DIR"
 
 
 def save_checkpoint(path: str | Path, network: NeonPolicy, metadata: Mapping[str, Any]) -> None:

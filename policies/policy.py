@@ -13,12 +13,13 @@ import torch
 
 from neon_sim.conditions import Condition
 from neon_sim.conditions import condition as find_condition
-from neon_sim.config import NO_AUDIO, PolicyConfig
+from neon_sim.config import NO_AUDIO, PolicyConfig, base_name
 from neon_sim.errors import CheckpointError
 from neon_sim.observation import ClipBatch, single_frames
 from neon_sim.registry import BACKBONES, task_entry
 
 from .backbones.base import Encoded, join
+from .backbones.encoders import absent_encoder
 from .backbones.weights import absent_text
 from .blocks import BLOCK_ROWS, act_in_blocks
 from .checkpoint import load_network, read_checkpoint, train_command
@@ -187,26 +188,37 @@ def load_policy(
     """
     row, name = find_condition(condition), task_entry(task).name
     check_token_budget(config, row)
-    path = Path(checkpoint) if checkpoint else shipped_head(config.name, row, train_seed, name)
+    whose = config.name if row.tower in ("image", "video") else base_name(config.name)
+    path = Path(checkpoint) if checkpoint else shipped_head(whose, row, train_seed, name)
     if checkpoint and path.is_dir():
         path /= head_file(row, train_seed)
+    backbone, arguments = tower_backbone(config, row)
     if not path.is_file():
         found = f"no head at {path}" if checkpoint else f"no trained head ships for {path.stem}"
-        name, arguments = tower_backbone(config, row)
-        weights = absent_text(name, arguments.get("model_id"))
         raise CheckpointError(
-            f"{found} of policy {config.name!r}. {weights}Make the head: "
-            f"{train_command(config.name, row.trained_as, train_seed)}; then run it with "
-            "checkpoint=DIR"
+            f"{found} of policy {config.name!r}. {_how_to_make(config, row, train_seed)}"
         )
     network, metadata = load_network(path)
     _check_metadata(path, metadata, config, row, name, None if checkpoint else train_seed)
-    backbone, arguments = tower_backbone(config, row)
+    trained = metadata.get("backbone", {}).get("name")
+    if trained != backbone:  # said before any weight of the other one is read
+        raise CheckpointError(
+            f"{path} was trained behind backbone {trained!r}, not {backbone!r}; name that "
+            f"backbone, or take another head. {_how_to_make(config, row, train_seed)}"
+        )
     tower = Tower(config, row, _shared_backbone(backbone, tuple(sorted(arguments.items()))))
-    _check_backbone(path, metadata, tower)
+    _check_fingerprint(path, metadata, tower)
     _check_ears(path, metadata, config, tower)
     _check_spec(path, network, config, tower)
     return TrainedPolicy(config, tower, network, path, metadata)
+
+
+def _how_to_make(config: PolicyConfig, row: Condition, train_seed: int) -> str:
+    """The command that makes a head, after what has to be had first."""
+    name, arguments = tower_backbone(config, row)
+    weights = absent_text(name, arguments.get("model_id")) or absent_encoder(name, arguments)
+    command = train_command(config, row.trained_as, train_seed)
+    return f"{weights}Make the head: {command}; then run it with checkpoint=DIR"
 
 
 def _check_metadata(
@@ -222,7 +234,7 @@ def _check_metadata(
     Raises:
         CheckpointError: names the first thing that differs.
     """
-    again = train_command(config.name, condition.trained_as, train_seed or 0)
+    again = train_command(config, condition.trained_as, train_seed or 0)
     if metadata.get("condition") != condition.trained_as:
         raise CheckpointError(
             f"{path} was trained under condition {metadata.get('condition')!r}, not "
@@ -250,13 +262,8 @@ def _check_metadata(
         )
 
 
-def _check_backbone(path: Path, metadata: dict[str, Any], tower: Tower) -> None:
+def _check_fingerprint(path: Path, metadata: dict[str, Any], tower: Tower) -> None:
     trained = metadata.get("backbone", {})
-    if trained.get("name") != tower.backbone_name:
-        raise CheckpointError(
-            f"{path} was trained behind backbone {trained.get('name')!r}, not "
-            f"{tower.backbone_name!r}; name that backbone, or train again"
-        )
     if trained.get("fingerprint") != tower.fingerprint():
         raise CheckpointError(
             f"{path} was trained behind other weights of backbone {tower.backbone_name!r} "

@@ -47,9 +47,15 @@ def tower_connector(config: PolicyConfig, condition: Condition) -> tuple[str, di
     """Registry name and arguments of the connector under a condition."""
     if condition.tower in ("none", "state"):
         return "identity", {}
-    if condition.tower == "image" and condition.frames == "all":
+    if stacks(config, condition):
         return config.stack_connector, dict(config.stack_connector_args)
     return config.connector, dict(config.connector_args)
+
+
+def stacks(config: PolicyConfig, condition: Condition) -> bool:
+    """Whether every frame of a clip brings its own tokens: an encoder of single frames sees it."""
+    single = condition.tower == "image" or config.backbone == config.image_backbone
+    return single and condition.tower in ("image", "video") and condition.frames == "all"
 
 
 class Tower:
@@ -243,14 +249,13 @@ def hold_budget(config: PolicyConfig, condition: Condition, frames: int, tokens:
     heard = 0 if ears is None else ears.tokens_per_frame
     total = frames * tokens + heard + MAX_WORDS + PROPRIO_TOKENS
     if total > config.max_tokens:
-        stacked = condition.tower == "image" and condition.frames == "all"
         raise ConfigError(
             f"max_tokens must be at least {total} for policy {config.name!r} under condition "
             f"{condition.name!r}: {frames} x {tokens} visual tokens + "
             f"{f'{heard} of sound + ' if heard else ''}{MAX_WORDS} words + "
             f"{PROPRIO_TOKENS} of proprioception (got {config.max_tokens}); raise it, show fewer "
             "frames (clip.num_frames) or pool more "
-            f"({'stack_connector' if stacked else 'connector'}=avgpool)"
+            f"({'stack_connector' if stacks(config, condition) else 'connector'}=avgpool)"
         )
 
 

@@ -445,7 +445,7 @@ def test_missing_torchvision_weights_are_never_replaced_by_random_ones(name):
     with pytest.raises(CheckpointError) as caught:
         BACKBONES.resolve(name)()
     told = str(caught.value)
-    for part in (name, "MB", "BSD-3-Clause", "curl -LO", "backbone_args.weights"):
+    for part in (name, "MB", "BSD-3-Clause", "curl -LO", "backbone.model_id"):
         assert part in told, told
 
 

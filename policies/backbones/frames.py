@@ -7,7 +7,9 @@ video encoder they are replaced by the first real frame, so that what they show 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from neon_sim.observation import ClipBatch
 
 from .base import Tokens, known_shape, masked_mean
 
+AUTO = "auto"  # the word for CUDA where there is one
+CPU = torch.device("cpu")
 BLOCK_ROWS = 8  # inference always runs on this many rows: results never depend on the batch
 
 
@@ -46,11 +50,47 @@ def clip_tensors(clip: ClipBatch, name: str) -> tuple[Tensor, Tensor]:
     return video, torch.from_numpy(np.ascontiguousarray(clip.mask)).bool()
 
 
-def in_blocks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = BLOCK_ROWS) -> Tensor:
+def find_device(word: str) -> torch.device:
+    """What ``backbone.device`` means here; features are the same but for rounding.
+
+    Args:
+        word: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        ConfigError: another word, or CUDA where there is none.
+    """
+    name = word
+    if word == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"backbone.device must be auto, cpu or cuda (got {word!r})")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"backbone.device={word} is not here: torch sees {torch.cuda.device_count()} CUDA "
+            "devices; take cpu or auto"
+        )
+    return device
+
+
+def _exact(device: torch.device) -> AbstractContextManager[None]:
+    """Convolutions of a GPU that repeat and do not round to TF32."""
+    if device.type == "cpu":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+
+
+def in_blocks(
+    function: Callable[[Tensor], Tensor],
+    rows: Tensor,
+    size: int = BLOCK_ROWS,
+    device: torch.device = CPU,
+) -> Tensor:
     """``function`` over blocks of exactly ``size`` rows, the last filled up by repetition.
 
     Without gradients. A row's result is the same to the bit in every batch, for every
-    matrix product has the same shape.
+    matrix product has the same shape. Blocks are moved to ``device`` and results back; its
+    convolutions do not round to TF32, so that features of a GPU are those of a CPU.
 
     Raises:
         ConfigError: no rows.
@@ -61,8 +101,9 @@ def in_blocks(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = BL
     spare = -count % size
     if spare:
         rows = torch.cat([rows, rows[-1:].expand(spare, *rows.shape[1:])])
-    with torch.inference_mode():
-        parts = [function(block).to(torch.float32) for block in rows.split(size)]
+    with torch.inference_mode(), _exact(device):
+        blocks = (block.to(device) for block in rows.split(size))
+        parts = [function(block).to(CPU, torch.float32) for block in blocks]
         return torch.cat(parts)[:count].clone()
 
 
@@ -76,7 +117,7 @@ def pixels(
     x = frames.permute(0, 3, 1, 2).to(torch.float32).div_(255.0)
     if tuple(x.shape[2:]) != size:
         x = functional.interpolate(x, size=size, mode="bicubic", antialias=True).clamp_(0.0, 1.0)
-    shift, scale = torch.tensor(mean), torch.tensor(std)
+    shift, scale = (torch.tensor(values, device=x.device) for values in (mean, std))
     return (x - shift[:, None, None]) / scale[:, None, None]
 
 
@@ -116,11 +157,15 @@ class ImageEncoder:
 
     Attributes:
         name: what errors call it. feature_dim: D. tokens_per_frame: S.
+        device: that ``frame_tokens`` is handed frames on.
     """
+
+    single_frames = True
 
     name: str
     feature_dim: int
     tokens_per_frame: int
+    device: torch.device = CPU
 
     def frame_tokens(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, S, D)."""
@@ -140,7 +185,8 @@ class ImageEncoder:
         hidden = torch.zeros(mask.numel(), self.tokens_per_frame, self.feature_dim)
         real = mask.flatten()
         if real.any():
-            hidden[real] = in_blocks(self.frame_tokens, video.flatten(0, 1)[real])
+            rows = video.flatten(0, 1)[real]
+            hidden[real] = in_blocks(self.frame_tokens, rows, device=self.device)
         hidden = hidden.reshape(len(video), -1, self.feature_dim)
         places = mask.repeat_interleave(self.tokens_per_frame, dim=1)
         return Tokens(hidden, places, masked_mean(hidden, places))
@@ -155,6 +201,7 @@ class VideoEncoder:
         name: what errors call it. feature_dim: D. tokens_per_frame: S of a place in time.
         network: the weights. identity: the settings, as ``identity`` makes it.
         max_frames: longest clip. block_rows: clips of one inference.
+        device: that ``clip_tokens`` is handed clips on.
     """
 
     name: str
@@ -164,6 +211,7 @@ class VideoEncoder:
     identity: Tensor
     max_frames: int = MAX_CLIP_FRAMES
     block_rows: int = BLOCK_ROWS
+    device: torch.device = CPU
 
     def time_places(self, num_frames: int) -> int:
         """P of a clip of ``num_frames`` frames, at most that."""
@@ -189,7 +237,8 @@ class VideoEncoder:
                 f"clip.num_frames must be 1 to {self.max_frames} for {self.name} "
                 f"(got {video.shape[1]}); show fewer frames (clip.num_frames)"
             )
-        hidden = in_blocks(self.clip_tokens, hold_padding(video, mask), self.block_rows)
+        held = hold_padding(video, mask)
+        hidden = in_blocks(self.clip_tokens, held, self.block_rows, self.device)
         places = place_mask(mask, hidden.shape[1]).repeat_interleave(self.tokens_per_frame, dim=1)
         hidden = torch.where(places[..., None], hidden.flatten(1, 2), torch.zeros(()))
         return Tokens(hidden, places, masked_mean(hidden, places))
@@ -226,6 +275,7 @@ class StillTwin(ImageEncoder):
     ) -> None:
         encoder: VideoEncoder = video(**arguments)
         self._encoder, self.num_frames = encoder, int(num_frames)
+        self.device = encoder.device
         if not 1 <= self.num_frames <= encoder.max_frames:
             raise ConfigError(
                 f"backbone_args.num_frames must be 1 to {encoder.max_frames} for "

@@ -7,21 +7,30 @@ there, and both see the frame at the size that gives the same grid of patches.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
-from .frames import ImageEncoder
+from neon_sim.errors import ConfigError
+
+from .frames import AUTO, ImageEncoder
 from .hf_image import HFImage
+
+PARTS = ("siglip", "dinov2")  # subfolders of ``model_id``
 
 
 class SiglipDinov2(ImageEncoder):
     """Channels of SigLIP, then of DINOv2, at each place.
 
     Args:
-        siglip_id / dinov2_id: hub name or local folder; by default the networks of OpenVLA
-            (SigLIP So400m/14 and DINOv2 ViT-L/14 with registers, 224 px, 16 x 16 places).
+        model_id: folder with the subfolders ``siglip`` and ``dinov2``; by default the networks
+            of OpenVLA (SigLIP So400m/14 and DINOv2 ViT-L/14 with registers, 224 px, 16 x 16
+            places) from the hub.
+        siglip_id / dinov2_id: hub name or local folder of one of them.
         grid: tokens per side; SigLIP's own when 0.
         layer: hidden state of both, counted from the end.
+        device: where both run, ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         CheckpointError, ConfigError: as ``HFImage``.
@@ -34,24 +43,30 @@ class SiglipDinov2(ImageEncoder):
         cls,
         frames: int,
         /,
+        model_id: str = "",
         siglip_id: str = "",
         dinov2_id: str = "",
         grid: int | str = 0,
         layer: int | str = -2,
+        device: str = AUTO,
     ) -> tuple[int, int] | None:
         """SigLIP's."""
-        del dinov2_id
-        return HFImage.token_shape(frames, "siglip_so400m", siglip_id, grid, layer)
+        siglip_id, _ = _both(model_id, siglip_id, dinov2_id)
+        return HFImage.token_shape(frames, "siglip_so400m", siglip_id, grid, layer, device)
 
     def __init__(
         self,
+        model_id: str = "",
         siglip_id: str = "",
         dinov2_id: str = "",
         grid: int | str = 0,
         layer: int | str = -2,
+        device: str = AUTO,
     ) -> None:
-        first = HFImage("siglip_so400m", siglip_id, grid, layer)
-        second = HFImage("dinov2_reg_large", dinov2_id, first.grid, layer)
+        siglip_id, dinov2_id = _both(model_id, siglip_id, dinov2_id)
+        first = HFImage("siglip_so400m", siglip_id, grid, layer, device)
+        second = HFImage("dinov2_reg_large", dinov2_id, first.grid, layer, device)
+        self.device = first.device
         self._encoders = (first, second)
         self.siglip, self.dinov2 = first.network, second.network
         self.identity = torch.cat([first.identity, second.identity])
@@ -61,3 +76,22 @@ class SiglipDinov2(ImageEncoder):
     def frame_tokens(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, grid * grid, D1 + D2)."""
         return torch.cat([encoder.frame_tokens(frames) for encoder in self._encoders], dim=2)
+
+
+def _both(model_id: str, siglip_id: str, dinov2_id: str) -> tuple[str, str]:
+    """Where SigLIP and DINOv2 are; each by its own name before the common folder's.
+
+    Raises:
+        ConfigError: ``model_id`` is no folder with both.
+    """
+    if not model_id:
+        return siglip_id, dinov2_id
+    parts = [Path(model_id).expanduser() / name for name in PARTS]
+    missing = [part.name for part in parts if not part.is_dir()]
+    if missing:
+        raise ConfigError(
+            f"backbone.model_id must be a folder with the subfolders {' and '.join(PARTS)} for "
+            f"siglip_dinov2 (got {model_id!r} without {' and '.join(missing)}); or name each: "
+            "backbone.siglip_id=, backbone.dinov2_id="
+        )
+    return siglip_id or str(parts[0]), dinov2_id or str(parts[1])

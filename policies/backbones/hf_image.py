@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from .frames import ImageEncoder, identity, pixels
+from .frames import AUTO, ImageEncoder, find_device, identity, pixels
 from .imports import import_transformers
 from .published import (
     WeightSource,
@@ -26,14 +26,6 @@ from .published import (
     missing_weights,
     refuse_pickles,
 )
-
-
-def _published(
-    model_id: str, size: str, licence: str, gated: bool = False, argument: str = "model_id"
-) -> WeightSource:
-    override = f"backbone_args.{argument}=/path/to/folder"
-    return hub_source(model_id, size, licence, override, gated)
-
 
 # Tokens a side of the published networks, from their names and, for DINOv2, its 518 pixels.
 GRIDS = {
@@ -47,18 +39,28 @@ GRIDS = {
 }
 
 # Sizes are those of the float32 files, rounded; dual models include their text tower.
-PUBLISHED = {
-    "siglip": _published("google/siglip-base-patch16-224", "0.8 GB", "Apache-2.0"),
-    "siglip_so400m": _published(
-        "google/siglip-so400m-patch14-224", "3.5 GB", "Apache-2.0", argument="siglip_id"
+# SigLIP and DINOv2 of ``siglip_dinov2`` are two subfolders of one folder.
+_PAIR = "backbone.model_id=weights/siglip_dinov2 (both in it), or of this one alone backbone."
+PUBLISHED: dict[str, WeightSource] = {
+    "siglip": hub_source("google/siglip-base-patch16-224", "0.8 GB", "Apache-2.0"),
+    "siglip_so400m": hub_source(
+        "google/siglip-so400m-patch14-224",
+        "3.5 GB",
+        "Apache-2.0",
+        folder="siglip_dinov2/siglip",
+        override=f"{_PAIR}siglip_id=/path",
     ),
-    "siglip2": _published("google/siglip2-base-patch16-224", "1.5 GB", "Apache-2.0"),
-    "clip": _published("openai/clip-vit-base-patch16", "0.6 GB", "MIT"),
-    "dinov2": _published("facebook/dinov2-base", "0.35 GB", "Apache-2.0"),
-    "dinov2_reg_large": _published(
-        "facebook/dinov2-with-registers-large", "1.2 GB", "Apache-2.0", argument="dinov2_id"
+    "siglip2": hub_source("google/siglip2-base-patch16-224", "1.5 GB", "Apache-2.0"),
+    "clip": hub_source("openai/clip-vit-base-patch16", "0.6 GB", "MIT"),
+    "dinov2": hub_source("facebook/dinov2-base", "0.35 GB", "Apache-2.0"),
+    "dinov2_reg_large": hub_source(
+        "facebook/dinov2-with-registers-large",
+        "1.2 GB",
+        "Apache-2.0",
+        folder="siglip_dinov2/dinov2",
+        override=f"{_PAIR}dinov2_id=/path",
     ),
-    "dinov3": _published(
+    "dinov3": hub_source(
         "facebook/dinov3-vits16-pretrain-lvd1689m", "0.09 GB", "DINOv3 licence", gated=True
     ),
 }
@@ -107,10 +109,11 @@ class HFImage(ImageEncoder):
             when 0.
         layer: hidden state to take, counted from the end: -1 is the network's output with its
             last norm, -2 the state before the last block.
+        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         CheckpointError: no weights, or pickles only. ConfigError: an architecture that is not
-            in ``ARCHITECTURES``, or a bad ``grid`` or ``layer``.
+            in ``ARCHITECTURES``, or a bad ``grid``, ``layer`` or ``device``.
     """
 
     @classmethod
@@ -122,16 +125,22 @@ class HFImage(ImageEncoder):
         model_id: str = "",
         grid: int | str = 0,
         layer: int | str = -1,
+        device: str = AUTO,
     ) -> tuple[int, int] | None:
         """A place a frame; None for a repository of one's own without a ``grid``."""
-        del layer
+        del layer, device
         side = _grid(int(grid)) if int(grid) else published_grid(name, model_id)
         return None if side is None else (frames, side * side)
 
     def __init__(
-        self, name: str, model_id: str = "", grid: int | str = 0, layer: int | str = -1
+        self,
+        name: str,
+        model_id: str = "",
+        grid: int | str = 0,
+        layer: int | str = -1,
+        device: str = AUTO,
     ) -> None:
-        self.name, self.layer = name, int(layer)
+        self.name, self.layer, self.device = name, int(layer), find_device(device)
         self.model_id = model_id or PUBLISHED[name].model_id
         self.network, self.architecture = load_image_network(name, self.model_id)
         config: Any = self.network.config
@@ -146,6 +155,7 @@ class HFImage(ImageEncoder):
                 f"backbone_args.layer must be -{config.num_hidden_layers} to -1 for "
                 f"{self.model_id} (got {layer})"
             )
+        self.network.to(self.device)
 
     def frame_tokens(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, grid * grid, D), row by row from the top left."""
@@ -191,7 +201,7 @@ def load_image_network(name: str, model_id: str) -> tuple[Any, Architecture]:
         model_type = transformers.AutoConfig.from_pretrained(model_id).model_type
         if model_type not in ARCHITECTURES:
             raise ConfigError(
-                f"backbone_args.model_id must be one of {', '.join(sorted(ARCHITECTURES))} "
+                f"backbone.model_id must be one of {', '.join(sorted(ARCHITECTURES))} "
                 f"(got {model_type!r} at {model_id})"
             )
         architecture = ARCHITECTURES[model_type]
@@ -210,6 +220,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
+NAMES = ("siglip", "siglip2", "clip", "dinov2", "dinov3")  # one network each
 siglip = partial(HFImage, "siglip")
 siglip2 = partial(HFImage, "siglip2")
 clip = partial(HFImage, "clip")

@@ -1,6 +1,6 @@
 """TimeSformer and ViViT through transformers: patch tokens of a whole clip, time kept.
 
-``weights`` takes a hub name or a local folder, or ``random`` for a network of the published
+``model_id`` takes a hub name or a local folder, or ``random`` for a network of the published
 shape that has learned nothing.
 """
 
@@ -16,7 +16,17 @@ from torch import Tensor
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
+from .base import one_place
+from .frames import (
+    AUTO,
+    StillTwin,
+    VideoEncoder,
+    find_device,
+    identity,
+    merge_time,
+    pixels,
+    resample_time,
+)
 from .imports import import_transformers
 from .published import (
     RANDOM,
@@ -41,6 +51,7 @@ class Network:
         model_type: what its config calls itself. loader / config: transformers classes; the
             config's defaults have the published shape. mean_std: of pixels in [0, 1].
         places_first: tokens run over places, then time (else over time, then places).
+        layout: places in time and tokens a place of the published network.
     """
 
     model_type: str
@@ -48,10 +59,10 @@ class Network:
     config: str
     mean_std: tuple[tuple[float, ...], tuple[float, ...]]
     places_first: bool
+    layout: tuple[int, int]
     source: WeightSource
 
 
-_OVERRIDE = "backbone_args.weights=/path/to/folder"
 NETWORKS = {
     "timesformer": Network(
         "timesformer",
@@ -59,9 +70,8 @@ NETWORKS = {
         "TimesformerConfig",
         KINETICS,
         True,
-        hub_source(
-            "facebook/timesformer-base-finetuned-k400", "0.5 GB", "CC-BY-NC-4.0", _OVERRIDE, False
-        ),
+        (8, 196),
+        hub_source("facebook/timesformer-base-finetuned-k400", "0.5 GB", "CC-BY-NC-4.0"),
     ),
     "vivit": Network(
         "vivit",
@@ -69,7 +79,8 @@ NETWORKS = {
         "VivitConfig",
         HALF,
         False,
-        hub_source("google/vivit-b-16x2-kinetics400", "0.36 GB", "MIT", _OVERRIDE, False),
+        (16, 196),
+        hub_source("google/vivit-b-16x2-kinetics400", "0.36 GB", "MIT"),
     ),
 }
 
@@ -82,8 +93,9 @@ class HFVideo(VideoEncoder):
 
     Args:
         name: a key of ``NETWORKS``.
-        weights: hub name or local folder, or ``random`` (drawn with a fixed seed); the
-            published one when empty.
+        model_id: hub name or local folder, or ``random`` (drawn with a fixed seed); the
+            published one when empty. weights: the same.
+        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         CheckpointError: no weights, or pickles only. ConfigError: another architecture.
@@ -92,21 +104,24 @@ class HFVideo(VideoEncoder):
     block_rows = 1  # the networks are large enough to fill a core with one clip
 
     @classmethod
-    def token_shape(cls, frames: int, /, name: str, weights: str = "") -> tuple[int, int] | None:
+    def token_shape(
+        cls, frames: int, /, name: str, model_id: str = "", weights: str = "", device: str = AUTO
+    ) -> tuple[int, int] | None:
         """The network's places, at most one a frame; None for a repository of one's own."""
-        spec = NETWORKS[name]
-        if weights in ("", RANDOM, spec.source.model_id):
-            config = getattr(import_transformers(), spec.config)()
-        else:
-            config = folder_config(name, weights)
-        if getattr(config, "model_type", None) != spec.model_type:
-            return None
-        places, tokens = _layout(config)
-        return min(places, frames), tokens
+        del device
+        spec, asked = NETWORKS[name], one_place(model_id, weights)
+        layout: tuple[int, int] | None = spec.layout
+        if asked not in ("", RANDOM, spec.source.model_id):
+            config = folder_config(name, asked)
+            known = getattr(config, "model_type", None) == spec.model_type
+            layout = _layout(config) if known else None
+        return layout and (min(layout[0], frames), layout[1])
 
-    def __init__(self, name: str, weights: str = "") -> None:
-        self.name, self._spec = name, NETWORKS[name]
-        self.network = load_video_network(name, weights)
+    def __init__(
+        self, name: str, model_id: str = "", weights: str = "", device: str = AUTO
+    ) -> None:
+        self.name, self._spec, self.device = name, NETWORKS[name], find_device(device)
+        self.network = load_video_network(name, one_place(model_id, weights)).to(self.device)
         config: Any = self.network.config
         self.feature_dim, self.num_frames = int(config.hidden_size), int(config.num_frames)
         self.image_size = int(config.image_size)
@@ -153,7 +168,7 @@ def load_video_network(name: str, weights: str) -> Any:
         found = transformers.AutoConfig.from_pretrained(where).model_type
         if found != spec.model_type:
             raise ConfigError(
-                f"backbone_args.weights must be a {spec.model_type} network for {name} "
+                f"backbone.model_id must be a {spec.model_type} network for {name} "
                 f"(got {found!r} at {where})"
             )
         network, report = loader.from_pretrained(

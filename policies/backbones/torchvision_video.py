@@ -15,9 +15,26 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError, require_package
 
-from .frames import StillTwin, VideoEncoder, identity, merge_time, pixels, resample_time
+from .base import one_place
+from .frames import (
+    AUTO,
+    StillTwin,
+    VideoEncoder,
+    find_device,
+    identity,
+    merge_time,
+    pixels,
+    resample_time,
+)
 from .imports import mend_torchvision
-from .published import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
+from .published import (
+    RANDOM,
+    WeightSource,
+    freeze,
+    load_strictly,
+    read_state,
+    seeded,
+)
 
 INSTALL = "pip install -c constraints.txt --no-deps torchvision"
 KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
@@ -80,8 +97,8 @@ def weight_source(name: str) -> WeightSource:
         f"\"import torch, safetensors.torch as s; s.save_file(torch.load('{file}', "
         f"weights_only=True), '{name}.safetensors')\""
     )
-    override = f"backbone_args.weights=/path/to/{name}.safetensors"
-    return WeightSource(f"torchvision {file}", size, "BSD-3-Clause", download, override)
+    override = f"backbone.model_id=/path/to/{name}.safetensors"
+    return WeightSource(f"torchvision {file}", size, "BSD-3-Clause", download, override, "file")
 
 
 class TorchvisionVideo(VideoEncoder):
@@ -89,14 +106,16 @@ class TorchvisionVideo(VideoEncoder):
 
     Args:
         name: a key of ``NETWORKS``.
-        weights: path of a safetensors state dict, or ``random`` for weights drawn with a fixed
-            seed (a network of that shape that has learned nothing).
+        model_id: path of a safetensors state dict or of a folder with one, or ``random`` for
+            weights drawn with a fixed seed (a network of that shape that has learned nothing).
         layer: a name in ``NETWORKS[name].layers``; the last one when empty.
-        image_size: pixels a side; the published one when 0.
+        image_size: pixels a side; the published one when 0. weights: as ``model_id``.
+        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         CheckpointError: no weights, a pickle, or of another architecture.
-        ConfigError: a bad ``layer`` or ``image_size``. MissingPackageError: no torchvision.
+        ConfigError: a bad ``layer``, ``image_size`` or ``device``.
+        MissingPackageError: no torchvision.
     """
 
     block_rows = 1  # the networks are large enough to fill a core with one clip
@@ -107,13 +126,15 @@ class TorchvisionVideo(VideoEncoder):
         frames: int,
         /,
         name: str,
-        weights: str = "",
+        model_id: str = "",
         layer: str = "",
         image_size: int | str = 0,
+        weights: str = "",
+        device: str = AUTO,
     ) -> tuple[int, int]:
         """A place for every 1, 2, 4 or 8 frames, by network and layer."""
-        del weights
-        spec = NETWORKS[name]
+        del device
+        spec, _ = NETWORKS[name], one_place(model_id, weights)
         layer = layer or list(spec.layers)[-1]
         if layer not in spec.layers:
             raise ConfigError(
@@ -130,20 +151,28 @@ class TorchvisionVideo(VideoEncoder):
         return min(-(-(spec.num_frames or frames) // step), frames), (-(-size // stride)) ** 2
 
     def __init__(
-        self, name: str, weights: str = "", layer: str = "", image_size: int | str = 0
+        self,
+        name: str,
+        model_id: str = "",
+        layer: str = "",
+        image_size: int | str = 0,
+        weights: str = "",
+        device: str = AUTO,
     ) -> None:
-        _, self.tokens_per_frame = self.token_shape(1, name, weights, layer, image_size)
+        asked, where = one_place(model_id, weights), find_device(device)
+        _, self.tokens_per_frame = self.token_shape(1, name, asked, layer, image_size)
         self.name, self._spec = name, NETWORKS[name]
         self.layer = layer or list(self._spec.layers)[-1]
         self.image_size = int(image_size) or self._spec.image_size
-        state = None if weights == RANDOM else read_state(name, weights, weight_source(name))
+        state = None if asked == RANDOM else read_state(name, asked, weight_source(name))
         build = getattr(import_torchvision(), name)
         self.network = seeded(lambda: build(weights=None))
         if state is None:
             seeded(self._calibrate)
         else:
-            load_strictly(self.network, state, weights)
-        freeze(self.network)
+            load_strictly(self.network, state, asked)
+        freeze(self.network).to(where)
+        self.device = where
         self.feature_dim = self._spec.layers[self.layer][1]
         self.identity = identity(name, self.layer, self.image_size)
 

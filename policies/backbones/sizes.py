@@ -1,0 +1,41 @@
+"""Parameters, those that NF4 packs, and hidden size of every backbone, as they were counted.
+
+Written by ``python -m neon_sim.policies.backbones.counting``; a test counts again.
+"""
+
+from __future__ import annotations
+
+SIZES: dict[str, tuple[int, int, int]] = {
+    "qwen_vl_3b": (3754622976, 2774532096, 2048),
+    "qwen_vl_7b": (7747169280, 6525288448, 3584),
+    "qwen_omni_3b": (4392299520, 2774532096, 2048),
+    "qwen_omni_7b": (8386816512, 6525288448, 3584),
+    "cosmos_reason2_2b": (2127532032, 1409286144, 2048),
+    "cosmos_reason2_8b": (8144793840, 6945767424, 4096),
+    "vjepa2": (303885312, 0, 1024),
+    "videomae": (86225664, 0, 768),
+    "tribev2": (4935646656, 2818572288, 1152),
+    "fvlm_135m": (157015296, 0, 576),
+    "siglip": (92884224, 0, 768),
+    "siglip2": (92884224, 0, 768),
+    "clip": (85799424, 0, 768),
+    "dinov2": (86580480, 0, 768),
+    "dinov3": (21596544, 0, 384),
+    "siglip_dinov2": (732053440, 0, 2176),
+    "timesformer": (121258752, 0, 768),
+    "vivit": (89236992, 0, 768),
+    "r3d_18": (33371472, 0, 512),
+    "mc3_18": (11695440, 0, 512),
+    "r2plus1d_18": (31505325, 0, 512),
+    "s3d": (8320048, 0, 1024),
+    "mvit_v2_s": (34537744, 0, 768),
+    "efficientnet_lite0": (4631000, 0, 112),
+    "transnetv2": (7616258, 0, 256),
+    "neon_tiny": (823792, 0, 64),
+    "neon_tiny_image": (823792, 0, 64),
+    "random": (0, 0, 64),
+    "exact_motion": (823792, 0, 80),
+    "exact_flow": (823792, 0, 66),
+    "state": (0, 0, 7),
+    "none": (0, 0, 1),
+}
