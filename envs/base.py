@@ -87,6 +87,7 @@ class ArmTask(Task):
     TOOL_POINT: ClassVar[tuple[float, float, float]] = GRIP_POINT
     VIEWS: ClassVar[dict[str, View]] = {"front": FRONT, "view": VIEW}
     MATERIALS: ClassVar[dict[str, str]] = {}  # geom or body -> name of neon_sim.audio.materials
+    MODE: ClassVar[str] = "arm"
 
     action_dim = ACTION_DIM
     proprio_dim = ACTION_DIM

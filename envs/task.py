@@ -67,6 +67,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
     EPISODE_STEPS: ClassVar[int]
     VIEWS: ClassVar[dict[str, View]]
     MICROPHONES: ClassVar[tuple[str, ...]] = ()  # what a task must hear with
+    MODE: ClassVar[str]  # what a policy sets: of ``neon_sim.robots.Robot.modes``
     CUE: ClassVar[str] = ""  # key of the latent that nothing but sound tells
 
     action_dim: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from neon_sim.audio.microphones import microphone_named
 from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
+from neon_sim.robots import check_body
 
 COLLECTION_SEED = 1000  # added to ``seed``: demonstrations never share a seed with evaluation
 
@@ -84,6 +85,10 @@ class CollectConfig:
         workers: processes; the content does not depend on it.
         image_size: pixels per side of the front camera.
         microphones: arrays to record with, several by comma; by default those of each task.
+        mode: what a policy sets of the humanoid (arms, upper_body, whole_body,
+            whole_body_command); by default each task's own.
+        lower: what keeps the humanoid up (standing, learned, harness, base); by default each
+            task's own.
         mix: how often an episode is clean, noisy or delayed.
         perturb: how strongly.
         policy: DAgger: name or checkpoint (.safetensors) of a policy that moves the arm.
@@ -102,6 +107,8 @@ class CollectConfig:
     workers: int = 1
     image_size: int = 96
     microphones: list[str] = field(default_factory=list)
+    mode: str = ""
+    lower: str = ""
     mix: MixConfig = field(default_factory=MixConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
     policy: str | None = None
@@ -116,13 +123,15 @@ class CollectConfig:
         """Hold the rules of the docstring.
 
         Raises:
-            ConfigError: a value outside its rule. UnknownNameError: no such task or microphone.
+            ConfigError: a value outside its rule. UnknownNameError: no such task, microphone,
+                mode or lower body.
         """
         names = [task_entry(name).name for name in self.task]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"task must name each task once, at least one (got {self.task})")
         if len({task_entry(name).robot for name in names}) > 1:
             raise ConfigError(f"a dataset holds one robot; collect {self.task} into two folders")
+        check_body(names, self.mode, self.lower)
         for name in self.microphones:
             microphone_named(name)
         for key, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("image_size", 16)):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from neon_sim.errors import ConfigError
+from neon_sim.errors import CheckpointError, ConfigError, unknown_name
+from neon_sim.registry import LOWER_BODIES, task_entry
 
 _LEG = ("hip_pitch", "hip_roll", "hip_yaw", "knee", "ankle_pitch", "ankle_roll")
 _ARM = (
@@ -114,3 +116,55 @@ def action_groups(action_dim: int) -> dict[str, slice]:
             return robot.groups(action_dim)
     known = sorted(dim for robot in ROBOTS.values() for dim in robot.action_dims)
     raise ConfigError(f"an action with groups must have one of {known} numbers (got {action_dim})")
+
+
+# ---- the settings ``mode`` and ``lower`` of a command; empty is each task's own ----------------
+
+
+def check_body(tasks: Sequence[str], mode: str, lower: str) -> None:
+    """Hold ``mode`` (what a policy sets) and ``lower`` (what keeps the body up) to tasks.
+
+    Raises:
+        ConfigError: one is given, and a task's robot has no choice of it.
+        UnknownNameError: no such mode or lower body.
+    """
+    for key, value, known in (
+        ("mode", mode, ROBOTS["humanoid"].modes),
+        ("lower", lower, LOWER_BODIES),
+    ):
+        others = [name for name in tasks if task_entry(name).robot != "humanoid"]
+        if value and others:
+            raise ConfigError(
+                f"{key}={value} is a setting of the humanoid, and {others[0]} is a task of the "
+                f"{task_entry(others[0]).robot}; leave {key}= out, or name humanoid tasks only"
+            )
+        if value and value not in known:
+            raise unknown_name(key, value, known)
+
+
+def body_arguments(mode: str, lower: str) -> dict[str, str]:
+    """What of ``mode`` and ``lower`` an environment is made with: those that are given."""
+    return {key: value for key, value in (("mode", mode), ("lower", lower)) if value}
+
+
+def check_action_dim(found: int, who: str, task: str, mode: str) -> None:
+    """Hold a policy to the length of a task's actions under a mode.
+
+    Args:
+        found: numbers of the policy's actions. who: what to call it.
+
+    Raises:
+        CheckpointError: another length; names the mode that would fit.
+    """
+    entry = task_entry(task)
+    modes = ROBOTS[entry.robot].modes
+    name = mode or entry.resolve().MODE
+    if found == modes[name]:
+        return
+    fits = [other for other, dim in modes.items() if dim == found]
+    mend = f"run it with mode={fits[0]}, or train" if fits else "train"
+    raise CheckpointError(
+        f"{who} gives actions of {found} numbers, {entry.name} with mode={name} takes "
+        f"{modes[name]}; {mend} on demonstrations of this mode: python -m neon_sim.collect "
+        f"task={entry.name} mode={name} out=DIR"
+    )
