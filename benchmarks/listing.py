@@ -65,7 +65,7 @@ def _policies() -> list[tuple[str, ...]]:
     for word in ORACLES:
         ships = DEFAULT_POLICY if word in _heads(DEFAULT_POLICY) else "none"
         rows.append((word, "oracle", "no", f"a head on {CONDITIONS[word].about}", ships))
-    about = "PPO on state or pixels; checkpoint= of python -m neon_sim.rl"
+    about = "PPO on state or pixels, deaf (sound tasks: at chance); checkpoint= of neon_sim.rl"
     rows.append((PPO, "learner", "no", about, "none"))
     for name in config_names("policy"):
         if name in SCRIPTED:

@@ -145,6 +145,13 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         """
         raise ConfigError(f"{self.NAME} hears nothing yet (got microphones={list(microphones)})")
 
+    def body_state(self) -> np.ndarray:
+        """(S,) float32: what the robot's own sensors tell, velocities too; tasks of kind ``state``.
+
+        ``agent_pos`` comes first.
+        """
+        raise NotImplementedError
+
     def count_limits(self) -> None:
         """Look once at how near the joints are to what they can do, for ``limits``.
 

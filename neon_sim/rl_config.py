@@ -25,7 +25,9 @@ class RLConfig:
             ``whole_body_command``); by default the task's own.
         lower: what keeps the humanoid up (``standing``, ``learned``, ``harness``, ``base``); by
             default the task's own.
-        observe: ``state``, the true visible positions, which no camera gives; or ``pixels``.
+        observe: ``state``, the true visible positions, which no camera gives (and in tasks of
+            kind ``state``, the balance, all that the robot feels, velocities too); or ``pixels``.
+            Nothing is heard: sound tasks are out of reach.
         velocities: with ``state``, also how those positions moved since the camera frame
             before: more than a single frame shows, so name it with every number.
         num_frames: with ``pixels``, frames of the clip, 12.5 a second; the network is SB3's small

@@ -115,6 +115,7 @@ def make_spec(config: RLConfig, core: Any) -> RLSpec:
     robot = ROBOTS[TASKS[config.task].robot]
     count = robot.num_joints(core.action_dim)
     auto = TASKS[config.task].robot == "arm"
+    feels = TASKS[config.task].kind == "state" and config.observe == "state"
     return RLSpec(
         task=config.task,
         observe=config.observe,
@@ -130,6 +131,7 @@ def make_spec(config: RLConfig, core: Any) -> RLSpec:
         first_joint=len(robot.joints) - count,
         num_joints=count,
         words=WORDS,
+        body_dim=len(core.body_state()) if feels else 0,
     )
 
 

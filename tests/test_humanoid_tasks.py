@@ -16,6 +16,7 @@ from neon_sim.demonstrate import Bank, Delayed
 from neon_sim.envs.humanoid_balance import IMPULSES_NS, PUSH_STEPS
 from neon_sim.envs.humanoid_handover import COMING_STEPS, OFFER_STEPS
 from neon_sim.envs.humanoid_meeting import MeetingTask
+from neon_sim.envs.task import VIEW_HEIGHT, VIEW_WIDTH
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.registry import TASKS
 from neon_sim.vocabulary import encode
@@ -236,6 +237,24 @@ def test_the_taken_block_goes_with_the_hand_and_the_partner_leaves() -> None:
     assert (
         min(np.linalg.norm(env.hand_position(s) - env.thing_position()) for s in env._hands) < 0.02
     )
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_people_see_the_post_from_the_start_to_the_end(side: float) -> None:
+    env = make("humanoid_follow")
+    aim = side * env.TARGET_SPREAD_M
+    latent = env.draw(np.random.default_rng(0), side * env.START_SPREAD_M, aim)
+    env.reset(seed=0, options={"latent": latent})
+    eye, over = env.world.camera_id("view"), False
+    tall = np.tan(np.radians(env.model.cam_fovy[eye] / 2))
+    while not over:
+        for height in (0.0, 0.77):
+            place = env.thing_position() + [0.0, 0.0, height] - env.data.cam_xpos[eye]
+            x, y, z = place @ env.data.cam_xmat[eye].reshape(3, 3)
+            assert abs(x) < -tall * z * VIEW_WIDTH / VIEW_HEIGHT, env.control_step
+            assert abs(y) < -tall * z, env.control_step
+        _, terminated, truncated, _ = env.advance(env.expert_action())
+        over = terminated or truncated
 
 
 def test_trailing_the_post_is_not_meeting_it() -> None:
