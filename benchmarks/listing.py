@@ -25,12 +25,18 @@ def listing(what: str) -> str:
     Args:
         what: ``tasks``, ``policies``, ``conditions``, ``backbones`` or ``suites``.
     """
-    return align(ROWS[what]()) + (f"\n\n{EARS}" if what == "policies" else "")
+    return "\n\n".join([align(ROWS[what]()), *NOTES.get(what, ())])
 
 
 TASK_HEAD = ("task", "Gymnasium id", "kind", "robot", "sound", "certificate that ships")
 POLICY_HEAD = ("policy", "kind", "hears", "what it is", "heads that ship")
 EARS = "any network listens with audio=log_mel; qwen_omni_* and tribev2 also with audio=backbone"
+ROBOTS_APART = (
+    "a head belongs to one robot, so static, temporal and sound hold the arm's tasks only (the "
+    "humanoid's: humanoid); arm is the arm's first six, all is every task but those of kind state, "
+    "claims is one ability a row"
+)
+NOTES = {"policies": (EARS,), "suites": (ROBOTS_APART,)}
 ON_REQUEST = "on request"  # microphones=("mono",) of the environment; nothing depends on it
 
 

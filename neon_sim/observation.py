@@ -76,7 +76,8 @@ def observe_row(env: Any, clip: ClipConfig, needs: Collection[str]) -> ClipBatch
         env: an environment of this project (wrapped or not).
         clip: how the policy samples the past.
         needs: of ``"video"``, ``"state"``, ``"audio"`` and ``"body"`` (``Task.body_state``); what
-            is not named is not drawn, and not heard. Sound is that of now, also where the clip is that of an earlier look.
+            is not named is not drawn, and not heard. Sound is that of now, also where the clip is
+            that of an earlier look.
 
     Raises:
         ConfigError: the policy listens and the environment has no microphones.
