@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from neon_sim.errors import CheckpointError, ConfigError, unknown_name
 from neon_sim.registry import LOWER_BODIES, task_entry
@@ -142,7 +143,7 @@ def check_body(tasks: Sequence[str], mode: str, lower: str) -> None:
             raise unknown_name(key, value, known)
 
 
-def body_arguments(mode: str, lower: str) -> dict[str, str]:
+def body_arguments(mode: str, lower: str) -> dict[str, Any]:
     """What of ``mode`` and ``lower`` an environment is made with: those that are given."""
     return {key: value for key, value in (("mode", mode), ("lower", lower)) if value}
 
