@@ -29,7 +29,7 @@ SPLIT = (*POLICY, "clip.image_size=48", "head_args.groups=1")
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> None:
     torch.set_num_threads(1)
 
 
@@ -77,7 +77,9 @@ def test_demonstrations_say_their_mode_and_hold_its_numbers(demos: Path) -> None
     assert "lower" not in dataset.provenance["config"]
 
 
-def test_demonstrations_of_another_body_are_another_dataset(demos: Path, capsys) -> None:
+def test_demonstrations_of_another_body_are_another_dataset(
+    demos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = [f"task={TASK}", "episodes=2", f"out={demos}", "image_size=48", "mix.clean=1"]
     assert collect.main([*words, "mix.noisy=0", "mix.delayed=0", "mode=whole_body"]) == 2
     assert "mode=upper_body" in capsys.readouterr().err
@@ -92,7 +94,9 @@ def test_a_policy_of_another_mode_is_trained_and_acts(head: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("mode", [(), ("mode=whole_body",)])
-def test_a_checkpoint_of_another_mode_is_refused(head, tmp_path, capsys, mode) -> None:
+def test_a_checkpoint_of_another_mode_is_refused(
+    head: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: tuple[str, ...]
+) -> None:
     words = ("--policy", "neon_tiny", "--task", TASK, "--condition", "frame", *SPLIT)
     assert play(tmp_path / "run", *words, f"checkpoint={head}", *mode) == 2
     message = capsys.readouterr().err
@@ -101,7 +105,9 @@ def test_a_checkpoint_of_another_mode_is_refused(head, tmp_path, capsys, mode) -
     assert not (tmp_path / "run").exists()
 
 
-def test_what_keeps_the_robot_up_decides_the_run(tmp_path: Path, capsys) -> None:
+def test_what_keeps_the_robot_up_decides_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert expert(tmp_path / "own") == 0
     assert expert(tmp_path / "feet", "lower=standing") == 0
     own, feet = (RunFolder(tmp_path / name).read_rows()[0] for name in ("own", "feet"))
@@ -128,7 +134,9 @@ def test_a_run_from_before_there_was_such_a_setting_goes_on(tmp_path: Path) -> N
     ("mode", "lower", "text"),
     [("", "standing", "lower=standing is a setting"), ("arms", "", "mode=arms is a setting")],
 )
-def test_the_arm_has_no_choice(mode: str, lower: str, text: str, tmp_path, capsys) -> None:
+def test_the_arm_has_no_choice(
+    mode: str, lower: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ConfigError, match=text):
         check_body(["humanoid_reach", "arm_catch"], mode, lower)
     with pytest.raises(ConfigError, match=text):
@@ -165,7 +173,9 @@ def test_reinforcement_learning_takes_them_and_keeps_them() -> None:
     env.close()
 
 
-def test_a_certificate_is_of_the_task_as_it_is_registered(tmp_path: Path, capsys) -> None:
+def test_a_certificate_is_of_the_task_as_it_is_registered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["certify", "--out", str(tmp_path), "--task"]
     assert bench([*words, "humanoid_goalkeeper", "lower=standing"]) == 2
     assert "a certificate is of the task as it is registered" in capsys.readouterr().err

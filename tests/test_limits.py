@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
@@ -18,11 +19,12 @@ TOLERANCE_RAD = 1e-3  # a joint's stop is a spring
 FALLS = {"humanoid_balance"}
 EPISODES = [(name, 0, episode) for name in TASKS if name not in FALLS for episode in (0, 1)]
 EPISODES += [("arm_material", 1, 37), ("arm_material", 1, 40)]  # its block pushed back hardest here
-SILENT = {"cameras": (), "microphones": (), "disable_env_checker": True}
+Envs = Callable[[str], Any]
+SILENT: dict[str, Any] = {"cameras": (), "microphones": (), "disable_env_checker": True}
 
 
 @pytest.fixture(scope="module")
-def envs() -> Any:
+def envs() -> Iterator[Envs]:
     """Environments by name, made when they are first asked for."""
     made: dict[str, Any] = {}
 
@@ -46,7 +48,9 @@ def beyond_range(env: Any) -> float:
 
 
 @pytest.mark.parametrize(("name", "seed", "episode"), EPISODES)
-def test_the_expert_keeps_within_the_robot_s_limits(envs, name, seed, episode) -> None:
+def test_the_expert_keeps_within_the_robot_s_limits(
+    envs: Envs, name: str, seed: int, episode: int
+) -> None:
     env, over, outside = envs(name), False, []
     env.reset(seed=seed, options={"episode": episode})
     while not over:
@@ -59,7 +63,7 @@ def test_the_expert_keeps_within_the_robot_s_limits(envs, name, seed, episode) -
     assert max(outside) <= TOLERANCE_RAD
 
 
-def test_the_material_s_block_is_not_pressed(envs) -> None:
+def test_the_material_s_block_is_not_pressed(envs: Envs) -> None:
     """Torque of the wrist was at its limit for 17 % of the time when the tap went deep."""
     shares = []
     for episode in range(4):
