@@ -15,12 +15,15 @@ CODES = (
 )
 RUN_ABOUT = """\
 key=value sets a field of the policy (replan_steps=8, clip.num_frames=4, head=flow) or of the
-run (checkpoint=PATH, blending=linear, robot=menagerie, start_noise=0.05 rad). A checkpoint may
-hold {policy}, {condition}, {task} and {train_seed}. A policy of your own is module:function."""
+run (checkpoint=PATH, blending=linear, robot=menagerie, start_noise=0.05 rad; of the humanoid
+lower=standing|reflex|learned|harness|base, what keeps it up, and mode=arms|upper_body|whole_body|
+whole_body_command, what a policy sets). A checkpoint may hold {policy},
+{condition}, {task} and {train_seed}. A policy of your own is module:function."""
 RUN_EXAMPLES = (
     "neon-bench run --policy neon_tiny --condition frame,video --suite arm --out runs/x",
     "neon-bench run --policy expert --task arm_latch --replan-steps 1,8 --latency-steps 0,5 "
     "--out runs/latch",
+    "neon-bench run --policy expert --task humanoid_goalkeeper --out runs/stands lower=standing",
     "neon-bench run --policy neon_tiny --task arm_catch --out runs/z checkpoint=runs/catch",
 )
 COMPARE_EXAMPLES = ("neon-bench compare runs/x", "neon-bench compare runs/old runs/new --json")

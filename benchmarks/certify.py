@@ -24,7 +24,7 @@ import neon_sim
 from neon_sim.clips import stretched
 from neon_sim.clock import latest_camera_tick
 from neon_sim.config import PolicyConfig
-from neon_sim.errors import EXIT_FAILED, CheckpointError
+from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
 from neon_sim.registry import clip_span_s, task_entry
 from neon_sim.stats import (
     cluster_bootstrap,
@@ -51,7 +51,16 @@ from .certificates import (
 )
 from .certify_sound import SOUND_HEADS, sound_certificate
 from .pairing import Column, outcomes
-from .plan import DEFAULT_POLICY, LISTENER, ORACLES, Cell, PolicySpec, RunPlan, make_plan
+from .plan import (
+    DEFAULT_POLICY,
+    LISTENER,
+    ORACLES,
+    Cell,
+    PolicySpec,
+    RunPlan,
+    make_plan,
+    split_overrides,
+)
 from .policies import load_player
 from .results import Row, RunFolder, disk_error, write_json
 from .suites import chosen_tasks
@@ -101,13 +110,15 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
     Returns:
         0; 1 when an episode raised or a task is not certified.
     """
+    tasks = chosen_tasks(args.task, args.suite, "arm")
+    check_certifiable(tasks, args.overrides)
     target = args.out or certificate_folder()
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise disk_error(target, error) from error
     certificates, failed = [], False
-    for name in chosen_tasks(args.task, args.suite, "arm"):
+    for name in tasks:
         policy = args.policy or (LISTENER if is_sound(name) else DEFAULT_POLICY)
         keep_larger(target / f"{name}.json", args.episodes)
         plan, skipped = _plan(args, name, policy)
@@ -122,6 +133,28 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
     print(f"\nwritten: {target}")
     granted = all(body["status"] == "certified" for body in certificates)
     return 0 if granted and not failed else EXIT_FAILED
+
+
+def check_certifiable(tasks: Sequence[str], overrides: Sequence[str]) -> None:
+    """Refuse what no certificate can be about, before any episode.
+
+    Raises:
+        ConfigError: a task of kind ``state``, or a robot other than the task's own.
+    """
+    blind = [name for name in tasks if task_entry(name).kind == "state"]
+    if blind:
+        raise ConfigError(
+            f"{', '.join(blind)} is of kind 'state': no camera or microphone tells anything of it, "
+            "so there is no ladder and no certificate; certify other tasks "
+            "(neon-bench list tasks)"
+        )
+    options = split_overrides(overrides)[0]
+    for key, value in (("mode", options.mode), ("lower", options.lower)):
+        if value:
+            raise ConfigError(
+                f"a certificate is of the task as it is registered (got {key}={value}); leave "
+                f"{key}= out, or measure it with neon-bench run"
+            )
 
 
 def is_sound(task: str) -> bool:

@@ -86,12 +86,14 @@ def play(
     plan: Any, folder: Any, args: argparse.Namespace, command: list[str], *, resume: bool
 ) -> bool:
     """Compute a plan with a progress bar; True when an episode raised."""
+    from .policies import check_players
     from .progress import Bar
     from .runner import Resources, run
 
     resources = Resources(args.workers, args.batch, args.executor, command)
+    heads = check_players(plan)  # before a bar says that something runs
     with Bar(plan, folder, quiet=args.quiet) as bar:
-        rows = run(plan, folder, resources, resume=resume, progress=bar)
+        rows = run(plan, folder, resources, resume=resume, progress=bar, checkpoints=heads)
     return any(row["error"] is not None for row in rows)
 
 

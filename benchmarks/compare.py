@@ -12,7 +12,7 @@ from typing import Any
 from .certificates import is_certified
 from .claims import claims_of_run
 from .pairing import Column, outcomes
-from .plan import RunPlan, plan_of
+from .plan import RunOptions, RunPlan, plan_of
 from .results import Row, RunError, RunFolder, write_json
 from .scripted import CONDITION
 from .summary import cell_summary, describe_pair, judged, rows_of, summarise
@@ -52,9 +52,10 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
         A summary in the form of ``summarise``; columns are named ``run:policy``.
 
     Raises:
-        RunError: the runs share no column or no episode, or their episodes differ.
+        RunError: the runs share no column or no episode, or their episodes or robots differ.
     """
     plans = plan_of_run(a), plan_of_run(b)
+    _check_bodies(a, b, *(plan.options for plan in plans))
     rows = a.read_rows(), b.read_rows()
     names = _run_names(a, b)
     tasks = [task for task in plans[0].tasks if task in plans[1].tasks]
@@ -76,6 +77,17 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
             f"{a.path} and {b.path} share no policy, task and episode that could be paired"
         )
     return judged(body, alpha) | {"failures": [], "decisions": {}}
+
+
+def _check_bodies(a: RunFolder, b: RunFolder, left: RunOptions, right: RunOptions) -> None:
+    """Rows of robots that are kept up or set in other ways start alike and are no pairs."""
+    for key in ("mode", "lower"):
+        values = [getattr(options, key) or "(each task's own)" for options in (left, right)]
+        if values[0] != values[1]:
+            raise RunError(
+                f"{a.path} ran with {key}={values[0]} and {b.path} with {key}={values[1]}, so "
+                f"their episodes are no pairs; run both with the same {key}="
+            )
 
 
 def _run_names(a: RunFolder, b: RunFolder) -> tuple[str, str]:

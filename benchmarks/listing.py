@@ -25,11 +25,11 @@ def listing(what: str) -> str:
     Args:
         what: ``tasks``, ``policies``, ``conditions``, ``backbones`` or ``suites``.
     """
-    rows = wrapped(ROWS[what](), WIDTHS.get(what, {}))
-    notes = {"policies": EARS}
+    notes = dict(NOTES)
     if what == "backbones":
-        notes[what] = POLICY_PARTS.resolve("backbone_notes")
-    return "\n\n".join([align(rows), notes[what]] if what in notes else [align(rows)])
+        notes[what] = (POLICY_PARTS.resolve("backbone_notes"),)
+    rows = wrapped(ROWS[what](), WIDTHS.get(what, {}))
+    return "\n\n".join([align(rows), *notes.get(what, ())])
 
 
 TASK_HEAD = ("task", "Gymnasium id", "kind", "robot", "sound", "certificate that ships")
@@ -40,6 +40,12 @@ WIDTHS = {
     "backbones": {8: 24, 9: 42},
     "suites": {2: 72, 3: 44},
 }  # of columns: most characters of a line
+ROBOTS_APART = (
+    "a head belongs to one robot, so static, temporal and sound hold the arm's tasks only (the "
+    "humanoid's: humanoid); arm is the arm's first six, all is every task but those of kind state, "
+    "claims is one ability a row"
+)
+NOTES = {"policies": (EARS,), "suites": (ROBOTS_APART,)}
 ON_REQUEST = "on request"  # microphones=("mono",) of the environment; nothing depends on it
 
 
@@ -74,7 +80,7 @@ def _policies() -> list[tuple[str, ...]]:
     for word in ORACLES:
         ships = DEFAULT_POLICY if word in _heads(DEFAULT_POLICY) else "none"
         rows.append((word, "oracle", "no", f"a head on {CONDITIONS[word].about}", ships))
-    about = "PPO on state or pixels; checkpoint= of python -m neon_sim.rl"
+    about = "PPO on state or pixels, deaf (sound tasks: at chance); checkpoint= of neon_sim.rl"
     rows.append((PPO, "learner", "no", about, "none"))
     for name in config_names("policy"):
         if name in SCRIPTED:

@@ -17,6 +17,7 @@ from neon_sim.config import PolicyConfig, config_names, load_config
 from neon_sim.config_loading import known_keys, parse_overrides
 from neon_sim.errors import ConfigError, unknown_name
 from neon_sim.registry import POLICY_PARTS, task_entry
+from neon_sim.robots import check_body
 
 from .executor import BLENDINGS
 from .scripted import CONDITION, SCRIPTED
@@ -40,12 +41,18 @@ class RunOptions:
         blending: how consecutive chunks join, ``none`` or ``linear``.
         robot: ``primitive`` or ``menagerie``.
         start_noise: rad, perturbs the start pose of every episode.
+        mode: what a policy sets of the humanoid (``arms``, ``upper_body``, ``whole_body``,
+            ``whole_body_command``); empty for each task's own.
+        lower: what keeps the humanoid up (``standing``, ``reflex``, ``learned``, ``harness``, ``base``);
+            empty for each task's own.
     """
 
     checkpoint: str | None = None
     blending: str = "none"
     robot: str = "primitive"
     start_noise: float = 0.0
+    mode: str = ""
+    lower: str = ""
 
     def validate(self) -> None:
         """Hold the rules of the docstring.
@@ -275,6 +282,7 @@ def make_plan(
     if not policies:
         raise ConfigError(f"--policy names no policy. Known: {', '.join(policy_names())}.")
     options, rest = split_overrides(overrides)
+    check_body(names, options.mode, options.lower)
     specs = [
         _make_ppo(names[0], tuple(train_seeds), rest, options)
         if name == PPO

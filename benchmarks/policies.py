@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from neon_sim.errors import CheckpointError, ConfigError, PolicyError
-from neon_sim.registry import POLICY_PARTS
+from neon_sim.registry import POLICY_PARTS, task_entry
+from neon_sim.robots import check_action_dim
 
 from .plan import Cell, PolicySpec, RunPlan
 from .scripted import SCRIPTED
@@ -44,19 +45,56 @@ def check_players(plan: RunPlan) -> dict[str, str]:
         Hash of the head of every trained column, by ``policy/condition/train_seed``.
 
     Raises:
+        CheckpointError: a head is missing or foreign; of several tasks, all are named.
         NeonError: see ``load_player``.
     """
     hashes: dict[str, str] = {}
+    lacking: dict[str, CheckpointError] = {}
     for task in plan.tasks:
         for spec, cell in plan.cells(task):
             if spec.kind == "scripted":
                 continue
-            player = load_player(spec, cell)
+            try:
+                player = _checked_player(plan, spec, cell)
+            except CheckpointError as error:
+                lacking.setdefault(task, error)
+                continue
             path = getattr(player, "checkpoint", None) or spec.checkpoint_of(cell)
             if path is not None:
                 name = f"{cell.policy}/{cell.condition}/{cell.train_seed}"
                 hashes[name] = file_hash(path)
+    if lacking:
+        raise _uncovered(plan, lacking)
     return hashes
+
+
+def _checked_player(plan: RunPlan, spec: PolicySpec, cell: Cell) -> Any:
+    """The policy of a cell, whose actions are as long as the task's."""
+    player = load_player(spec, cell)
+    if spec.kind != "factory":
+        who = f"{player.checkpoint} of policy {spec.base!r}"
+        check_action_dim(player.action_dim, who, cell.task, plan.options.mode)
+    return player
+
+
+def _uncovered(plan: RunPlan, lacking: dict[str, CheckpointError]) -> CheckpointError:
+    """One error for all tasks without a head: their names, the first one's reason, the mend."""
+    first, error = next(iter(lacking.items()))
+    if len(lacking) == 1:
+        return error
+    by_robot: dict[str, list[str]] = {}
+    for name in lacking:
+        by_robot.setdefault(task_entry(name).robot, []).append(name)
+    collect = "; ".join(
+        f"python -m neon_sim.collect task={','.join(names)} out=DATASET"
+        for names in by_robot.values()
+    )
+    covered = ",".join(name for name in plan.tasks if name not in lacking)
+    leave = f". Or run those that have one: --task {covered}" if covered else ""
+    return CheckpointError(
+        f"{len(lacking)} of {len(plan.tasks)} tasks have no head: {', '.join(lacking)}. Of "
+        f"{first}: {error}. Demonstrations of all (a head is of one robot): {collect}{leave}"
+    )
 
 
 def _trained_by_ppo(spec: PolicySpec, cell: Cell) -> Any:

@@ -136,7 +136,11 @@ def provenance(manifest: dict[str, Any]) -> Html:
         ("seed", config.get("seed", "not recorded")),
         ("episodes", config.get("episodes", "not recorded")),
         ("late by", f"{_late_by(config)} control steps"),
-        *[(key.replace("_", " "), value) for key, value in config.get("options", {}).items()],
+        *[
+            (key.replace("_", " "), value)
+            for key, value in config.get("options", {}).items()
+            if value != ""
+        ],
         *[(key, manifest[key]) for key in ("workers", "batch", "executor") if key in manifest],
     ]
     parts = [tag("pre", command, class_="command"), facts(shown), _checkpoints(manifest)]

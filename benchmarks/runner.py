@@ -14,7 +14,7 @@ from neon_sim.stats import mean_e_value
 from .episode import Job, Settings
 from .machine import git_commit, machine, now
 from .pairing import outcomes
-from .plan import Cell, PolicySpec, RunPlan
+from .plan import Cell, PolicySpec, RunOptions, RunPlan
 from .policies import check_players
 from .pool import make_pool
 from .results import (
@@ -67,6 +67,7 @@ def run(
     *,
     resume: bool = False,
     progress: Progress | None = None,
+    checkpoints: dict[str, str] | None = None,
 ) -> list[Row]:
     """Compute what a plan lacks and write the run's folder (rows and manifest).
 
@@ -74,6 +75,7 @@ def run(
         plan: what to run. folder: where to. resources: with what.
         resume: complete a run that is there; episodes that raised are tried again.
         progress: called with every new row.
+        checkpoints: what ``check_players`` said of the plan, where it was asked before.
 
     Returns:
         Every row, sorted. Stopping it at any moment keeps the episodes that are done.
@@ -83,7 +85,7 @@ def run(
     """
     resources.validate()
     with closing(make_pool(resources.executor, resources.workers)) as pool:
-        checkpoints = check_players(plan)
+        checkpoints = check_players(plan) if checkpoints is None else checkpoints
         folder.create()
         manifest = _manifest(plan, resources, checkpoints)
         log = _open_log(plan, folder, manifest, resume)
@@ -226,6 +228,7 @@ def check_same_run(before: dict[str, Any], now_: dict[str, Any], folder: RunFold
         RunError: names what differs.
     """
     old, new = before.get("config", {}), now_["config"]
+    old = {**old, "options": {**asdict(RunOptions()), **old.get("options", {})}}
     fixed = ("seed", "latency_steps", "options", "until_decided", "alpha")
     differing = [key for key in fixed if old.get(key) != new[key]]
     known = {entry["name"]: entry for entry in old.get("policies", [])}

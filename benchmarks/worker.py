@@ -21,6 +21,7 @@ from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import PolicyError
 from neon_sim.observation import ClipBatch, observe_row, stack_observations
 from neon_sim.registry import task_entry
+from neon_sim.robots import body_arguments
 
 from .episode import Episode, Job, OnStep
 from .executor import ChunkExecutor
@@ -76,7 +77,8 @@ class Worker:
     def environments(self, job: Job, count: int) -> list[Any]:
         """``count`` environments of the job's task, made when they are first needed."""
         options = job.settings.options
-        key = (job.cell.task, options.robot, options.start_noise)
+        body = body_arguments(options.mode, options.lower)
+        key = (job.cell.task, options.robot, options.start_noise, *body.items())
         if key != self._env_key:
             self.close()
             self._env_key = key
@@ -87,6 +89,7 @@ class Worker:
                 cameras=(),
                 robot=options.robot,
                 start_noise=options.start_noise,
+                **body,
             )
             self._envs.append(env)
         return list(self._envs[:count])

@@ -13,6 +13,7 @@ import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S, s_to_ticks
 
+from .arm import hand_rotation
 from .hearing import HEARING_TICKS, TouchTask
 from .posts import add_post
 from .scene import BOX, STATIC_BITS
@@ -29,7 +30,8 @@ BLOCK_X, BLOCK_Y, BLOCK_HALF = (0.42, 0.47), (-0.04, 0.04), 0.025  # m
 TAP_SPEED = 0.10  # m/s of the fingertip just before a touch that is heard well
 REMEMBER_TICKS = s_to_ticks(0.94)  # so long a tap is in the ear; then it takes another
 FINGERTIP_M = 0.013  # from the tool point to the end of the fingers
-ABOVE_M, DEEP_M, ASTRAY_M = 0.06, 0.02, 0.02  # over the block; how far below its top a tap aims
+ABOVE_M, DEEP_M, ASTRAY_M = 0.06, 0.008, 0.02  # over the block; how far below its top a tap aims
+TILT_RAD = 0.1  # of the hand that taps; one that reaches further forward bends joint 6 to its limit
 
 
 class ArmMaterial(TouchTask):
@@ -94,7 +96,19 @@ class ArmMaterial(TouchTask):
         """Above the block, then down onto it."""
         x, y, _ = (self.tool_position() - self._top).tolist()
         above = ABOVE_M if math.hypot(x, y) > ASTRAY_M else -DEEP_M
-        return self.reach(self._top + np.array([0.0, 0.0, above]))
+        return self._tap(self._top + np.array([0.0, 0.0, above]))
+
+    def _tap(self, point: np.ndarray) -> np.ndarray:
+        """Bring the fingertip to (3,) ``point`` in m, almost from above."""
+        turn = math.atan2(point[1], point[0])
+        return self.touch_action(point, turn, hand_rotation("x", TILT_RAD))
+
+    def expert_action(self) -> np.ndarray:
+        """As of ``TouchTask``, but off the block first: going across it would twist the wrist."""
+        if self._touching:
+            x, y, _ = self.tool_position().tolist()
+            return self._tap(np.array([x, y, self._top[2] + ABOVE_M]))
+        return super().expert_action()
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """x and y of the block; the posts always stand where they stand."""

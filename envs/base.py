@@ -87,6 +87,7 @@ class ArmTask(Task):
     TOOL_POINT: ClassVar[tuple[float, float, float]] = GRIP_POINT
     VIEWS: ClassVar[dict[str, View]] = {"front": FRONT, "view": VIEW}
     MATERIALS: ClassVar[dict[str, str]] = {}  # geom or body -> name of neon_sim.audio.materials
+    MODE: ClassVar[str] = "arm"
 
     action_dim = ACTION_DIM
     proprio_dim = ACTION_DIM
@@ -160,16 +161,19 @@ class ArmTask(Task):
         qpos = self.world.data.qpos
         return float(qpos[self._fingers] + qpos[self._fingers + 1]) / 2
 
-    def touch_action(self, point: np.ndarray, turn: float = 0.0) -> np.ndarray:
+    def touch_action(
+        self, point: np.ndarray, turn: float = 0.0, hand: np.ndarray = REACHING_HAND
+    ) -> np.ndarray:
         """(8,) float32: bring the shut fingertips to (3,) ``point`` in m, reaching forward.
 
         Args:
             turn: rad about the vertical by which "forward" is turned from +x.
+            hand: (3, 3) rotation of the hand where forward is +x.
         """
         c, s = math.cos(turn), math.sin(turn)
         about = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         joints = self.kinematics.inverse(
-            point, about @ REACHING_HAND, rotation_weight=0.1, posture=self.START, spin_free=True
+            point, about @ hand, rotation_weight=0.1, posture=self.START, spin_free=True
         )
         return joint_action(joints, -1.0)
 

@@ -73,14 +73,7 @@ class ActionMode:
     @property
     def groups(self) -> dict[str, slice]:
         """Places of ``legs``, ``waist``, ``arms`` and ``base`` in an action; those it has."""
-        groups = {
-            name: slice(part.start - self.first, part.stop - self.first)
-            for name, part in (("legs", LEGS), ("waist", WAIST), ("arms", ARMS))
-            if part.start >= self.first
-        }
-        if self.command:
-            groups["base"] = slice(self.num_joints, self.dim)
-        return groups
+        return ROBOTS["humanoid"].groups(self.dim)
 
 
 MODES: dict[str, ActionMode] = {

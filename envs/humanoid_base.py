@@ -4,8 +4,8 @@ A task is written as an arm task is (the docstring of ``base.py``), with these d
 
 1. Derive from ``HumanoidTask``; besides ``NAME``, ``VERSION``, ``EPISODE_STEPS`` set, where the
    defaults do not fit, ``MODE`` (what a policy sets: ``humanoid.MODES``), ``LOWER`` (what keeps
-   the body up: ``lower_body.py``), ``HEAD_PITCH_RAD`` (a head camera that looks further ahead
-   than the robot's) and ``VIEWS``.
+   the body up: ``neon_sim.registry.LOWER_BODIES``), ``HEAD_PITCH_RAD`` (a head camera that looks
+   further ahead than the robot's) and ``VIEWS``.
 2. The robot stands on the floor at the origin and looks along +x; ``self.start.qpos[:7]`` may
    put it elsewhere. Objects collide with the body as the header of ``assets/humanoid.xml`` says.
 3. ``expert_action()``: ``reach_action(position, side)`` brings a hand to a point;
@@ -22,6 +22,7 @@ import numpy as np
 
 from neon_sim.audio.soundscape import SoundScape
 from neon_sim.gl import mujoco
+from neon_sim.registry import LOWER_BODIES
 
 from .humanoid import (
     ARMS,
@@ -41,7 +42,7 @@ from .humanoid import (
     load_humanoid,
 )
 from .limits import LimitMeter
-from .lower_body import LOWER_BODIES, up_in_body
+from .lower_body import up_in_body
 from .scene import View, add_camera, add_hall
 from .sound import make_sound
 from .task import Task

@@ -34,7 +34,7 @@ class HumanoidFollow(MeetingTask):
     THING = "post"
     START_SPREAD_M, TARGET_SPREAD_M = 2.0, 0.76
     HEAD_PITCH_RAD: ClassVar[float] = 0.62
-    VIEWS: ClassVar[dict[str, View]] = {"view": View((3.3, -2.9, 2.3), (1.1, 0.1, 0.45), 42.0)}
+    VIEWS: ClassVar[dict[str, View]] = {"view": View((3.0, 4.5, 2.8), (1.8, 0.6, 0.2), 42.0)}
 
     def build_scene(self, spec: Any) -> None:
         """A post on a round foot."""

@@ -19,7 +19,6 @@ import numpy as np
 
 from neon_sim.clock import PHYSICS_DT_S
 from neon_sim.gl import mujoco
-from neon_sim.registry import Registry
 from neon_sim.world import World
 
 from .episode import Start
@@ -203,15 +202,3 @@ class Base(Standing):
             points[:, leg] -= swing + lift / 2
             points[:, leg + 3] += lift
             points[:, leg + 4] += swing - lift / 2
-
-
-LOWER_BODIES = Registry(
-    "lower body",
-    {
-        "standing": "neon_sim.envs.lower_body:Standing",
-        "reflex": "neon_sim.envs.learned_balance:ReflexOnly",
-        "learned": "neon_sim.envs.learned_balance:Learned",
-        "harness": "neon_sim.envs.lower_body:Harness",
-        "base": "neon_sim.envs.lower_body:Base",
-    },
-)

@@ -68,6 +68,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
     EPISODE_STEPS: ClassVar[int]
     VIEWS: ClassVar[dict[str, View]]
     MICROPHONES: ClassVar[tuple[str, ...]] = ()  # what a task must hear with
+    MODE: ClassVar[str]  # what a policy sets: of ``neon_sim.robots.Robot.modes``
     CUE: ClassVar[str] = ""  # key of the latent that nothing but sound tells
 
     action_dim: int
@@ -144,6 +145,13 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
             ConfigError: this robot has none yet.
         """
         raise ConfigError(f"{self.NAME} hears nothing yet (got microphones={list(microphones)})")
+
+    def body_state(self) -> np.ndarray:
+        """(S,) float32: what the robot's own sensors tell, velocities too; tasks of kind ``state``.
+
+        ``agent_pos`` comes first.
+        """
+        raise NotImplementedError
 
     def count_limits(self) -> None:
         """Look once at how near the joints are to what they can do, for ``limits``.

@@ -155,7 +155,7 @@ def content_config(config: CollectConfig) -> dict[str, Any]:
     """The settings that decide the content, with a digest of a checkpoint they name."""
     content = {k: v for k, v in asdict(config).items() if k not in NOT_CONTENT}
     content["task"] = config.task_names
-    for late in ("backbone", "microphones", "flow"):
+    for late in ("backbone", "microphones", "flow", "mode", "lower"):
         if not content[late]:
             del content[late]  # as in datasets from before there was such a setting
     if config.policy and Path(config.policy).is_file():

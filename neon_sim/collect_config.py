@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from neon_sim.audio.microphones import microphone_named
 from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
+from neon_sim.robots import check_body
 
 COLLECTION_SEED = 1000  # added to ``seed``: demonstrations never share a seed with evaluation
 
@@ -86,6 +87,10 @@ class CollectConfig:
         microphones: arrays to record with, several by comma; by default those of each task.
         flow: also write the simulator's exact optical flow between a clip's frames (80 ms apart
             but for tasks that need a longer past), for policies that are told it.
+        mode: what a policy sets of the humanoid (arms, upper_body, whole_body,
+            whole_body_command); by default each task's own.
+        lower: what keeps the humanoid up (standing, reflex, learned, harness, base); by default
+            each task's own.
         mix: how often an episode is clean, noisy or delayed.
         perturb: how strongly.
         policy: DAgger: name or checkpoint (.safetensors) of a policy that moves the arm.
@@ -105,6 +110,8 @@ class CollectConfig:
     image_size: int = 96
     microphones: list[str] = field(default_factory=list)
     flow: bool = False
+    mode: str = ""
+    lower: str = ""
     mix: MixConfig = field(default_factory=MixConfig)
     perturb: PerturbConfig = field(default_factory=PerturbConfig)
     policy: str | None = None
@@ -119,13 +126,15 @@ class CollectConfig:
         """Hold the rules of the docstring.
 
         Raises:
-            ConfigError: a value outside its rule. UnknownNameError: no such task or microphone.
+            ConfigError: a value outside its rule. UnknownNameError: no such task, microphone,
+                mode or lower body.
         """
         names = [task_entry(name).name for name in self.task]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"task must name each task once, at least one (got {self.task})")
         if len({task_entry(name).robot for name in names}) > 1:
             raise ConfigError(f"a dataset holds one robot; collect {self.task} into two folders")
+        check_body(names, self.mode, self.lower)
         for name in self.microphones:
             microphone_named(name)
         for key, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("image_size", 16)):

@@ -22,6 +22,7 @@ from neon_sim.demonstrate import Bank, Mover, pose_bank, record_episode
 from neon_sim.errors import CheckpointError, NeonError, PolicyError
 from neon_sim.observation import observe_row
 from neon_sim.registry import POLICY_PARTS, TaskEntry, task_entry
+from neon_sim.robots import body_arguments, check_action_dim
 from neon_sim.shards import shard_path, write_shard
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -59,6 +60,7 @@ class PolicyMover:
     def __init__(self, config: CollectConfig, task: str) -> None:
         assert config.policy is not None
         policy, name = load_any_policy(config, task)
+        check_action_dim(policy.action_dim, f"policy {name!r}", task, config.mode)
         self.policy: Any = policy
         self.source = f"dagger:{name}"
         self.replan_steps = config.replan_steps or policy.replan_steps
@@ -96,8 +98,9 @@ class Recorder:
             entry = task_entry(name)
             size = self.config.image_size
             microphones = self.config.microphones or None
+            body = body_arguments(self.config.mode, self.config.lower)
             made = gymnasium.make(
-                entry.env_id, cameras=(), image_size=size, microphones=microphones
+                entry.env_id, cameras=(), image_size=size, microphones=microphones, **body
             )
             env = made.unwrapped
             bank = pose_bank(env, entry, self.config.run_seed)

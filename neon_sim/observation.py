@@ -41,6 +41,7 @@ class ClipBatch:
         audio: (B, C, L) float32 in [-1, 1] at 16 kHz, newest last, or None.
         flow: (B, T, 36, 2) float32 exact flow of each frame since the clip's frame before, in
             cells (``neon_sim.flow``), or None.
+        body: (B, S) float32 what the robot's own sensors tell, velocities too, or None.
     """
 
     video: np.ndarray | None
@@ -51,6 +52,7 @@ class ClipBatch:
     text: list[str]
     audio: np.ndarray | None = None
     flow: np.ndarray | None = None
+    body: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.agent_pos)
@@ -76,9 +78,9 @@ def observe_row(env: Any, clip: ClipConfig, needs: Collection[str]) -> ClipBatch
     Args:
         env: an environment of this project (wrapped or not).
         clip: how the policy samples the past.
-        needs: of ``"video"``, ``"state"``, ``"audio"`` and ``"flow"``; what is not named is not
-            drawn, and not heard. Sound is that of now, also where the clip is that of an earlier
-            look.
+        needs: of ``"video"``, ``"state"``, ``"audio"``, ``"flow"`` and ``"body"``
+            (``Task.body_state``); what is not named is not drawn, and not heard. Sound is that
+            of now, also where the clip is that of an earlier look.
 
     Raises:
         ConfigError: the policy listens and the environment has no microphones.
@@ -96,6 +98,7 @@ def observe_row(env: Any, clip: ClipConfig, needs: Collection[str]) -> ClipBatch
         text=[task.task_description],
         audio=_heard(task)[None] if "audio" in needs else None,
         flow=task.flow_history(clip)[None] if "flow" in needs else None,
+        body=task.body_state()[None] if "body" in needs else None,
     )
 
 
@@ -114,12 +117,12 @@ def stack_observations(rows: Sequence[ClipBatch]) -> ClipBatch:
     """Join batches along rows.
 
     Raises:
-        ValueError: no rows, or some hold video, state, audio or flow and others do not.
+        ValueError: no rows, or some hold video, state, audio, flow or body and others do not.
     """
     if not rows:
         raise ValueError("rows must hold at least one observation (got none)")
     values: dict[str, Any] = {"text": [text for row in rows for text in row.text]}
-    for name in ("video", "mask", "time_s", "state", "agent_pos", "audio", "flow"):
+    for name in ("video", "mask", "time_s", "state", "agent_pos", "audio", "flow", "body"):
         parts = [getattr(row, name) for row in rows]
         missing = [part is None for part in parts]
         if any(missing) and not all(missing):

@@ -44,14 +44,19 @@ class Registry:
         """
         if name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)
-        module, _, attribute = self._entries[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        return _import(self._entries[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+
+def _import(target: str) -> Any:
+    """What ``"module:attribute"`` stands for."""
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ class TaskEntry:
     version: int = 0
     robot: str = "arm"
     clip_span_s: float = 0.0
+
+    def resolve(self) -> Any:
+        """Import and return the task's class."""
+        return _import(self.entry_point)
 
 
 def _arm(name: str, camel: str, kind: str, clip_span_s: float = 0.0) -> TaskEntry:
@@ -231,6 +240,17 @@ EMBODIMENTS = Registry(
     {
         "arm": "neon_sim.envs.arm:from_action",
         "humanoid": "neon_sim.envs.humanoid:from_action",
+    },
+)
+# What keeps the humanoid up.
+LOWER_BODIES = Registry(
+    "lower body",
+    {
+        "standing": "neon_sim.envs.lower_body:Standing",
+        "reflex": "neon_sim.envs.learned_balance:ReflexOnly",
+        "learned": "neon_sim.envs.learned_balance:Learned",
+        "harness": "neon_sim.envs.lower_body:Harness",
+        "base": "neon_sim.envs.lower_body:Base",
     },
 )
 # What ``python -m neon_sim.rl`` trains on besides the tasks: made of a seed and an index.

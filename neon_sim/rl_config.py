@@ -7,6 +7,7 @@ from typing import Any
 
 from neon_sim.errors import ConfigError, UnknownNameError, unknown_name
 from neon_sim.registry import RL_ENVIRONMENTS, TASKS, task_entry
+from neon_sim.robots import check_body
 
 OBSERVATIONS = ("state", "pixels")
 ACTIONS = ("auto", "relative", "absolute")
@@ -20,7 +21,13 @@ class RLConfig:
         task: any registered task, or ``balance``: the residual of the humanoid's lower body
             ``learned``, under pushes that grow (it has an observation, actions and a reward of
             its own; the settings of tasks do not touch it).
-        observe: ``state``, the true visible positions, which no camera gives; or ``pixels``.
+        mode: what the policy sets of the humanoid (``arms``, ``upper_body``, ``whole_body``,
+            ``whole_body_command``); by default the task's own.
+        lower: what keeps the humanoid up (``standing``, ``reflex``, ``learned``, ``harness``,
+            ``base``); by default the task's own.
+        observe: ``state``, the true visible positions, which no camera gives (and in tasks of
+            kind ``state``, the balance, all that the robot feels, velocities too); or ``pixels``.
+            Nothing is heard: sound tasks are out of reach.
         velocities: with ``state``, also how those positions moved since the camera frame
             before: more than a single frame shows, so name it with every number.
         num_frames: with ``pixels``, frames of the clip, 12.5 a second; the network is SB3's small
@@ -58,6 +65,8 @@ class RLConfig:
     """
 
     task: str = ""
+    mode: str = ""
+    lower: str = ""
     observe: str = "state"
     velocities: bool = False
     num_frames: int = 3
@@ -101,6 +110,7 @@ class RLConfig:
                 self.task = task_entry(self.task).name
             except UnknownNameError:
                 raise unknown_name("task", self.task, rl_names()) from None
+        self._hold_body()
         for key, value, known in (
             ("observe", self.observe, OBSERVATIONS),
             ("actions", self.actions, ACTIONS),
@@ -116,6 +126,16 @@ class RLConfig:
         if not self.out:
             raise ConfigError("out has no default: give out=DIR")
         self._hold_ranges()
+
+    def _hold_body(self) -> None:
+        if self.task not in RL_ENVIRONMENTS:
+            check_body([self.task], self.mode, self.lower)
+        elif self.mode or self.lower:
+            key = "mode" if self.mode else "lower"
+            raise ConfigError(
+                f"{key}={self.mode or self.lower} is a setting of humanoid tasks; {self.task!r} "
+                "has a robot of its own: leave it out"
+            )
 
     def _hold_ranges(self) -> None:
         for name, low, high in (

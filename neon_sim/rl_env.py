@@ -11,7 +11,7 @@ from neon_sim.observation import observe_row
 from neon_sim.registry import RL_ENVIRONMENTS, TASKS
 from neon_sim.rl_config import RLConfig
 from neon_sim.rl_spec import Observation, RLSpec
-from neon_sim.robots import ROBOTS
+from neon_sim.robots import ROBOTS, body_arguments
 from neon_sim.vocabulary import WORDS
 
 RL_SEED = 500_000  # added to ``seed``: training never shares a run seed with evaluation
@@ -52,7 +52,8 @@ class TaskEnv(gymnasium.Env[Any, np.ndarray]):
 
     def __init__(self, config: RLConfig, index: int) -> None:
         entry = TASKS[config.task]
-        env = gymnasium.make(entry.env_id, disable_env_checker=True, cameras=())
+        body = body_arguments(config.mode, config.lower)
+        env = gymnasium.make(entry.env_id, disable_env_checker=True, cameras=(), **body)
         self.core: Any = env.unwrapped
         self.policy_spec = make_spec(config, self.core)
         self.observation_space = self.policy_spec.observation_space
@@ -114,6 +115,7 @@ def make_spec(config: RLConfig, core: Any) -> RLSpec:
     robot = ROBOTS[TASKS[config.task].robot]
     count = robot.num_joints(core.action_dim)
     auto = TASKS[config.task].robot == "arm"
+    feels = TASKS[config.task].kind == "state" and config.observe == "state"
     return RLSpec(
         task=config.task,
         observe=config.observe,
@@ -129,6 +131,7 @@ def make_spec(config: RLConfig, core: Any) -> RLSpec:
         first_joint=len(robot.joints) - count,
         num_joints=count,
         words=WORDS,
+        body_dim=len(core.body_state()) if feels else 0,
     )
 
 

@@ -26,7 +26,7 @@ class RLSpec:
     """How one policy observes and acts; stored in its checkpoint.
 
     Attributes:
-        task: registry name. observe: ``"state"`` or ``"pixels"``.
+        task: registry name. observe: ``"state"`` or ``"pixels"``; sound never.
         velocities: whether the state's motion since the frame before is seen too.
         num_frames, image_size, camera: of ``pixels``.
         relative: whether joint targets are relative to the pose. reach: of one unit then.
@@ -35,6 +35,8 @@ class RLSpec:
         first_joint, num_joints: where the joints that an action sets lie in ``agent_pos``; they
             are the first of the action.
         words: of instructions, in the order of their places in the observation.
+        body_dim: numbers of ``Task.body_state``, seen in place of ``agent_pos``; 0 where it is not:
+            with pixels, and in tasks that a camera tells of.
     """
 
     task: str
@@ -51,6 +53,7 @@ class RLSpec:
     first_joint: int
     num_joints: int
     words: tuple[str, ...]
+    body_dim: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -64,12 +67,14 @@ class RLSpec:
     @property
     def condition(self) -> str:
         """What rows of the bench call the way it sees."""
-        return f"{self.observe}_velocities" if self.velocities else self.observe
+        seen = "body_state" if self.body_dim else self.observe
+        return f"{seen}_velocities" if self.velocities else seen
 
     @property
     def needs(self) -> frozenset[str]:
-        """What must be observed, of ``"video"`` and ``"state"``."""
-        return frozenset({"video" if self.observe == "pixels" else "state"})
+        """What must be observed, of ``"video"``, ``"state"`` and ``"body"``."""
+        body = {"body"} if self.body_dim else set()
+        return frozenset({"video" if self.observe == "pixels" else "state", *body})
 
     @property
     def clip(self) -> ClipConfig:
@@ -82,9 +87,9 @@ class RLSpec:
 
     @property
     def vector_dim(self) -> int:
-        """Numbers besides pixels: proprioception, words, and what is seen of the state."""
+        """Numbers besides pixels: what is felt, words, and what is seen of the state."""
         seen = 0 if self.observe == "pixels" else STATE_DIM * (1 + self.velocities)
-        return self.proprio_dim + len(self.words) + seen
+        return (self.body_dim or self.proprio_dim) + len(self.words) + seen
 
     @property
     def observation_space(self) -> spaces.Space:
@@ -109,7 +114,8 @@ class RLSpec:
         Raises:
             UnknownNameError: an instruction with a word the policy was not trained with.
         """
-        parts = [np.asarray(batch.agent_pos, dtype=np.float32), self._said(batch.text)]
+        felt = batch.body if self.body_dim else batch.agent_pos
+        parts = [np.asarray(felt, dtype=np.float32), self._said(batch.text)]
         if self.observe == "pixels":
             assert batch.video is not None
             rows, frames, height, width, _ = batch.video.shape

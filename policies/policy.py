@@ -91,6 +91,11 @@ class TrainedPolicy:
         return act_in_blocks(batch, answer, self._chunk_shape, who)
 
     @property
+    def action_dim(self) -> int:
+        """A, numbers of an action."""
+        return self.network.spec.action_dim
+
+    @property
     def _chunk_shape(self) -> tuple[int, int]:
         return self.network.spec.chunk_steps, self.network.spec.action_dim
 

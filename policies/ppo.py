@@ -38,6 +38,11 @@ class PPOPolicy:
         self._mean, self._std = scale
         self.metadata: dict[str, Any] = {}
 
+    @property
+    def action_dim(self) -> int:
+        """A, numbers of an action."""
+        return self.spec.action_dim
+
     def reset(self, num_envs: int) -> None:
         """Nothing to forget."""
 

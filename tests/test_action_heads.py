@@ -18,8 +18,9 @@ from neon_sim.policies.heads.dit_cross_flow import DiTCrossFlow
 from neon_sim.policies.heads.dit_flow import DiTFlow
 from neon_sim.policies.heads.flow import integrate
 from neon_sim.policies.heads.parameters import ACTION_MODES, count_parameters, parameter_table
-from neon_sim.policies.network import NeonPolicy, NetworkSpec
+from neon_sim.policies.network import NeonPolicy, NetworkSpec, resolve_spec
 from neon_sim.registry import HEADS
+from neon_sim.robots import action_groups
 
 STEPS, CONTEXT = 16, 24
 DIMS = sorted(ACTION_MODES.values())
@@ -204,6 +205,71 @@ def test_a_checkpoint_brings_back_the_same_samples(name, action_dim, tmp_path):
 def _as_stored(name: str, value: torch.Tensor) -> torch.Tensor:
     statistics = name.endswith(("_mean", "_std", "limit"))
     return value if statistics else value.half().float()
+
+
+# ---- one output layer a group ---------------------------------------------------------------
+
+GROUPED = ("chunk_mlp", "flow", "dit_flow", "diffusion")
+
+
+@pytest.mark.parametrize("action_dim", DIMS)
+def test_groups_cover_an_action_once_and_in_order(action_dim):
+    groups = action_groups(action_dim)
+    covered = [place for part in groups.values() for place in range(part.start, part.stop)]
+    assert covered == list(range(action_dim))
+    names = {8: "arm gripper", 17: "arms base", 20: "waist arms base", 29: "legs waist arms"}
+    assert list(groups) == names.get(action_dim, "legs waist arms base").split()
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_a_loss_on_the_arms_leaves_the_layers_of_other_groups_alone(name):
+    head = awake(make_head(name, 32, **SMALL.get(name, {}), groups=1))
+    context, chunk, t = torch.randn(2, CONTEXT), torch.randn(2, STEPS, 32), torch.rand(2)
+    said = {
+        "chunk_mlp": lambda: head(context),
+        "flow": lambda: head.end_point(chunk, t, context),
+    }.get(name, lambda: head.predict(chunk, t, context))()
+    said[..., action_groups(32)["arms"]].square().sum().backward()
+    moved = {
+        parameter_name.split(".")[1]: bool(parameter.grad.any())
+        for parameter_name, parameter in head.named_parameters()
+        if parameter_name.startswith(("leave.", "skip."))
+    }
+    assert moved == {"legs": False, "waist": False, "arms": True, "base": False}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_a_head_with_groups_fits_saves_and_loads(name, tmp_path):
+    arguments = {**SMALL.get(name, {}), "groups": 1}
+    spec = NetworkSpec(4, 1, 1, ("reach",), fusion="pooled", head=name, action_dim=20)
+    network = NeonPolicy(replace(spec, head_args=arguments)).eval()
+    context, actions = torch.randn(8, network.head.context_dim), labels(8, 20)
+    fitted = fit(network.head, context, actions, 30, FIT_COPIES.get(name, 1))
+    assert (fitted - actions).abs().mean() < 0.5
+    network.load_state_dict({k: _as_stored(k, v) for k, v in network.state_dict().items()})
+    save_checkpoint(tmp_path / "head.safetensors", network, {})
+    loaded, _ = load_network(tmp_path / "head.safetensors")
+    with torch.no_grad():
+        whole = loaded.head.sample(context)
+        assert torch.equal(network.head.sample(context), whole)
+        assert torch.equal(loaded.head.sample(context[5:6].expand(8, -1))[0], whole[5])
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_one_output_layer_is_the_default_and_what_older_checkpoints_mean(name):
+    plain, split = make_head(name, 17), make_head(name, 17, groups=1)
+    assert {"leave.weight", "leave.bias"} <= set(plain.state_dict())
+    assert count_of(plain) == count_of(split)
+    spec = NetworkSpec(4, 1, 1, ("reach",), head=name)
+    assert resolve_spec(spec) == resolve_spec(replace(spec, head_args={"groups": 0}))
+    with pytest.raises(ConfigError, match="groups must be 0"):
+        make_head(name, 17, groups=2)
+    with pytest.raises(ConfigError, match="17, 20, 29, 32"):
+        make_head(name, 11, groups=1)
+
+
+def count_of(head: Any) -> int:
+    return sum(parameter.numel() for parameter in head.parameters())
 
 
 # ---- flow and diffusion ---------------------------------------------------------------------

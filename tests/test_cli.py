@@ -232,6 +232,17 @@ def test_errors_are_one_line_and_exit_2(tmp_path, capsys, command, text) -> None
     assert not (tmp_path / "run").exists()
 
 
+def test_all_tasks_without_a_head_are_named_at_once_before_anything_runs(tmp_path, capsys) -> None:
+    words = ["run", "--policy", "neon_tiny", "--suite", "all", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    shown = capsys.readouterr().err.strip()
+    assert len(shown.splitlines()) == 1  # and no progress bar
+    assert shown.startswith("error: 12 of 22 tasks have no head: arm_rattle, ")
+    assert "python -m neon_sim.collect task=humanoid_reach,humanoid_goalkeeper," in shown
+    assert shown.endswith("--task " + ",".join(list(TASKS)[:10]))
+    assert not (tmp_path / "run").exists()
+
+
 def test_unknown_options_are_refused(capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["run", "--policy", "hold", "--out", "x", "--episode", "3", "--what"])

@@ -136,6 +136,7 @@ class ConstantPolicy:
     clip = ClipConfig(num_frames=2, image_size=SIZE)
     needs = frozenset({"video"})
     replan_steps = 4
+    action_dim = 8
     value = 0.1
 
     def reset(self, num_envs: int) -> None:

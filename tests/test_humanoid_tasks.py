@@ -9,13 +9,14 @@ import gymnasium
 import numpy as np
 import pytest
 
-from neon_sim.benchmarks.suites import load_suite
+from neon_sim.benchmarks.suites import load_suite, suite_names
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.collect_config import PerturbConfig
 from neon_sim.demonstrate import Bank, Delayed
 from neon_sim.envs.humanoid_balance import IMPULSES_NS, PUSH_STEPS
 from neon_sim.envs.humanoid_handover import COMING_STEPS, OFFER_STEPS
 from neon_sim.envs.humanoid_meeting import MeetingTask
+from neon_sim.envs.task import VIEW_HEIGHT, VIEW_WIDTH
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.registry import TASKS
 from neon_sim.vocabulary import encode
@@ -117,6 +118,16 @@ def test_the_suites_hold_every_task_that_cameras_or_ears_can_play() -> None:
     assert set(load_suite("all").tasks) == set(kinds)
     humanoid = {name for name in kinds if TASKS[name].robot == "humanoid"}
     assert set(load_suite("humanoid").tasks) == humanoid
+
+
+def test_every_task_is_in_a_suite_and_a_suite_of_a_kind_holds_one_robot() -> None:
+    suites = {name: set(load_suite(name).tasks) for name in suite_names()}
+    few = [tasks for name, tasks in suites.items() if name != "all"]
+    assert set().union(*few) == set(TASKS)
+    for kind in ("static", "temporal", "sound"):
+        arm = {n for n, e in TASKS.items() if (e.kind, e.robot) == (kind, "arm")}
+        assert suites[kind] == arm
+    assert suites["state"] == {name for name, entry in TASKS.items() if entry.kind == "state"}
 
 
 # ---- the temporal ones --------------------------------------------------------------------
@@ -236,6 +247,25 @@ def test_the_taken_block_goes_with_the_hand_and_the_partner_leaves() -> None:
     assert (
         min(np.linalg.norm(env.hand_position(s) - env.thing_position()) for s in env._hands) < 0.02
     )
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_people_see_the_post_from_the_start_to_the_end(side: float) -> None:
+    env = make("humanoid_follow")
+    aim = side * env.TARGET_SPREAD_M
+    latent = env.draw(np.random.default_rng(0), side * env.START_SPREAD_M, aim)
+    env.reset(seed=0, options={"latent": latent})
+    eye, over = env.world.camera_id("view"), False
+    tall = np.tan(np.radians(env.model.cam_fovy[eye] / 2))
+    while not over:
+        for height in (0.0, 0.77):
+            place = env.thing_position() - env.data.cam_xpos[eye]
+            place[2] += height
+            x, y, z = place @ env.data.cam_xmat[eye].reshape(3, 3)
+            assert abs(x) < -tall * z * VIEW_WIDTH / VIEW_HEIGHT, env.control_step
+            assert abs(y) < -tall * z, env.control_step
+        _, terminated, truncated, _ = env.advance(env.expert_action())
+        over = terminated or truncated
 
 
 def test_trailing_the_post_is_not_meeting_it() -> None:

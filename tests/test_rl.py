@@ -33,6 +33,7 @@ from neon_sim.registry import RL_ENVIRONMENTS, TASKS
 from neon_sim.rl import describe, learn, main, plan_text
 from neon_sim.rl_config import RLConfig
 from neon_sim.rl_env import RL_SEED, TaskEnv, make_env
+from neon_sim.rl_spec import RLSpec
 from neon_sim.rl_trainer import RLTrainer
 from neon_sim.tensor_file import read_tensors, write_tensors
 
@@ -279,6 +280,29 @@ def test_training_and_bench_see_and_do_the_same(trained):
     assert (chunk == chunk[:, :1]).all()
     batch = stack_observations([row] * 3)
     np.testing.assert_array_equal(policy.act(batch)[2], chunk[0])
+
+
+def test_the_balance_is_learned_from_what_the_robot_feels(tmp_path):
+    """Pictures and visible positions tell nothing of it; ``agent_pos`` holds no velocity."""
+    path = learn(config(tmp_path, task="humanoid_balance", steps=32), progress=False)
+    policy, env = load_ppo(path, "humanoid_balance"), TaskEnv(config(task="humanoid_balance"), 0)
+    assert policy.spec.condition == "body_state"
+    env.reset()
+    seen, *_ = env.step(env.action_space.low / 10)
+    np.testing.assert_array_equal(seen[:68], env.core.body_state())
+    rows = stack_observations([observe_row(env.core, policy.clip, policy.needs)] * 2)
+    np.testing.assert_array_equal(policy.spec.observation(rows)[1], seen)
+    assert policy.act(rows).shape == (2, 16, 29)
+
+
+@pytest.mark.parametrize("changes", [{"task": "arm_reach"}, {"observe": "pixels"}])
+def test_other_tasks_and_pixels_are_observed_as_before(changes):
+    env = TaskEnv(config(**{"task": "humanoid_balance", **changes}), 0)
+    spec = env.policy_spec
+    assert spec.body_dim == 0
+    assert "body" not in spec.needs
+    older = {key: value for key, value in spec.to_json().items() if key != "body_dim"}
+    assert RLSpec.from_json(older) == spec
 
 
 def test_pixels_train_and_play(tmp_path):

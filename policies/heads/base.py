@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from neon_sim.clock import CHUNK_STEPS
+from neon_sim.errors import ConfigError
+from neon_sim.robots import action_groups
 
 MARGIN = 1.5  # a soft cap lies this far beyond the farthest joint limit
 
@@ -51,6 +53,56 @@ class Head(nn.Module):
     def sample(self, context: Tensor, seed: int = 0) -> Tensor:
         """Chunk (B, H, A), standardised; the same for the same context and seed."""
         raise NotImplementedError
+
+
+class GroupedLinear(nn.ModuleDict):
+    """One linear layer a group of an action's numbers (legs, waist, arms, base), under its name.
+
+    Shaped as one layer is that gives ``steps`` actions: (..., W) -> (..., H * A). What a group
+    learns reaches no weight of another group's layer.
+
+    Args:
+        width: W. action_dim: A, which tells the robot and its action mode. steps: H.
+        bias: of every layer.
+
+    Raises:
+        ConfigError: no robot takes an action of that length.
+    """
+
+    def __init__(self, width: int, action_dim: int, steps: int = 1, bias: bool = True) -> None:
+        sizes = {name: part.stop - part.start for name, part in action_groups(action_dim).items()}
+        super().__init__(
+            {name: nn.Linear(width, steps * size, bias=bias) for name, size in sizes.items()}
+        )
+        self.steps = steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., W) -> (..., H * A), the groups of each step side by side."""
+        parts = [layer(x).unflatten(-1, (self.steps, -1)) for layer in self.values()]
+        return torch.cat(parts, dim=-1).flatten(-2)
+
+
+def output_layer(
+    groups: float, width: int, action_dim: int, steps: int = 1, bias: bool = True
+) -> nn.Module:
+    """The layer that gives ``steps`` actions: one, or with ``groups`` one a group.
+
+    Raises:
+        ConfigError: groups is neither 0 nor 1; see ``GroupedLinear`` too.
+    """
+    if groups not in (0, 1):
+        raise ConfigError(
+            f"head_args.groups must be 0 (one output layer) or 1 (one a group) (got {groups!r})"
+        )
+    if groups:
+        return GroupedLinear(width, action_dim, steps, bias)
+    return nn.Linear(width, steps * action_dim, bias=bias)
+
+
+def start_at_zero(layer: nn.Module) -> None:
+    """Zero the weights of a layer, so that training starts as if it were not there."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def weighted_mean(errors: Tensor, weight: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from neon_sim.clock import CHUNK_STEPS
 
-from .base import MARGIN, Head, ResidualBlock, weighted_mean
+from .base import MARGIN, Head, ResidualBlock, output_layer, start_at_zero, weighted_mean
 
 
 def soft_cap(x: Tensor, cap: Tensor) -> Tensor:
@@ -26,6 +26,10 @@ class ChunkMLP(Head):
         context_dim, action_dim, steps: as in ``Head``. width: of the trunk.
         inner: hidden width of a block. blocks: number of them.
         huber: errors above this many standard deviations count linearly.
+        groups: 1 for an output layer a group (``base.GroupedLinear``), 0 for one.
+
+    Raises:
+        ConfigError: groups, and no robot takes an action of that length.
     """
 
     def __init__(
@@ -37,16 +41,17 @@ class ChunkMLP(Head):
         inner: float = 192,
         blocks: float = 2,
         huber: float = 0.1,
+        groups: float = 0,
     ) -> None:
         super().__init__(context_dim, action_dim, steps)
-        w, out = int(width), steps * action_dim
+        w = int(width)
         self.huber = float(huber)
         self.enter = nn.Linear(context_dim, w)
         self.blocks = nn.ModuleList(ResidualBlock(w, int(inner)) for _ in range(int(blocks)))
         self.norm = nn.RMSNorm(w)
-        self.leave = nn.Linear(w, out)
-        self.skip = nn.Linear(context_dim, out, bias=False)
-        nn.init.zeros_(self.skip.weight)
+        self.leave = output_layer(groups, w, action_dim, steps)
+        self.skip = output_layer(groups, context_dim, action_dim, steps, bias=False)
+        start_at_zero(self.skip)
 
     def forward(self, context: Tensor) -> Tensor:
         """(B, C) -> (B, H, A) standardised."""

@@ -46,10 +46,10 @@ class DiffusionHead(DiTDenoiser):
     Args:
         context_dim, action_dim, steps: as in ``Head``. width: of a token, a multiple of heads.
         inner: hidden width of a feed-forward layer. layers: blocks. heads: of attention.
-        ddim_steps: of the sampler, 1 to the 100 of training.
+        ddim_steps: of the sampler, 1 to the 100 of training. groups: as in ``DiTDenoiser``.
 
     Raises:
-        ConfigError: ``ddim_steps`` outside its rule, or the width is no multiple of the heads.
+        ConfigError: ``ddim_steps`` outside its rule, or as ``DiTDenoiser``.
     """
 
     alpha: Tensor
@@ -65,8 +65,9 @@ class DiffusionHead(DiTDenoiser):
         layers: float = 3,
         heads: float = 4,
         ddim_steps: float = 10,
+        groups: float = 0,
     ) -> None:
-        super().__init__(context_dim, action_dim, steps, width, inner, layers, heads)
+        super().__init__(context_dim, action_dim, steps, width, inner, layers, heads, groups)
         self.ddim_steps = int(ddim_steps)
         if not 1 <= self.ddim_steps <= TRAIN_STEPS:
             raise ConfigError(

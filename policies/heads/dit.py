@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from neon_sim.clock import CHUNK_STEPS
 
-from .base import Head
+from .base import Head, output_layer
 from .transformer import SelfAttention, feed_forward
 
 TIME_WAVES = 16
@@ -101,9 +101,11 @@ class DiTDenoiser(Head):
     Args:
         context_dim, action_dim, steps: as in ``Head``. width: of a token, a multiple of heads.
         inner: hidden width of a feed-forward layer. layers: blocks. heads: of attention.
+        groups: 1 for an output layer a group (``base.GroupedLinear``), 0 for one.
 
     Raises:
-        ConfigError: the width is no multiple of the heads.
+        ConfigError: the width is no multiple of the heads, or there are groups and no robot
+            takes an action of that length.
     """
 
     def __init__(
@@ -115,12 +117,13 @@ class DiTDenoiser(Head):
         inner: float = 256,
         layers: float = 3,
         heads: float = 4,
+        groups: float = 0,
     ) -> None:
         super().__init__(context_dim, action_dim, steps)
         w = int(width)
         self.enter = nn.Linear(action_dim, w)
         self.trunk = DiTTrunk(context_dim, steps, w, int(inner), int(layers), int(heads))
-        self.leave = nn.Linear(w, action_dim)
+        self.leave = output_layer(groups, w, action_dim)
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """Noisy chunk x (B, H, A) at time t (B,) under context (B, C) -> (B, H, A) float32."""

@@ -21,10 +21,10 @@ class DiTFlow(DiTDenoiser):
     Args:
         context_dim, action_dim, steps: as in ``Head``. width: of a token, a multiple of heads.
         inner: hidden width of a feed-forward layer. layers: blocks. heads: of attention.
-        euler_steps: of the sampler, >= 1.
+        euler_steps: of the sampler, >= 1. groups: as in ``DiTDenoiser``.
 
     Raises:
-        ConfigError: the width is no multiple of the heads.
+        ConfigError: as ``DiTDenoiser``.
     """
 
     def __init__(
@@ -37,8 +37,9 @@ class DiTFlow(DiTDenoiser):
         layers: float = 3,
         heads: float = 4,
         euler_steps: float = 8,
+        groups: float = 0,
     ) -> None:
-        super().__init__(context_dim, action_dim, steps, width, inner, layers, heads)
+        super().__init__(context_dim, action_dim, steps, width, inner, layers, heads, groups)
         self.euler_steps = int(euler_steps)
 
     def loss(self, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:

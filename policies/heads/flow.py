@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from neon_sim.clock import CHUNK_STEPS
 
-from .base import Head, ResidualBlock, hold_last, seeded_noise, weighted_mean
+from .base import (
+    Head,
+    ResidualBlock,
+    hold_last,
+    output_layer,
+    seeded_noise,
+    start_at_zero,
+    weighted_mean,
+)
 from .dit import TIME_WAVES, time_waves
 
 # Noisy chunk (B, H, A), time (B,) and context (B, C) -> end point (B, H, A).
@@ -50,6 +58,10 @@ class FlowHead(Head):
         context_dim, action_dim, steps: as in ``Head``. width: of the trunk.
         inner: hidden width of a block. blocks: number of them.
         euler_steps: of the sampler, >= 1.
+        groups: 1 for an output layer a group (``base.GroupedLinear``), 0 for one.
+
+    Raises:
+        ConfigError: groups, and no robot takes an action of that length.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class FlowHead(Head):
         inner: float = 256,
         blocks: float = 3,
         euler_steps: float = 8,
+        groups: float = 0,
     ) -> None:
         super().__init__(context_dim, action_dim, steps)
         w, flat = int(width), steps * action_dim
@@ -68,9 +81,9 @@ class FlowHead(Head):
         self.enter = nn.Linear(flat + 2 * TIME_WAVES + context_dim, w)
         self.blocks = nn.ModuleList(ResidualBlock(w, int(inner)) for _ in range(int(blocks)))
         self.norm = nn.RMSNorm(w)
-        self.leave = nn.Linear(w, flat)
-        self.skip = nn.Linear(context_dim, flat, bias=False)
-        nn.init.zeros_(self.skip.weight)
+        self.leave = output_layer(groups, w, action_dim, steps)
+        self.skip = output_layer(groups, context_dim, action_dim, steps, bias=False)
+        start_at_zero(self.skip)
 
     def end_point(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """Predicted chunk: x (B, H, A) at time t (B,) under context (B, C) -> (B, H, A)."""
