@@ -43,8 +43,8 @@ class RunOptions:
         start_noise: rad, perturbs the start pose of every episode.
         mode: what a policy sets of the humanoid (``arms``, ``upper_body``, ``whole_body``,
             ``whole_body_command``); empty for each task's own.
-        lower: what keeps the humanoid up (``standing``, ``reflex``, ``learned``, ``harness``, ``base``);
-            empty for each task's own.
+        lower: what keeps the humanoid up (``standing``, ``reflex``, ``learned``, ``harness``,
+            ``base``); empty for each task's own.
     """
 
     checkpoint: str | None = None

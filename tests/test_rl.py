@@ -288,7 +288,7 @@ def test_the_balance_is_learned_from_what_the_robot_feels(tmp_path):
     policy, env = load_ppo(path, "humanoid_balance"), TaskEnv(config(task="humanoid_balance"), 0)
     assert policy.spec.condition == "body_state"
     env.reset()
-    seen, *_ = env.step(env.action_space.low / 10)
+    seen, *_ = env.step(np.full(env.action_space.shape or (), -0.1, dtype=np.float32))
     np.testing.assert_array_equal(seen[:68], env.core.body_state())
     rows = stack_observations([observe_row(env.core, policy.clip, policy.needs)] * 2)
     np.testing.assert_array_equal(policy.spec.observation(rows)[1], seen)
