@@ -66,7 +66,7 @@ def test_the_names_are_those_of_the_environments() -> None:
     assert ROBOTS["humanoid"].modes == {name: mode.dim for name, mode in MODES.items()}
     for entry in TASKS.values():
         assert entry.resolve().MODE in ROBOTS[entry.robot].modes
-    assert set(LOWER_BODIES) == {"standing", "learned", "harness", "base"}
+    assert set(LOWER_BODIES) == {"standing", "reflex", "learned", "harness", "base"}
 
 
 def test_demonstrations_say_their_mode_and_hold_its_numbers(demos: Path) -> None:
