@@ -147,7 +147,7 @@ class DiTCrossFlow(Head):
         """
         own: Embodiment = self.embodiments[str(x.shape[2])]  # type: ignore[assignment]
         size = self.context_tokens * self.token_dim
-        tokens = context[:, :size].unflatten(1, (self.context_tokens, self.token_dim))
+        tokens = context[:, :size].reshape(len(context), self.context_tokens, -1).contiguous()
         real = torch.ones_like(tokens[..., -1]) if self.context_tokens == 1 else tokens[..., -1]
         state = own.state_tokens(context[:, size:])
         return own.leave(self.trunk(own.enter(x), state, t, tokens, real > 0)).float()
