@@ -41,9 +41,9 @@ WIDTHS = {
     "suites": {2: 72, 3: 44},
 }  # of columns: most characters of a line
 ROBOTS_APART = """\
-A head belongs to one robot, so static, temporal and sound hold the arm's tasks only (the humanoid's:
-humanoid); arm is the arm's first six, all is every task but those of kind state, claims is one
-ability a row."""
+A head belongs to one robot, so static, temporal and sound hold the arm's tasks only (the
+humanoid's: humanoid); arm is the arm's first six, all is every task but those of kind state,
+claims is one ability a row."""
 NOTES = {"policies": (EARS,), "suites": (ROBOTS_APART,)}
 ON_REQUEST = "on request"  # microphones=("mono",) of the environment; nothing depends on it
 
