@@ -72,3 +72,6 @@ certify alarm neon_tiny_hear humanoid_alarm
 $BENCH run --policy neon_tiny --suite claims --condition frame,video,video_repeat --episodes "$EPISODES" --seed 0 \
   --workers "$WORKERS" --out runs/claims --resume
 $PY -m neon_sim.benchmarks.balance episodes="$EPISODES" impulses=[5.0,10.0,13.0,15.0] out=runs/balance.json
+$BENCH run --policy expert --suite all --episodes "$EPISODES" --seed 0 --workers "$WORKERS" --out runs/experts --resume
+$BENCH run --policy expert --task humanoid_goalkeeper,humanoid_handover --episodes "$EPISODES" --seed 0 \
+  --workers "$WORKERS" --out runs/standing --resume lower=standing
