@@ -32,7 +32,7 @@ from tqdm import tqdm
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.collect_config import CollectConfig
 from neon_sim.collect_worker import DISK_FULL, Done, Failed, Recorder, describe, run_worker
-from neon_sim.config import main_config
+from neon_sim.config import flat, main_config
 from neon_sim.dataset import INFO_FILE, PROVENANCE_FILE, SHARDS_FOLDER, DemoDataset
 from neon_sim.dataset_write import BUILD_FOLDER, assemble
 from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, ConfigError, DatasetError, NeonError
@@ -197,16 +197,6 @@ def check_same(root: Path, name: str, config: dict[str, Any], made: dict[str, An
                     f"{root} was begun with {what}{key}={then.get(key)}, now it is "
                     f"{now.get(key)}; use the same {key}, or another out="
                 )
-
-
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, keys joined by dots."""
-    items: dict[str, Any] = {}
-    for key, value in tree.items():
-        items |= (
-            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return items
 
 
 def record_missing(config: CollectConfig, root: Path) -> None:

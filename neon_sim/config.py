@@ -237,20 +237,21 @@ def settings_beside(config: PolicyConfig) -> list[str]:
     if exchanged and config.image_backbone == image_twin(config.backbone):
         with contextlib.suppress(ConfigError):
             plain = load_config(PolicyConfig, "policy", name, exchanged)
-    had, has = _flat(asdict(plain)), _flat(asdict(config))
+    had, has = flat(asdict(plain)), flat(asdict(config))
     loose = ("condition", "replan_steps", "backbone", "name")
     return exchanged + [
         f"{key}={value}" for key, value in has.items() if had.get(key) != value and key not in loose
     ]
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, keys joined by dots."""
+    items: dict[str, Any] = {}
+    for key, value in tree.items():
+        items |= (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         )
-    return flat
+    return items
 
 
 def _hold(key: str, value: float, rule: str, low: float, high: float) -> None:
