@@ -273,6 +273,8 @@ POLICY_PARTS = Registry(
         "load_network": "neon_sim.policies.checkpoint:load_network",
         "load_ppo": "neon_sim.policies.ppo:load_ppo",
         "ppo_actor": "neon_sim.policies.ppo_actor:Actor",
+        "foundation_gb": "neon_sim.policies.backbones.random_weights:foundation_gb",
+        "random_foundation": "neon_sim.policies.backbones.random_weights:RandomModel",
     },
 )
 

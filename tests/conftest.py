@@ -31,13 +31,13 @@ def _torch_seed() -> None:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Folder of a tiny random checkpoint by family, made once."""
-    from tiny_checkpoints import MAKERS
+    from neon_sim.policies.backbones.random_weights import make_tiny
 
     made: dict[str, Path] = {}
 
     def _tiny(family: str) -> Path:
         if family not in made:
-            made[family] = MAKERS[family](tmp_path_factory.mktemp(family))
+            made[family] = make_tiny(family, tmp_path_factory.mktemp(family))
         return made[family]
 
     return _tiny

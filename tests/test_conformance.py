@@ -18,7 +18,6 @@ from test_encoders import _small_mvit as _small_mvit  # an autouse fixture, here
 from test_encoders import batch as clips
 from test_train import SIZE, blob_episode, live_batch
 from test_video_backbones import FAMILIES, IMAGE_SIZES, NAMES
-from tiny_checkpoints import MAKERS
 from tiny_image_checkpoints import save_tiny
 
 from neon_sim.config import ClipConfig, PolicyConfig
@@ -27,6 +26,7 @@ from neon_sim.feature_cache import episode_layout
 from neon_sim.observation import ClipBatch
 from neon_sim.policies.backbones import video_backbone
 from neon_sim.policies.backbones.catalogue import CATALOGUE
+from neon_sim.policies.backbones.random_weights import MAKERS
 from neon_sim.registry import BACKBONES
 from neon_sim.shards import shard_path, write_shard
 from neon_sim.train_config import TrainConfig
@@ -83,7 +83,7 @@ def enlarged(video: np.ndarray, name: str) -> np.ndarray:
 
 
 def test_no_registered_backbone_is_left_out() -> None:
-    """A new name belongs into a table of ``test_encoders``, ``tiny_checkpoints`` or this file."""
+    """A new name belongs into a table of ``test_encoders``, ``random_weights`` or this file."""
     covered = {*OWN, *ELSEWHERE, *CASES, *(f"{name}_image" for name in VIDEO_CASES)}
     rows = [row for row in CATALOGUE.values() if row.family in NAMES]
     covered |= {f"{row.name}{twin}" for row in rows for twin in ("", "_image")}

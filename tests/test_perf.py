@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from neon_sim.benchmarks.perf import foundation
 from neon_sim.benchmarks.perf.__main__ import main
 from neon_sim.benchmarks.perf.rows import row_of, table
+from neon_sim.policies.backbones.catalogue import CATALOGUE
+from neon_sim.policies.backbones.random_weights import TINY
 
 
 def test_a_row_is_the_median_and_knows_its_target():
@@ -48,4 +52,35 @@ def test_what_sound_costs_is_told_by_part(tmp_path):
 @pytest.mark.parametrize("arguments", [["--measure", "speed"], ["--task", "arm_fly"]])
 def test_unknown_names_are_one_line_and_exit_code_2(arguments, capsys):
     assert main(arguments) == 2
+    assert "Known:" in capsys.readouterr().err
+
+
+def test_a_foundation_model_is_measured_by_the_users_path(tmp_path, monkeypatch, capsys):
+    """Both weights, both lengths; tiny here, so that it takes seconds."""
+    small = replace(CATALOGUE["qwen_omni_3b"], shape=TINY["qwen_omni"])
+    monkeypatch.setitem(CATALOGUE, "qwen_omni_3b", small)
+    monkeypatch.setattr(foundation, "_available_bytes", lambda: 10**12)
+    out = tmp_path / "perf.json"
+    arguments = ["--measure", "foundation", "--backbone", "qwen_omni_3b", "--repeats", "1"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    rows = json.loads(out.read_text())["rows"]
+    looks = [row["subject"].removeprefix("qwen_omni_3b ") for row in rows[::2]]
+    assert looks == [
+        *("fp32, 4 frames, batch 1", "fp32, 16 frames, batch 1"),
+        *("nf4, 4 frames, batch 1", "nf4, 16 frames, batch 1"),
+    ]
+    assert {row["measure"] for row in rows} == {"encode", "peak memory"}
+    assert all(row["value"] > 0 for row in rows)
+
+
+def test_a_foundation_model_that_does_not_fit_is_named_and_gives_no_row(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(foundation, "_available_bytes", lambda: 10**9)
+    out = tmp_path / "perf.json"
+    arguments = ["--measure", "foundation", "--backbone", "qwen_vl_7b", "--out", str(out)]
+    assert main(arguments) == 0
+    assert "skipped qwen_vl_7b: needs 49.6 GB of cpu memory, 1.0 GB" in capsys.readouterr().err
+    assert json.loads(out.read_text())["rows"] == []
+    assert main([*arguments[:3], "qwen_vl_8b", *arguments[4:]]) == 2
     assert "Known:" in capsys.readouterr().err

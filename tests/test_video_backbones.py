@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_checkpoints import IMAGE_SIZES, MAKERS
 
 from neon_sim.config import PolicyConfig, load_config
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
@@ -25,6 +24,8 @@ from neon_sim.policies.backbones.fvlm import MODES
 from neon_sim.policies.backbones.hub import HubBackbone
 from neon_sim.policies.backbones.imports import import_transformers
 from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
+from neon_sim.policies.backbones.random_weights import MAKERS
+from neon_sim.policies.backbones.random_weights import TINY_IMAGE_SIZES as IMAGE_SIZES
 from neon_sim.policies.backbones.tribev2 import Fusion, FusionShape, save_fusion
 from neon_sim.policies.backbones.video_backbone import family_class
 from neon_sim.policies.backbones.vision_language import VisionLanguage

@@ -22,19 +22,27 @@ MEASURES = Registry(
     {
         "encoders": "neon_sim.benchmarks.perf.encoders:measure",
         "env_step": "neon_sim.benchmarks.perf.env_step:measure",
+        "foundation": "neon_sim.benchmarks.perf.foundation:measure",
         "grid": "neon_sim.benchmarks.perf.grid:measure",
         "sound": "neon_sim.benchmarks.perf.sound:measure",
         "temporal": "neon_sim.benchmarks.perf.temporal:measure",
         "training": "neon_sim.benchmarks.perf.training:measure",
     },
 )
+ASKED_FOR = ("foundation",)  # measured when named alone: minutes a model, or a GPU
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m neon_sim.benchmarks.perf", description=__doc__)
-    parser.add_argument("--measure", help="measures by comma (default: all)")
+    parser.add_argument(
+        "--measure",
+        help=f"by comma, of {', '.join(MEASURES)} (default: all but {', '.join(ASKED_FOR)})",
+    )
     parser.add_argument("--task", help="tasks by comma (default: all)")
+    parser.add_argument(
+        "--backbone", default="", help="of foundation, by comma (default: what fits)"
+    )
     parser.add_argument("--repeats", type=int, default=7, help="interleaved repetitions")
     parser.add_argument("--out", type=Path, default=Path("runs/perf.json"))
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
@@ -45,9 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; returns the exit code."""
     args = parse(arguments)
     try:
-        names = args.measure.split(",") if args.measure else MEASURES.names()
+        usual = [name for name in MEASURES if name not in ASKED_FOR]
+        names = args.measure.split(",") if args.measure else usual
         chosen = args.task.split(",") if args.task else list(TASKS)
-        options = Options(args.repeats, tuple(task_entry(name).name for name in chosen))
+        options = Options(
+            args.repeats,
+            tuple(task_entry(name).name for name in chosen),
+            tuple(name for name in args.backbone.split(",") if name),
+        )
         rows: list[Row] = []
         for name in names:
             print(f"{name} ...", file=sys.stderr, flush=True)

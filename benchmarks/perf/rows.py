@@ -25,10 +25,12 @@ class Options:
     Attributes:
         repeats: interleaved repetitions; the median over them is reported.
         tasks: registry names of the tasks to measure.
+        backbones: foundation models to measure; all that fit by default.
     """
 
     repeats: int
     tasks: tuple[str, ...]
+    backbones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

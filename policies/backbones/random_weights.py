@@ -1,0 +1,467 @@
+"""Checkpoints with random weights: any family, tiny or as large as the published model.
+
+They are folders like a published one (config, processor, tokenizer, safetensors) and are loaded by
+the user's own path. Tiny ones let the whole way from demonstrations to a report be tried where
+there is no hub, and are what the tests load; published sizes have the real cost in time and memory
+(``neon_sim.benchmarks.perf.foundation``). Only what they say means nothing::
+
+    python -m neon_sim.policies.backbones.random_weights qwen_omni_3b FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from neon_sim.config import ClipConfig
+from neon_sim.errors import EXIT_USER, ConfigError, NeonError
+
+from .catalogue import CATALOGUE, LAYOUTS, HubModel, hub_model
+from .counting import size_of
+from .hub import backbone_config
+from .imports import import_transformers
+from .inputs import AUDIO_HZ, Sight
+from .video_backbone import VideoBackbone
+from .weights import DTYPES
+
+SPECIAL = {
+    "qwen_vl": ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),
+    "qwen_omni": (
+        *("<|vision_bos|>", "<|vision_eos|>", "<|IMAGE|>", "<|VIDEO|>"),
+        *("<|audio_bos|>", "<|audio_eos|>", "<|AUDIO|>"),
+    ),
+}
+CHAT = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+VL_IDS = {
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+}
+OMNI_IDS = {
+    "vision_start_token_id": "<|vision_bos|>",
+    "vision_end_token_id": "<|vision_eos|>",
+    "audio_start_token_id": "<|audio_bos|>",
+    "audio_end_token_id": "<|audio_eos|>",
+    "image_token_index": "<|IMAGE|>",
+    "video_token_index": "<|VIDEO|>",
+    "audio_token_index": "<|AUDIO|>",
+}
+OMNI_NAMES = {
+    "image_token": "<|IMAGE|>",
+    "audio_token": "<|AUDIO|>",
+    "video_token": "<|VIDEO|>",
+    "vision_bos_token": "<|vision_bos|>",
+    "vision_eos_token": "<|vision_eos|>",
+    "audio_bos_token": "<|audio_bos|>",
+    "audio_eos_token": "<|audio_eos|>",
+}
+WORDS = "catch the moving ball, touch the red post, put the green block into the bowl. 0.123456789"
+
+Shape = dict[str, Any]
+
+_TEXT: Shape = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "vocab_size": 512,
+    "max_position_embeddings": 4096,
+}
+_VISION: Shape = {
+    "depth": 2,
+    "hidden_size": 64,
+    "num_heads": 4,
+    "intermediate_size": 128,
+    "out_hidden_size": 64,
+}
+_QWEN_VISION = _VISION | {"fullatt_block_indexes": [1]}
+_VJEPA2: Shape = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "crop_size": 64,
+    "frames_per_clip": 16,
+    "pred_hidden_size": 24,
+    "pred_num_attention_heads": 2,
+    "pred_num_hidden_layers": 1,
+}
+_ENCODER: Shape = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+}
+# Shapes of tiny checkpoints by family, in the layout of ``HubModel.shape``.
+TINY: dict[str, Shape] = {
+    "qwen_vl": {"text_config": _TEXT, "vision_config": _QWEN_VISION},
+    "qwen_omni": {
+        "text_config": _TEXT,
+        "vision_config": _QWEN_VISION,
+        "audio_config": {
+            "d_model": 64,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 128,
+            "output_dim": 64,
+        },
+    },
+    "qwen3_vl": {
+        "text_config": _TEXT | {"head_dim": 16},
+        "vision_config": _VISION
+        | {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64},
+    },
+    "vjepa2": _VJEPA2,
+    "videomae": _ENCODER | {"image_size": 48},
+    "tribev2": {
+        "video": _VJEPA2,
+        "audio": _ENCODER,
+        "text": _TEXT,
+        "fusion": {"width": 16, "layers": 2},
+    },
+    "fvlm": {
+        "vision": {
+            "hidden_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": 56,
+            "patch_size": 14,
+            "layerscale_value": 1.0,
+        },
+        "text": _TEXT,
+    },
+}
+# ``backbone.image_size`` that a tiny checkpoint is quick at, or the only one it takes
+TINY_IMAGE_SIZES = {
+    "qwen_vl": 56,
+    "qwen_omni": 56,
+    "qwen3_vl": 64,
+    "vjepa2": 64,
+    "videomae": 48,
+    "tribev2": 64,
+    "fvlm": 56,
+}
+
+
+@lru_cache(maxsize=8)
+def tokenizer(special: tuple[str, ...], names: tuple[tuple[str, str], ...] = ()) -> Any:
+    """A byte-level BPE of 400 entries with the special tokens of a family."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=list(special),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([WORDS] * 4, trainer)
+    return import_transformers().PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(special),
+        extra_special_tokens=dict(names),
+    )
+
+
+def with_positions(text: Shape) -> Shape:
+    """The shape of a language model with positions in time, height and width (M-RoPE).
+
+    A quarter of the rotated pairs tells time, the rest height and width, as in Qwen2.5-VL's
+    ``mrope_section`` of 16, 24 and 24.
+    """
+    width = text.get("head_dim", text["hidden_size"] // text["num_attention_heads"]) // 2
+    sections = [width // 4, 3 * width // 8, 3 * width // 8]
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": sections}
+    return text | {"rope_parameters": rope}
+
+
+def spread(network: Any, seed: int = 0) -> Any:
+    """Draw weights that make a random network react to all of its inputs."""
+    generators: dict[torch.device, torch.Generator] = {}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                place = parameter.device
+                if place not in generators:
+                    generators[place] = torch.Generator(place).manual_seed(seed)
+                values = torch.empty_like(parameter).normal_(generator=generators[place])
+                parameter.copy_(values.mul_(min(parameter[0].numel() ** -0.5 * 1.5, 0.5)))
+    return network
+
+
+def _ids(words: Any, names: dict[str, str]) -> dict[str, int]:
+    return {key: words.convert_tokens_to_ids(token) for key, token in names.items()}
+
+
+def _save(folder: Path, network: Any, *more: Any) -> Path:
+    for part in (network, *more):
+        part.save_pretrained(folder)
+    return folder
+
+
+def _qwen_vl(folder: Path, shape: Shape) -> Path:
+    t = import_transformers()
+    words = tokenizer((*CHAT, *SPECIAL["qwen_vl"]))
+    config = t.Qwen2_5_VLConfig(
+        text_config=with_positions(shape["text_config"]),
+        vision_config=shape["vision_config"] | {"tokens_per_second": 2},
+        **_ids(words, VL_IDS),
+    )
+    processor = t.Qwen2_5_VLProcessor(
+        t.Qwen2VLImageProcessor(), words, t.Qwen2VLVideoProcessor(), chat_template="-"
+    )
+    return _save(folder, spread(t.Qwen2_5_VLModel(config)), processor)
+
+
+def _qwen_omni(folder: Path, shape: Shape) -> Path:
+    """The thinker."""
+    t = import_transformers()
+    words = tokenizer((*CHAT, *SPECIAL["qwen_omni"]), tuple(OMNI_NAMES.items()))
+    config = t.Qwen2_5OmniThinkerConfig(
+        text_config=with_positions(shape["text_config"]),
+        vision_config=shape["vision_config"],
+        audio_config=shape["audio_config"],
+        **_ids(words, OMNI_IDS),
+    )
+    processor = t.Qwen2_5OmniProcessor(
+        t.Qwen2VLImageProcessor(),
+        t.Qwen2VLVideoProcessor(),
+        t.WhisperFeatureExtractor(feature_size=128),
+        words,
+        chat_template="-",
+    )
+    return _save(folder, spread(t.Qwen2_5OmniThinkerModel(config)), processor)
+
+
+def _qwen3_vl(folder: Path, shape: Shape) -> Path:
+    """The architecture of Cosmos-Reason2."""
+    t = import_transformers()
+    words = tokenizer((*CHAT, *SPECIAL["qwen_vl"]))
+    config = t.Qwen3VLConfig(
+        text_config=with_positions(shape["text_config"]),
+        vision_config=shape["vision_config"],
+        **_ids(words, VL_IDS),
+    )
+    processor = t.Qwen3VLProcessor(
+        t.Qwen2VLImageProcessor(patch_size=16), words, t.Qwen3VLVideoProcessor(), chat_template="-"
+    )
+    return _save(folder, spread(t.Qwen3VLModel(config)), processor)
+
+
+def _vjepa2(folder: Path, shape: Shape) -> Path:
+    t = import_transformers()
+    config = t.VJEPA2Config(**shape)
+    processor = t.VJEPA2VideoProcessor(crop_size=config.crop_size)
+    return _save(folder, spread(t.VJEPA2Model(config)), processor)
+
+
+def _videomae(folder: Path, shape: Shape) -> Path:
+    t = import_transformers()
+    config = t.VideoMAEConfig(**shape)
+    size = config.image_size
+    processor = t.VideoMAEVideoProcessor(size={"shortest_edge": size}, crop_size=size)
+    return _save(folder, spread(t.VideoMAEModel(config)), processor)
+
+
+def _tribev2(folder: Path, shape: Shape) -> Path:
+    """Three encoders, each in a folder of its own, and ``fusion.safetensors``."""
+    from .tribev2 import Fusion, FusionShape, save_fusion
+
+    t = import_transformers()
+    video = t.VJEPA2Config(**shape["video"])
+    audio = t.Wav2Vec2BertConfig(**shape.get("audio", {}))
+    text = t.LlamaConfig(**shape["text"])
+    _vjepa2(folder / "video", shape["video"])
+    cutter = t.SeamlessM4TFeatureExtractor()
+    _save(folder / "audio", spread(t.Wav2Vec2BertModel(audio)), cutter)
+    _save(folder / "text", spread(t.LlamaModel(text)), tokenizer(CHAT))
+    widths = (video.hidden_size, audio.hidden_size, text.hidden_size)
+    fusion = Fusion(FusionShape(*widths, **shape.get("fusion", {})))
+    save_fusion(spread(fusion), folder / "fusion.safetensors")
+    return folder
+
+
+def _fvlm(folder: Path, shape: Shape) -> Path:
+    """The network of this project over DINOv2 and Llama."""
+    from safetensors.torch import save_file
+
+    from .fvlm import VISUAL_SCALE, FoveatedVLM
+
+    t = import_transformers()
+    vision, text = t.Dinov2Config(**shape["vision"]), t.LlamaConfig(**shape["text"])
+    network = spread(FoveatedVLM(t.Dinov2Model(vision), t.LlamaModel(text)))
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(state, folder / "model.safetensors")
+    config = {"model_type": "fvlm", "visual_scale": VISUAL_SCALE}
+    (folder / "config.json").write_text(json.dumps(config))
+    _save(folder / "vision", vision)
+    return _save(folder / "text", text, tokenizer(CHAT)).parent
+
+
+MAKERS: dict[str, Callable[[Path, Shape], Path]] = {
+    "qwen_vl": _qwen_vl,
+    "qwen_omni": _qwen_omni,
+    "qwen3_vl": _qwen3_vl,
+    "vjepa2": _vjepa2,
+    "videomae": _videomae,
+    "tribev2": _tribev2,
+    "fvlm": _fvlm,
+}
+
+
+@contextmanager
+def _made_in(dtype: torch.dtype, device: str) -> Iterator[None]:
+    """New tensors are of that type and place, and the same whatever was drawn before."""
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            torch.manual_seed(0)
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def make_tiny(family: str, folder: Path) -> Path:
+    """Write a tiny checkpoint of a family (float32, hidden size 64, two layers, about 1 MB)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _made_in(torch.float32, "cpu"):
+        return MAKERS[family](folder, TINY[family])
+
+
+def make_published(
+    row: HubModel, folder: Path, dtype: torch.dtype = torch.bfloat16, device: str = "cpu"
+) -> Path:
+    """Write a checkpoint of a catalogue row's published shape; gigabytes, see ``sizes``.
+
+    Args:
+        row: of the catalogue. folder: new or empty. dtype: of the weights on disk. device: where
+            they are drawn.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _made_in(dtype, device):
+        return MAKERS[row.family](folder, row.shape)
+
+
+class RandomModel:
+    """A foundation model of the published size with random weights, opened as users open one.
+
+    Time and memory do not depend on what weights say, so this is what a look costs.
+
+    Args:
+        name: of the catalogue. folder: for the checkpoint, see ``make_published``.
+        device: ``cuda`` (in bf16) or ``cpu`` (in float32).
+
+    Raises:
+        UnknownNameError: no such model.
+    """
+
+    def __init__(self, name: str, folder: Path, device: str) -> None:
+        self.row, self.device = hub_model(name), device
+        dtype = "bfloat16" if device == "cuda" else "float32"
+        self.settings: dict[str, Any] = {
+            "model_id": str(make_published(self.row, folder, DTYPES[dtype], device)),
+            "device_map": device,
+            "torch_dtype": dtype,
+        }
+        if self.row.family == "tribev2":
+            self.settings["fusion"] = str(folder / "fusion.safetensors")
+        self.model: VideoBackbone | None = None
+
+    def open(self, packed: bool) -> None:
+        """Load it, in NF4 where ``packed``; what was open is let go first."""
+        self.model = None
+        gc.collect()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+        settings = self.settings | {"load_in_4bit": packed}
+        self.model = VideoBackbone(backbone_config(self.row.name, settings))
+        self.model.load()
+
+    def look(self, num_frames: int, rows: int) -> Callable[[], None]:
+        """A call that encodes ``rows`` clips of noise, with words and a second of sound where the
+        model reads and hears, and waits for the result."""
+        model = self.model
+        assert model is not None
+        assert model.family is not None
+        family, rng, size = model.family, np.random.default_rng(0), model.config.image_size
+        sights = [
+            Sight(
+                frames=rng.integers(0, 256, (num_frames, size, size, 3), dtype=np.uint8),
+                time_s=np.arange(num_frames) / model.config.fps,
+                text="catch the moving ball" if family.reads else "",
+                audio=rng.normal(0, 0.1, AUDIO_HZ).astype(np.float32) if family.hears else None,
+            )
+            for _ in range(rows)
+        ]
+
+        def encode() -> None:
+            with torch.inference_mode():
+                model.encode_sights(sights)
+            if self.device == "cuda":
+                torch.cuda.synchronize()
+
+        return encode
+
+
+def foundation_gb() -> dict[str, tuple[float, bool]]:
+    """Of every foundation model: GB of its weights in bf16, and whether NF4 packs any."""
+    sizes = {name: size_of(name) for name in CATALOGUE}
+    return {name: (size.bf16_gb, size.linear > 0) for name, size in sizes.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command: 0 done, 2 an error told in one line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m neon_sim.policies.backbones.random_weights",
+        description="Write a checkpoint with random weights, to try a policy without the hub.",
+    )
+    parser.add_argument("name", help=f"backbone: {', '.join(CATALOGUE)}")
+    parser.add_argument("folder", type=Path, help="new or empty folder for the checkpoint")
+    parser.add_argument(
+        "--published", action="store_true", help="the published size (bf16), in place of 1 MB"
+    )
+    args = parser.parse_args(arguments)
+    try:
+        row = hub_model(args.name)
+        if args.folder.exists() and (not args.folder.is_dir() or any(args.folder.iterdir())):
+            raise ConfigError(f"folder must be new or empty (got {args.folder}); name another")
+        if args.published:
+            make_published(row, args.folder)
+        else:
+            make_tiny(row.family, args.folder)
+    except NeonError as error:
+        print(f"random_weights: error: {error}", file=sys.stderr)
+        return EXIT_USER
+    print(f"--policy {row.name} backbone.model_id={args.folder}{_sizes(row, args.published)}")
+    return 0
+
+
+def _sizes(row: HubModel, published: bool) -> str:
+    """The settings of size that a checkpoint asks for, as a user types them."""
+    if published:
+        return ""
+    unit, seen = LAYOUTS[row.family].multiple, ClipConfig().image_size
+    if unit:
+        return f" backbone.image_size={-(-seen // unit) * unit}"
+    size = TINY_IMAGE_SIZES[row.family]
+    return f" backbone.image_size={size} clip.image_size={size}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
