@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neon_sim.errors import ConfigError
+from neon_sim.errors import CheckpointError, ConfigError
 
 from .imports import import_transformers
 from .inputs import Sight
 from .lora import require_lora
-from .weights import DTYPES, check_attention, quantisation
+from .weights import DTYPES, check_attention, check_complete, quantisation
 
 
 @dataclass
@@ -124,6 +124,7 @@ class Family:
     MODEL_TYPES: ClassVar[tuple[str, ...]]
     KEPT_OUT_OF_4BIT: ClassVar[tuple[str, ...]] = ("visual", "audio_tower", "lm_head")
     LORA_TARGETS: ClassVar[str] = r".*language_model\.layers\.\d+\.self_attn\.(q|k|v|o)_proj"
+    UNUSED: ClassVar[tuple[str, ...]] = ()  # weights that nothing here reads, by prefix
     frames_per_place = 2
     has_language_model = True
     hears = False
@@ -214,7 +215,11 @@ class Family:
         raise NotImplementedError
 
     def from_pretrained(self, loader: Any, folder: Path | None = None, **more: Any) -> Any:
-        """Load a class of transformers from safetensors with this config's settings, frozen."""
+        """Load a class of transformers from safetensors with this config's settings, frozen.
+
+        Raises:
+            CheckpointError: the files lack weights of the architecture, or have others' shapes.
+        """
         settings = self.config
         device = device_name(settings.device_map)
         quantised = quantisation(
@@ -223,13 +228,24 @@ class Family:
         if quantised is not None:
             more["quantization_config"] = quantised
             more["device_map"] = {"": device}
-        model = loader.from_pretrained(
-            folder or self.folder,
-            dtype=DTYPES[settings.torch_dtype],
-            attn_implementation=settings.attn_implementation,
-            use_safetensors=True,
-            **more,
-        )
+        where = folder or self.folder
+        try:
+            model, report = loader.from_pretrained(
+                where,
+                dtype=DTYPES[settings.torch_dtype],
+                attn_implementation=settings.attn_implementation,
+                use_safetensors=True,
+                output_loading_info=True,
+                **more,
+            )
+        except RuntimeError as error:
+            if "mismatch" not in str(error):
+                raise
+            raise CheckpointError(
+                f"{where} holds weights of other shapes than its config.json says; download the "
+                "checkpoint again"
+            ) from error
+        check_complete(report, where, self.UNUSED)
         model = model if quantised is not None else model.to(device)
         return model.eval().requires_grad_(False)
 

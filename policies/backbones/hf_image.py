@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.errors import ConfigError
 
 from .frames import AUTO, ImageEncoder, find_device, identity, pixels
 from .imports import import_transformers
@@ -26,6 +26,7 @@ from .published import (
     missing_weights,
     refuse_pickles,
 )
+from .weights import check_complete
 
 # Tokens a side of the published networks, from their names and, for DINOv2, its 518 pixels.
 GRIDS = {
@@ -211,8 +212,7 @@ def load_image_network(name: str, model_id: str) -> tuple[Any, Architecture]:
         )
     except (OSError, ValueError) as error:  # absent, unreachable, or no config that is known
         raise missing_weights(name, model_id, source, _first_line(error)) from error
-    if report["missing_keys"]:
-        raise CheckpointError(f"{model_id} lacks weights: {sorted(report['missing_keys'])[:3]}")
+    check_complete(report, model_id)
     return freeze(network), architecture
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.errors import ConfigError
 
 from .base import one_place
 from .frames import (
@@ -38,6 +38,7 @@ from .published import (
     refuse_pickles,
     seeded,
 )
+from .weights import check_complete
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 KINETICS = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
@@ -177,9 +178,7 @@ def load_video_network(name: str, weights: str) -> Any:
     except (OSError, ValueError) as error:  # absent, unreachable, or no config that is known
         told = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise missing_weights(name, where, spec.source, told) from error
-    missing = [key for key in report["missing_keys"] if not key.startswith("pooler.")]
-    if missing:
-        raise CheckpointError(f"{where} lacks weights: {sorted(missing)[:3]}")
+    check_complete(report, where, ("pooler.",))
     return freeze(network)
 
 

@@ -128,6 +128,7 @@ class TribeV2(Family):
 
     MODEL_TYPES = ("tribev2",)
     KEPT_OUT_OF_4BIT = ("lm_head",)
+    UNUSED = ("masked_spec_embed",)  # of w2v-BERT, in training alone
     hears = True
     tokens_per_place = 1  # type: ignore[assignment]
 

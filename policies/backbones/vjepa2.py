@@ -19,6 +19,7 @@ class VJEPA2(VideoEncoder):
     """The encoder; T frames give T / 2 places of (size / 16)^2 tokens."""
 
     MODEL_TYPES = ("vjepa2",)
+    UNUSED = ("predictor.",)
 
     def __init__(self, config: BackboneConfig, folder: Path) -> None:
         super().__init__(config, folder)

@@ -82,6 +82,25 @@ def check_folder(folder: Path) -> None:
     raise CheckpointError(f"{folder} holds no *.safetensors; the download is not complete")
 
 
+def check_complete(report: dict[str, Any], where: object, unused: tuple[str, ...] = ()) -> None:
+    """Hold what transformers read to the network: it fills what a file lacks with random numbers.
+
+    Args:
+        report: of ``from_pretrained(..., output_loading_info=True)``. where: for the message.
+        unused: prefixes of weights that nothing here reads.
+
+    Raises:
+        CheckpointError: weights are missing (names the first and how many).
+    """
+    absent = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
+    if absent:
+        raise CheckpointError(
+            f"{where} lacks {len(absent)} weights of this architecture, the first of them "
+            f"{absent[0]}; they would be random numbers. Download the checkpoint again, or convert "
+            "it: save_pretrained of the published class writes the names that are read"
+        )
+
+
 def missing_shards(folder: Path) -> list[str]:
     """Files that the index speaks of, or the names of those that are there, and that are not."""
     index = folder / "model.safetensors.index.json"
