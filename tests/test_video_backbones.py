@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -263,7 +264,7 @@ def test_wrong_inputs(door: Any, given: dict[str, Any], message: str) -> None:
             {"text": "catch the ball"},
             "got neither",
             "needs images or video_frames, one of them",
-            "a text alone is nothing to look at",
+            "text and sound alone are enough for TRIBEv2 only",
         ),
         (
             {"images": frames(1, size=225)},
@@ -302,8 +303,9 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["qwen_omni_3b", "cosmos_reason2_2b", "tribev2"])
 def test_missing_weights_say_how_to_get_them(name: str) -> None:
+    told = {"fusion": "untrained"} if name == "tribev2" else {}  # it asks for that first
     with pytest.raises(CheckpointError) as caught:
-        BACKBONES.resolve(name)()
+        BACKBONES.resolve(name)(**told)
     said = str(caught.value)
     for word in ("GB", "licence", "hf download", "backbone.model_id=/path", "gated"):
         assert word in said, said
@@ -575,6 +577,36 @@ def test_tribev2_without_a_modality_uses_its_mask_token(door: Any) -> None:
     for one in seen:
         for other in seen:
             assert one == other or (seen[one] - seen[other]).abs().max() > 1e-4, (one, other)
+
+
+def test_tribev2_without_video_hears_and_reads(door: Any) -> None:
+    """The clip is as long as the sound; places, batches and what is said all count."""
+    tribe = door("tribev2")
+    text, sound = {"text": "catch it"}, {"audio": tone(seconds=1.0)}
+    rows = [BackboneInput(**text), BackboneInput(**sound), BackboneInput(**text, **sound)]
+    rows.append(BackboneInput(video_frames=frames(), **text, **sound))
+    found = tribe.encode_batch(rows)
+    assert [result["hidden_states"].shape[1] for result in found] == [1, 2, 2, 2]
+    for row, result in zip(rows, found, strict=True):
+        alone = tribe.encode_batch([row])[0]
+        assert torch.allclose(alone["pooled"], result["pooled"], atol=1e-5)
+    for one, other in itertools.combinations([result["pooled"] for result in found], 2):
+        assert (one - other).abs().max() > 1e-4
+    with pytest.raises(ConfigError, match="got neither"):
+        tribe.encode()
+
+
+def test_other_models_need_something_to_look_at(door: Any) -> None:
+    with pytest.raises(ConfigError, match="enough for TRIBEv2 only"):
+        door("qwen_omni").encode(text="catch it", audio=tone())
+
+
+def test_tribev2_asks_for_its_fusion_before_its_encoders() -> None:
+    """Nothing is fetched for a command that cannot run, and the missing-weights error says it."""
+    with pytest.raises(ConfigError, match=r"backbone\.fusion=untrained"):
+        BACKBONES.resolve("tribev2")()
+    with pytest.raises(CheckpointError, match=r"backbone\.fusion=untrained"):
+        BACKBONES.resolve("tribev2")(fusion="untrained")
 
 
 def test_tribev2_cuts_nothing_off(door: Any) -> None:

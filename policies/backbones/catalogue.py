@@ -62,6 +62,7 @@ class HubModel:
         shape: config values that differ from the architecture's defaults.
         parts: further repositories it is made of, by role.
         gated_parts: those of them that are gated; by default the model itself where ``gated``.
+        also: what else it has to be told, in words; empty for nothing.
     """
 
     name: str
@@ -73,6 +74,7 @@ class HubModel:
     shape: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
     gated_parts: tuple[str, ...] = ()
+    also: str = ""
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -239,6 +241,8 @@ _ROWS = (
             "text": "meta-llama/Llama-3.2-3B",
         },
         ("meta-llama/Llama-3.2-3B",),
+        "Its fusion has to be named: backbone.fusion=untrained (fixed and random, it passes the "
+        "encoders on) or backbone.fusion=/path/fusion.safetensors",
     ),
     HubModel(
         "fvlm_135m",

@@ -113,6 +113,7 @@ class Family:
 
     Attributes:
         feature_dim: D. frames_per_place: camera frames that share a place in time.
+        needs_sight: whether there is no row without a frame.
         hears / reads: whether sound and text reach the model.
         reads_before_looking: whether the text changes visual tokens too.
         network: the loaded weights, None before ``load``.
@@ -127,6 +128,7 @@ class Family:
     UNUSED: ClassVar[tuple[str, ...]] = ()  # weights that nothing here reads, by prefix
     frames_per_place = 2
     has_language_model = True
+    needs_sight = True
     hears = False
     reads = True
     reads_before_looking = True

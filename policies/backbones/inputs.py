@@ -20,8 +20,10 @@ class Sight:
     """What one row shows a model.
 
     Attributes:
-        frames: (T, H, W, 3) uint8, oldest first, real frames only.
-        time_s: (T,) seconds since the first frame, ascending (all zero: no times are known).
+        frames: (T, H, W, 3) uint8, oldest first, real frames only; T is 0 where nothing is seen
+            and a model that can do without it hears or reads.
+        time_s: (T,) seconds since the first frame, ascending (all zero: no times are known);
+            where nothing is seen, of the frames that the sound would have spanned.
         text: instruction, may be empty.
         audio: (L,) float32 in [-1, 1] at 16 kHz, or None.
         is_image: a still image and no clip.

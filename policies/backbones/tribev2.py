@@ -129,17 +129,18 @@ class TribeV2(Family):
     MODEL_TYPES = ("tribev2",)
     KEPT_OUT_OF_4BIT = ("lm_head",)
     UNUSED = ("masked_spec_embed",)  # of w2v-BERT, in training alone
+    needs_sight = False
     hears = True
     tokens_per_place = 1  # type: ignore[assignment]
 
     def __init__(self, config: BackboneConfig, folder: Path) -> None:
         super().__init__(config, folder)
+        self.fusion_file = fusion_file(config)  # told before gigabytes of encoders are fetched
         self.homes = find_parts(config)
         seen = replace(config, load_in_4bit=False)
         self.video = VJEPA2(seen, self.homes["video"])
         self.frames_per_place = self.video.frames_per_place
         widths = {p: int(self.read_config(self.homes[p]).hidden_size) for p in PARTS}
-        self.fusion_file = fusion_file(config)
         self.shape = fusion_shape(self.fusion_file, widths)
         self.feature_dim = self.shape.dim
 
@@ -189,24 +190,38 @@ class TribeV2(Family):
     def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
         """Encode each modality on its own, then fuse; rows of equal lengths go together."""
         clips = [self._clip(row) for row in rows]
-        seen = [row.places.float().mean(dim=1) for row in self.video.encode_rows(clips, block_rows)]
+        seen = self._see(clips, block_rows)
         sounds = self._hear(clips, block_rows)
         words = self._read([row.text for row in rows], block_rows)
-        kinds = [(len(video), n in sounds, n in words) for n, video in enumerate(seen)]
+        kinds = [
+            (len(clip.time_s) // self.frames_per_place, n in seen, n in sounds, n in words)
+            for n, clip in enumerate(clips)
+        ]
         done: dict[int, EncodedRow] = {}
         for block in equal_blocks(kinds, block_rows):
-            places, hears, reads = kinds[block[0]]
+            places, sees, hears, reads = kinds[block[0]]
+            video = torch.stack([seen[n] for n in block]) if sees else None
             audio = torch.stack([sounds[n][0] for n in block]) if hears else None
             heard = torch.stack([sounds[n][1] for n in block]) if hears else None
             text = torch.stack([words[n].expand(places, -1) for n in block]) if reads else None
-            video = torch.stack([seen[n] for n in block])
             features = {"video": video, "audio": audio, "text": text}
             for number, hidden in zip(block, self.fusion(features, places, heard), strict=True):
                 done[number] = EncodedRow(hidden, hidden.unsqueeze(1))
         return [done[number] for number in range(len(rows))]
 
     def _clip(self, row: Sight) -> Sight:
-        return self.video.aligned(replace(row, is_image=False))
+        """The row with whole places in time, also where it has no frames."""
+        if len(row.frames):
+            return self.video.aligned(replace(row, is_image=False))
+        spare = -len(row.time_s) % self.frames_per_place
+        return replace(row, time_s=np.concatenate([np.repeat(row.time_s[:1], spare), row.time_s]))
+
+    def _see(self, clips: Sequence[Sight], block_rows: int | None) -> dict[int, Tensor]:
+        """Video by place (F, D) of the rows that have frames."""
+        numbers = [number for number, clip in enumerate(clips) if len(clip.frames)]
+        rows = self.video.encode_rows([clips[number] for number in numbers], block_rows)
+        means = [row.places.float().mean(dim=1) for row in rows]
+        return dict(zip(numbers, means, strict=True))
 
     def _hear(
         self, clips: Sequence[Sight], block_rows: int | None

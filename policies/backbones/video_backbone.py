@@ -105,6 +105,9 @@ class VideoBackbone:
     ) -> dict[str, Tensor]:
         """Encode one image or clip with its instruction and sound.
 
+        TRIBEv2 may also be given sound or text alone: what is absent is a mask token. Its clip
+        then lasts as long as the sound.
+
         Returns:
             ``hidden_states`` (1, S, D), every token of the last layer, and ``pooled`` (1, D),
             their mean; float32, on the CPU unless gradients are wanted.
@@ -178,10 +181,12 @@ class VideoBackbone:
 
     def _sight(self, row: BackboneInput) -> Sight:
         if (row.images is None) == (row.video_frames is None):
+            if row.images is None and (row.text or row.audio is not None) and self._sees_without():
+                return self._unseen(row)
             given = "neither" if row.images is None else "both"
             raise ConfigError(
-                f"encode needs images or video_frames, one of them (got {given}); a text alone "
-                "is nothing to look at"
+                f"encode needs images or video_frames, one of them (got {given}); text and sound "
+                "alone are enough for TRIBEv2 only"
             )
         still = row.images is not None
         limit = 1 if still else self.config.max_frames
@@ -197,6 +202,18 @@ class VideoBackbone:
         )
         audio = None if row.audio is None else check_audio(row.audio, row.sampling_rate)
         return Sight(frames, self._times(row, len(frames)), row.text or "", audio, still)
+
+    def _sees_without(self) -> bool:
+        name = _known_family(self.config.model_id)
+        return name is not None and not family_class(name).needs_sight
+
+    def _unseen(self, row: BackboneInput) -> Sight:
+        """A row of sound or text alone."""
+        audio = None if row.audio is None else check_audio(row.audio, row.sampling_rate)
+        spanned = 1 if audio is None else round(len(audio) / AUDIO_HZ * self.config.fps)
+        count = min(max(spanned, 1), self.config.max_frames)
+        nothing = np.zeros((0, 1, 1, 3), dtype=np.uint8)
+        return Sight(nothing, np.arange(count) / self.config.fps, row.text or "", audio)
 
     def _times(self, row: BackboneInput, count: int) -> np.ndarray:
         if row.time_s is None:

@@ -184,7 +184,8 @@ def _about(row: HubModel, model_id: str | None = None) -> str:
         if row.gates
         else "not gated"
     )
-    return f"{said} (the download may be larger), licence {row.licence}, {gate}."
+    also = f" {row.also}." if row.also else ""
+    return f"{said} (the download may be larger), licence {row.licence}, {gate}.{also}"
 
 
 def is_cached(row: HubModel) -> bool:
