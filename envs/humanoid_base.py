@@ -10,7 +10,7 @@ A task is written as an arm task is (the docstring of ``base.py``), with these d
    put it elsewhere. Objects collide with the body as the header of ``assets/humanoid.xml`` says.
 3. ``expert_action()``: ``reach_action(position, side)`` brings a hand to a point;
    ``make_action(joints, command)`` scales anything else.
-4. A fall counts as a failure: whoever overrides ``failed`` asks ``has_fallen()`` too.
+4. A fall is a failure in every task (``lost``), and ends the episode; a task need not ask.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class HumanoidTask(Task):
         table = joint_table()
         self.limits = LimitMeter(table.low, table.high, MAX_VELOCITY, table.torque)
 
-    def failed(self) -> bool:
+    def lost(self) -> bool:
         """The robot has fallen."""
         return self.has_fallen()
 

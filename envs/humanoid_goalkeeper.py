@@ -96,14 +96,14 @@ class HumanoidGoalkeeper(MeetingTask):
 
     def is_success(self) -> bool:
         """A hand or forearm has met the ball, which is in front of the line and goes away."""
-        if not self._struck or self.has_fallen():
+        if not self._struck:
             return False
         q, v = self._thing
         return bool(self.data.qpos[q] > GOAL_X and self.data.qvel[v] > STOPPED_M_S)
 
     def failed(self) -> bool:
-        """The ball has crossed the line, or the robot has fallen."""
-        return bool(self.data.qpos[self._thing[0]] < GOAL_X) or self.has_fallen()
+        """The ball has crossed the line."""
+        return bool(self.data.qpos[self._thing[0]] < GOAL_X)
 
     def closeness(self) -> float:
         """How near a hand is to where the ball will arrive; at most a half."""

@@ -131,13 +131,12 @@ class HumanoidHandover(MeetingTask):
         return float(np.linalg.norm(self.hand_position(side) - self.thing_position()))
 
     def is_success(self) -> bool:
-        """The robot has the block and stands."""
-        return bool(self._taken_by) and not self.has_fallen()
+        """The robot has the block."""
+        return bool(self._taken_by)
 
     def failed(self) -> bool:
-        """The offer is over, or the robot has fallen."""
-        over = self.control_step > COMING_STEPS + OFFER_STEPS
-        return (over and not self._taken_by) or self.has_fallen()
+        """The offer is over."""
+        return self.control_step > COMING_STEPS + OFFER_STEPS and not self._taken_by
 
     def closeness(self) -> float:
         """How near a hand is to where the block will be offered; at most a half."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .humanoid import HEAD_PITCH_RAD
+from .humanoid import ARM_OF, HEAD_PITCH_RAD
 from .humanoid_base import HumanoidTask
 from .posts import NUM_POSTS, NamedPost, add_post
 
@@ -19,6 +19,7 @@ MIN_DISTANCE_M = 0.19  # between knobs, seen from above
 X_RANGE, Y_RANGE, Z_RANGE = (0.26, 0.38), (-0.27, 0.27), (0.84, 1.04)
 SHOULDER = np.array([0.004, 0.14, 1.07])  # the left one of a standing robot; the right mirrors it
 MAX_REACH_M = 0.41
+CLEAR_OF_THIGH_M = 0.80  # height of a hand
 EYE, VIEW_SLOPE = (0.054, 0.0175, 1.264), 0.62  # the head camera; half its width at 1 m
 
 
@@ -74,6 +75,14 @@ class HumanoidReach(NamedPost, HumanoidTask):
         return np.asarray(self.data.site_xpos[list(self._hands.values())])
 
     def expert_action(self) -> np.ndarray:
-        """The nearer hand to the near side of the named knob; the other arm hangs."""
+        """The nearer hand to the near side of the named knob; the other arm hangs.
+
+        The wrist stays straight until the hand is clear of the thigh, where bent fingers would jam.
+        """
         knob = self._knobs[0]
-        return self.reach_action(knob + np.array([-0.02, 0.0, 0.0]), nearer_hand(knob))
+        side = nearer_hand(knob)
+        action = self.reach_action(knob + np.array([-0.02, 0.0, 0.0]), side)
+        if self.data.site_xpos[self._hands[side]][2] < CLEAR_OF_THIGH_M:
+            wrist = ARM_OF[side].stop - self.mode.joints.start
+            action[wrist - 3 : wrist] = 0.0  # the standing pose
+        return action

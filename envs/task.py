@@ -207,6 +207,15 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         """Whether success is out of reach for good; ends the episode."""
         return False
 
+    def lost(self) -> bool:
+        """Whether the robot itself can go on no more: no success in any task, and the end."""
+        return False
+
+    def _outcome(self) -> tuple[bool, bool]:
+        """Success and failure now."""
+        lost = self.lost()
+        return self.is_success() and not lost, lost or self.failed()
+
     def after_step(self) -> None:
         """Called after each control step, to remember what the state alone does not tell."""
 
@@ -259,7 +268,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.latent = self.sample_latent(self.rng("latent")) if latent is None else dict(latent)
         noise = options.get("start_noise")
         self._begin(self.start_noise if noise is None else float(noise))
-        info = self._info(self.is_success(), self._last_progress)
+        info = self._info(self._outcome()[0], self._last_progress)
         return self.observe(), info | {"latent": copy.deepcopy(self.latent)}
 
     def _begin(self, start_noise: float) -> None:
@@ -301,7 +310,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._drive(check_action(action, self.action_dim))
         self.control_step += 1
         self.after_step()
-        success, failed = self.is_success(), self.failed()
+        success, failed = self._outcome()
         progress = self._progress(success, failed)
         self._held = self._held + 1 if success else 0
         terminated = self._held >= HOLD_STEPS or failed
@@ -389,7 +398,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def progress(self) -> float:
         """How far the job is: 1 when it is done, 0 when it is lost, else ``closeness``."""
-        return self._progress(self.is_success(), self.failed())
+        return self._progress(*self._outcome())
 
     def initial_hash(self) -> str:
         """Hex SHA-256 of the start's qpos and qvel and of the first front frame at 96 pixels."""

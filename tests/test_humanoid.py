@@ -40,9 +40,9 @@ needs_menagerie = pytest.mark.skipif(
 )
 
 
-def make(**arguments):
-    """The reaching task, bare."""
-    entry = TASKS["humanoid_reach"]
+def make(task="humanoid_reach", **arguments):
+    """A task, bare; the reaching one by default."""
+    entry = TASKS[task]
     return gymnasium.make(entry.env_id, **{"cameras": (), **arguments}).unwrapped
 
 
@@ -291,7 +291,7 @@ def test_standing_survives_a_light_push_and_falls_under_a_heavy_one():
     env = make(lower="standing")
     assert all(survives(env, 5.0, angle) for angle in (0.0, 1.6, 3.1, -1.6))
     assert not survives(env, 40.0, 1.6, steps=125)
-    assert env.failed()
+    assert env.lost()
     assert env.progress() == 0.0
 
 
@@ -299,15 +299,23 @@ def test_the_harness_holds_more_than_the_ankles():
     assert survives(make(lower="harness"), 15.0, 1.6)
 
 
-def test_falls_end_the_episode():
-    env = make(lower="standing")
+HUMANOIDS = [name for name, entry in TASKS.items() if entry.robot == "humanoid"]
+
+
+@pytest.mark.parametrize("task", HUMANOIDS)
+def test_a_fall_is_a_failure_and_ends_the_episode(task):
+    """In every task, also where what counts happens while the robot lies on the floor."""
+    env = make(task, lower="standing", microphones=())
     env.reset(seed=0)
-    for step in range(125):
-        env.push(np.array([0.0, 300.0 if step < 10 else 0.0, 0.0]))
-        if env.advance(np.zeros(17))[1]:
-            break
+    env.data.qvel[1] = 4.0  # m/s, thrown to the left
+    terminated = False
+    while not terminated and env.control_step < 60:
+        _, terminated, _, info = env.advance(np.zeros(env.action_dim))
+    assert terminated
     assert env.has_fallen()
-    assert step < 124
+    env.is_success = lambda: True  # whatever is touched
+    assert not info["is_success"]
+    assert not env.advance(np.zeros(env.action_dim))[3]["is_success"]
 
 
 @pytest.mark.parametrize("lower", ["standing", "harness"])

@@ -19,6 +19,7 @@ TOLERANCE_RAD = 1e-3  # a joint's stop is a spring
 FALLS = {"humanoid_balance"}
 EPISODES = [(name, 0, episode) for name in TASKS if name not in FALLS for episode in (0, 1)]
 EPISODES += [("arm_material", 1, 37), ("arm_material", 1, 40)]  # its block pushed back hardest here
+EPISODES += [("humanoid_reach", 7, 31), ("humanoid_reach", 1, 31)]  # fingers jammed on the thigh
 Envs = Callable[[str], Any]
 SILENT: dict[str, Any] = {"cameras": (), "microphones": (), "disable_env_checker": True}
 
@@ -75,3 +76,18 @@ def test_the_material_s_block_is_not_pressed(envs: Envs) -> None:
             over = terminated or truncated
         shares.append(env.limits.some_joint()["torque"])
     assert np.mean(shares) < 0.15
+
+
+@pytest.mark.parametrize(("seed", "episode"), [(7, 31), (1, 31), (2, 24)])
+def test_the_reaching_hand_clears_the_thigh(envs: Envs, seed: int, episode: int) -> None:
+    """Where fingers jammed on it, a wrist was at its torque limit for up to 75 % of the time."""
+    env, over, touched = envs("humanoid_reach"), False, set()
+    env.reset(seed=seed, options={"episode": episode})
+    while not over:
+        _, terminated, truncated, info = env.advance(env.expert_action())
+        env.count_limits()
+        touched |= {env.model.geom(int(geom)).name for geom in env.data.contact.geom.ravel()}
+        over = terminated or truncated
+    assert info["is_success"]
+    assert not any("thigh" in name for name in touched)
+    assert env.limits.some_joint()["torque"] <= 0.1

@@ -67,13 +67,14 @@ def door(tiny: Tiny) -> Callable[[str], VideoBackbone]:
 def bench(tiny: Tiny) -> Callable[..., Any]:
     made: dict[str, Any] = {}
 
-    def _bench(family: str, twin: str = "") -> Any:
+    def _bench(family: str, twin: str = "", **more: str) -> Any:
         name = NAMES[family] + twin
-        if name not in made:
-            arguments = {"model_id": str(tiny(family)), "torch_dtype": "float32"}
+        key = f"{name} {more}"
+        if key not in made:
+            arguments = {"model_id": str(tiny(family)), "torch_dtype": "float32", **more}
             arguments["image_size"] = str(IMAGE_SIZES[family])
-            made[name] = BACKBONES.resolve(name)(**arguments)
-        return made[name]
+            made[key] = BACKBONES.resolve(name)(**arguments)
+        return made[key]
 
     return _bench
 
@@ -360,6 +361,22 @@ def test_padded_frames_change_nothing(bench: Any, family: str, padded: int) -> N
     changed.video[0, :padded] = 255
     changed.time_s[0, :padded] = -9.0
     assert torch.equal(bench(family).encode(clip).hidden, bench(family).encode(changed).hidden)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_single_robot_need_not_pay_for_a_block(bench: Any, family: str) -> None:
+    """``block_rows=1``: one row a call, the same in every batch; only rounding differs."""
+    one, usual = bench(family, block_rows="1"), bench(family)
+    clip, calls = batch(rows=2), []
+    assert one.fingerprint() == usual.fingerprint(), "heads and features stay valid"
+    model = one.model
+    model.load()
+    encode_rows = model.family.encode_rows
+    model.family.encode_rows = lambda rows, block: calls.append(block) or encode_rows(rows, block)
+    together = one.encode(clip).hidden
+    assert calls == [1]
+    assert torch.equal(one.encode(clip.rows(1, 2)).hidden[0], together[1])
+    assert torch.allclose(together, usual.encode(clip).hidden, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -46,6 +46,9 @@ class BackboneConfig:
         lora_r / lora_alpha: rank and scale of the adapters.
         mode: of fVLM: ``coarse_only``, ``coarse_fine`` or ``autoregressive``.
         fusion: of TRIBEv2: safetensors of the fusion, or ``untrained``.
+        block_rows: rows of every call of the network on the bench, the last repeated, so that a row
+            is the same to the bit in every batch; 1 is quickest for a single robot, more for a
+            GPU that many environments feed. Another number changes rounding alone.
     """
 
     model_id: str
@@ -63,6 +66,7 @@ class BackboneConfig:
     lora_alpha: int = 64
     mode: str = "coarse_fine"
     fusion: str | None = None
+    block_rows: int = 4
 
     def validate(self) -> None:
         """Hold the rules of the docstring that no architecture has a say in.
@@ -81,6 +85,7 @@ class BackboneConfig:
             ("image_size", 14, 4096),
             ("lora_r", 1, 1024),
             ("lora_alpha", 1, 65536),
+            ("block_rows", 1, 256),
         ):
             value = getattr(self, name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool)

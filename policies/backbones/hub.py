@@ -30,9 +30,9 @@ from .inputs import Sight, check_audio, check_frames
 from .video_backbone import VideoBackbone, family_class, open_family
 from .weights import content_hash
 
-BLOCK_ROWS = 4  # rows of every call of a network: a row's tokens never depend on its batch
 IMAGE_SUFFIX = "_image"
-RUNNING = ("model_id", "revision", "device_map", "max_frames")  # do not change a token
+# change no token, or its rounding alone
+RUNNING = ("model_id", "revision", "device_map", "max_frames", "block_rows")
 
 
 class HubBackbone:
@@ -136,7 +136,9 @@ class HubBackbone:
         first = dict(zip(reversed(keys), reversed(rows), strict=True))
         order = sorted(first)
         with torch.inference_mode():
-            encoded = self.model.encode_sights([first[key] for key in order], BLOCK_ROWS)
+            encoded = self.model.encode_sights(
+                [first[key] for key in order], self.config.block_rows
+            )
         found = {key: row.places.float().cpu() for key, row in zip(order, encoded, strict=True)}
         return [found[key] for key in keys]
 
