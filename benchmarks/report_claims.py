@@ -30,6 +30,6 @@ def claims(entries: Sequence[dict[str, Any]]) -> Html:
         "corrected for this whole table (Holm). Not supported: on one of them it is no better "
         "(equivalent) or worse. Undecided: neither is shown at this n, or a task did not run or "
         "carries no certificate that it needs time. Temporal coherence: jerk and jumps where "
-        "chunks of actions join, less is better."
+        "chunks of actions join, of each task against a frame; less is better."
     )
     return section("claims", "Claims for video models", table(head, rows), small)

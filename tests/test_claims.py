@@ -112,6 +112,17 @@ def test_coherence_is_jerk_and_jumps(factor, verdict, seeds):
     assert "jump" in why
 
 
+def test_one_smooth_task_does_not_carry_a_rough_one():
+    """The mean over both is below 1, and on one of them video moves less smoothly."""
+    rows = rows_of("arm_catch", (0.5, 0.5), (1.0, 1.2)) + rows_of(
+        "arm_block", (0.5, 0.5), (1.0, 0.5)
+    )
+    found, why = table_of(rows)["coherence"]
+    assert found == "not supported"
+    assert "arm_catch jerk worse than frame (+20 %)" in why
+    assert "arm_block" not in why
+
+
 def test_coherence_may_be_open():
     rows = rows_of("arm_catch", (0.5, 0.5)) + rows_of("arm_block", (0.5, 0.5))
     rng = np.random.default_rng(0)
