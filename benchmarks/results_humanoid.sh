@@ -27,17 +27,17 @@ collect humanoid_reach humanoid_reach 1500 1
 collect alarm humanoid_alarm 600 0
 
 ALL=data/humanoid_fast,data/humanoid REACHES=data/humanoid,data/humanoid_reach
-train humanoid oracle_history 6000 $ALL
-# DAgger: the history oracle walks, the expert says what it would have done
+# DAgger: a history oracle walks, the expert says what it would have done
+train walker oracle_history 1600 data/humanoid_fast tasks=humanoid_follow
 collect follow_dagger humanoid_follow 1200 2 beta=0.0 condition=oracle_history \
-  policy="$OUT/heads/humanoid/oracle_history-seed$SEED.safetensors"
+  policy="$OUT/heads/walker/oracle_history-seed$SEED.safetensors"
 FOLLOWS=data/humanoid_fast,data/follow_dagger
 for condition in $LADDER; do
   train humanoid $condition 2400 $ALL
   train humanoid_follow $condition 1600 $FOLLOWS tasks=humanoid_follow
 done
-train humanoid oracle_memoryless 6000 $ALL
 for condition in $ORACLES; do
+  train humanoid $condition 6000 $ALL
   train humanoid_follow $condition 3000 $FOLLOWS tasks=humanoid_follow
   train humanoid_reach $condition 2500 $REACHES tasks=humanoid_reach
 done
