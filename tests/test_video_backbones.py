@@ -351,6 +351,27 @@ def test_bench_shapes_and_masks(bench: Any, tiny: Tiny, family: str, twin: str) 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("count", [3, 16])
+def test_every_frame_of_an_allowed_clip_matters(bench: Any, family: str, count: int) -> None:
+    """Row 0 is the clip, and row ``n`` the same with its n-th frame exchanged."""
+    one = batch(rows=1, count=count)
+    video = one.video.repeat(count + 1, axis=0)
+    for frame in range(count):
+        video[frame + 1, frame] = 255 - video[frame + 1, frame]
+    rows = replace(
+        one,
+        video=video,
+        mask=one.mask.repeat(count + 1, axis=0),
+        time_s=one.time_s.repeat(count + 1, axis=0),
+        agent_pos=one.agent_pos.repeat(count + 1, axis=0),
+        text=one.text * (count + 1),
+    )
+    hidden = bench(family).encode(rows).hidden
+    changes = (hidden[1:] - hidden[0]).abs().amax(dim=(1, 2))
+    assert (changes > 1e-4).all(), changes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("padded", [1, 2, 3])
 def test_padded_frames_change_nothing(bench: Any, family: str, padded: int) -> None:
     clip = batch(rows=1, padded=padded)
