@@ -149,6 +149,7 @@ def test_saving_overwrites_nothing_and_keeps_only_what_is_tuned(tiny: Tiny, tmp_
         ("qwen_vl_3b", "backbone.device_map=balanced", "one device .got 'balanced'", "use auto"),
         ("qwen_vl_3b", "backbone.device_map=mps", "one device .got 'mps'", "use auto"),
         ("qwen_vl_3b", "backbone.torch_dtype=int8", "torch_dtype must be one of", ""),
+        ("qwen_vl_3b", "backbone.fps=2", "must be left out on the bench .got '2'", "set clip.fps"),
         ("qwen_vl_3b", "backbone.lora_alpha=0", "lora_alpha must be 1 to", ""),
     ],
 )

@@ -182,6 +182,23 @@ def test_times_of_a_clip_reach_the_model(door: Any, family: str) -> None:
     assert (results[0] - results[1]).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("family", TIMED)
+def test_without_times_the_rate_decides_at_the_front_door(tiny: Tiny, family: str) -> None:
+    """And is no other than times of that rate."""
+    slow, fast = (VideoBackbone(settings(tiny(family), family, fps=fps)) for fps in (1.0, 4.0))
+    seen = [model.encode(video_frames=frames())["pooled"] for model in (slow, fast)]
+    assert (seen[0] - seen[1]).abs().max() > 1e-4
+    timed = fast.encode(video_frames=frames(), time_s=np.arange(float(CLIP)))["pooled"]
+    assert torch.equal(timed, seen[0])
+
+
+@pytest.mark.parametrize("name", ["qwen_vl_3b", "vjepa2_image"])
+@pytest.mark.parametrize("fps", ["2", 4.0])
+def test_the_bench_takes_the_rate_from_the_clip_alone(name: str, fps: Any) -> None:
+    with pytest.raises(ConfigError, match=r"backbone\.fps must be left out .*set clip\.fps"):
+        known_shape(BACKBONES.resolve(name), CLIP, {"fps": fps})
+
+
 def test_qwen_vl_positions_collapse_above_its_two_a_second(door: Any) -> None:
     """At 12.5 frames a second its whole-number positions are all 0: a limit of the model."""
     results = [
@@ -429,9 +446,8 @@ def test_fingerprints_tell_apart_what_changes_tokens(tiny: Tiny, tmp_path: Path)
         {"torch_dtype": "bfloat16"},
         {"load_in_4bit": "true"},
         {"image_size": "84"},
-        {"fps": "2"},
     )
-    assert len({first, *(mark(**change) for change in changes)}) == 5
+    assert len({first, *(mark(**change) for change in changes)}) == 4
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in folder.iterdir():

@@ -34,7 +34,8 @@ class BackboneConfig:
         device_map: ``auto`` (CUDA when there is a device), ``cpu``, ``cuda`` or ``cuda:1``; the
             model is never split over several.
         attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` or ``flash_attention_3``.
-        fps: frames per second of a clip whose times are not given.
+        fps: frames per second of a clip whose times are not given; never set on the bench, where
+            clips bring theirs (``clip.fps``).
         max_frames: most frames of a clip.
         image_size: pixels of the longer side as the model sees it; larger inputs are an error,
             smaller ones are scaled up.
