@@ -19,6 +19,8 @@ from .inputs import Sight
 from .lora import require_lora
 from .weights import DTYPES, check_attention, check_complete, quantisation
 
+OWN_SETTINGS = ("mode", "fusion")  # of ``BackboneConfig``, each of one family alone
+
 
 @dataclass
 class BackboneConfig:
@@ -44,7 +46,7 @@ class BackboneConfig:
         load_in_4bit: the language model's linear layers in NF4, towers in ``torch_dtype``.
         use_double_quant: quantise the scales of NF4 too.
         revision: branch, tag or commit on the hub.
-        lora_r / lora_alpha: rank and scale of the adapters.
+        lora_r / lora_alpha: rank and scale of the adapters, with ``freeze_backbone=False`` alone.
         mode: of fVLM: ``coarse_only``, ``coarse_fine`` or ``autoregressive``.
         fusion: of TRIBEv2: safetensors of the fusion, or ``untrained``.
     """
@@ -91,6 +93,13 @@ class BackboneConfig:
         check_attention(self.attn_implementation)
         if not self.freeze_backbone:
             require_lora()
+            return
+        for name in ("lora_r", "lora_alpha"):
+            if getattr(self, name) != getattr(type(self), name):
+                raise ConfigError(
+                    f"{name} is of adapters, and freeze_backbone=true trains none (got "
+                    f"{getattr(self, name)}); leave it out"
+                )
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,7 @@ class Family:
     MODEL_TYPES: ClassVar[tuple[str, ...]]
     KEPT_OUT_OF_4BIT: ClassVar[tuple[str, ...]] = ("visual", "audio_tower", "lm_head")
     LORA_TARGETS: ClassVar[str] = r".*language_model\.layers\.\d+\.self_attn\.(q|k|v|o)_proj"
+    OPTIONS: ClassVar[tuple[str, ...]] = ()  # of ``OWN_SETTINGS``, those that it has
     UNUSED: ClassVar[tuple[str, ...]] = ()  # weights that nothing here reads, by prefix
     frames_per_place = 2
     has_language_model = True
@@ -150,6 +160,13 @@ class Family:
             raise ConfigError(
                 f"{setting} is for a language model, and {cls.__name__} has none; leave it out"
             )
+        for name in OWN_SETTINGS:
+            value = getattr(config, name)
+            if name not in cls.OPTIONS and value != getattr(BackboneConfig, name):
+                raise ConfigError(
+                    f"{name} is a setting that {cls.__name__} does not have (got {value!r}); leave "
+                    "it out"
+                )
 
     def read_config(self, folder: Path | None = None) -> Any:
         """The architecture's own config.

@@ -127,6 +127,7 @@ class TribeV2(Family):
     """
 
     MODEL_TYPES = ("tribev2",)
+    OPTIONS = ("fusion",)
     KEPT_OUT_OF_4BIT = ("lm_head",)
     UNUSED = ("masked_spec_embed",)  # of w2v-BERT, in training alone
     hears = True
@@ -135,7 +136,7 @@ class TribeV2(Family):
     def __init__(self, config: BackboneConfig, folder: Path) -> None:
         super().__init__(config, folder)
         self.homes = find_parts(config)
-        seen = replace(config, load_in_4bit=False)
+        seen = replace(config, load_in_4bit=False, fusion=None)
         self.video = VJEPA2(seen, self.homes["video"])
         self.frames_per_place = self.video.frames_per_place
         widths = {p: int(self.read_config(self.homes[p]).hidden_size) for p in PARTS}
@@ -148,8 +149,9 @@ class TribeV2(Family):
         """Its encoders are never tuned.
 
         Raises:
-            ConfigError: ``freeze_backbone=false``.
+            ConfigError: ``freeze_backbone=false``, or a setting of another family.
         """
+        super().check_settings(config)
         if not config.freeze_backbone:
             raise ConfigError(
                 "freeze_backbone must be true for TRIBEv2 (got false): its encoders are never "
