@@ -269,6 +269,17 @@ def test_the_hubs_cause_ends_with_a_word() -> None:
     assert "Download: hf download someone/else, or use a folder of your own:" in said
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "~/nowhere", "nowhere", "some/where/else"])
+def test_a_path_that_is_no_folder_is_not_taken_for_a_repository(path: str) -> None:
+    said = weights.absent_text("qwen_vl_3b", path)
+    assert said.startswith(f"backbone.model_id={path}: no such folder. ")
+    assert f"hf download {path}" not in said
+    assert "hf download Qwen/Qwen2.5-VL-3B-Instruct" in said
+    said = weights.absent_text("qwen_vl_3b", "someone/else")
+    assert "no such folder" not in said
+    assert "hf download someone/else" in said
+
+
 def half_a_download(folder: Path, indexed: bool) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
