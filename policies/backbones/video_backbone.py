@@ -202,9 +202,10 @@ class VideoBackbone:
         if row.time_s is None:
             return np.zeros(count)
         times = np.asarray(row.time_s, dtype=np.float64)
-        if times.shape != (count,) or (np.diff(times) < 0).any():
+        if times.shape != (count,) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
             raise ConfigError(
-                f"time_s must be {count} ascending seconds, one a frame (got {list(row.time_s)})"
+                f"time_s must be {count} ascending seconds, one a frame and each a finite number "
+                f"(got {list(row.time_s)}); leave it out where times are not known"
             )
         return times - times[0]
 
