@@ -316,6 +316,31 @@ def test_times_that_are_no_numbers_are_refused_by_every_family(
             door(family).encode(video_frames=frames(), time_s=time_s)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"load_in_4bit": "yes"}, "load_in_4bit must be True or False, a bool .got 'yes'"),
+        ({"freeze_backbone": "false"}, "freeze_backbone must be True or False.*got 'false'"),
+        ({"use_double_quant": 1}, "use_double_quant must be True or False.*got 1"),
+        ({"max_frames": 8.0}, "max_frames must be 1 to 64, a whole number .got 8.0"),
+        ({"max_frames": "8"}, "max_frames must be 1 to 64.*got '8'"),
+        ({"max_frames": True}, "max_frames must be 1 to 64.*got True"),
+        ({"image_size": 55.5}, "image_size must be 14 to 4096, a whole number .got 55.5"),
+        ({"lora_r": 4.5}, "lora_r must be 1 to 1024, a whole number .got 4.5"),
+        ({"lora_alpha": "8"}, "lora_alpha must be 1 to 65536, a whole number .got '8'"),
+        ({"fps": float("nan")}, "fps must be 0.001 to 1000 .got nan"),
+    ],
+)
+def test_settings_of_another_type_are_refused_before_anything_is_looked_at(
+    setting: dict[str, Any], message: str
+) -> None:
+    backbone = VideoBackbone(BackboneConfig("Qwen/Qwen2.5-Omni-3B", **setting))
+    with pytest.raises(ConfigError, match=message):
+        backbone.encode(video_frames=frames())
+    with pytest.raises(ConfigError, match=message):
+        backbone.load()
+
+
 def test_deaf_and_wordless_models_say_so(door: Any) -> None:
     with pytest.raises(ConfigError, match="cannot hear"):
         door("qwen_vl").encode(images=frames(1), audio=tone())

@@ -71,24 +71,31 @@ class BackboneConfig:
         """Hold the rules of the docstring that no architecture has a say in.
 
         Raises:
-            ConfigError: a value outside its rule. MissingPackageError: attention or LoRA needs a
+            ConfigError: a value of another type, or outside its rule.
+            MissingPackageError: attention or LoRA needs a
                 package.
         """
         if self.torch_dtype not in DTYPES:
             raise ConfigError(
                 f"torch_dtype must be one of {', '.join(DTYPES)} (got {self.torch_dtype!r})"
             )
-        for name, low, high in (
-            ("fps", 1e-3, 1000),
-            ("max_frames", 1, 64),
-            ("image_size", 14, 4096),
-            ("lora_r", 1, 1024),
-            ("lora_alpha", 1, 65536),
+        for name in ("freeze_backbone", "load_in_4bit", "use_double_quant"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(
+                    f"{name} must be True or False, a bool (got {getattr(self, name)!r})"
+                )
+        for name, kind, low, high in (
+            ("fps", (int, float), 1e-3, 1000),
+            ("max_frames", int, 1, 64),
+            ("image_size", int, 14, 4096),
+            ("lora_r", int, 1, 1024),
+            ("lora_alpha", int, 1, 65536),
         ):
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            number = isinstance(value, kind) and not isinstance(value, bool)
             if not number or not low <= value <= high:
-                raise ConfigError(f"{name} must be {low} to {high} (got {value!r})")
+                whole = ", a whole number" if kind is int else ""
+                raise ConfigError(f"{name} must be {low} to {high}{whole} (got {value!r})")
         device_name(self.device_map)
         check_attention(self.attn_implementation)
         if not self.freeze_backbone:

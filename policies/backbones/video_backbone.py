@@ -125,6 +125,7 @@ class VideoBackbone:
         Raises:
             ConfigError: see ``encode``.
         """
+        self.config.validate()
         sights = [self._sight(row) for row in rows]  # wrong inputs are told before any loading
         self.load()
         assert self.family is not None
