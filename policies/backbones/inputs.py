@@ -79,6 +79,20 @@ def check_frames(frames: Any, *, max_frames: int, image_size: int) -> np.ndarray
     return np.stack(arrays)
 
 
+def check_text(text: Any) -> str:
+    """An instruction, empty for None.
+
+    Raises:
+        ConfigError: no ``str``.
+    """
+    if text is None or isinstance(text, str):
+        return text or ""
+    raise ConfigError(
+        f"text must be one instruction, a str (got {text!r}, a {type(text).__name__}); several "
+        "are several rows: encode_batch([BackboneInput(..., text=...), ...])"
+    )
+
+
 def check_audio(audio: Any, sampling_rate: int = AUDIO_HZ) -> np.ndarray:
     """Sound (L,) or (C, L) as mono float32 (L,).
 

@@ -19,7 +19,7 @@ from neon_sim.errors import ConfigError
 
 from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family
-from .inputs import AUDIO_HZ, Sight, check_audio, check_frames
+from .inputs import AUDIO_HZ, Sight, check_audio, check_frames, check_text
 from .weights import find_weights, read_config
 
 FAMILIES = {
@@ -111,7 +111,7 @@ class VideoBackbone:
 
         Raises:
             ConfigError: neither or both of images and video_frames, too many or too large
-                frames, or sound the model cannot take.
+                frames, a text that is no str, or sound the model cannot take.
         """
         row = BackboneInput(images, video_frames, text, audio, time_s, sampling_rate)
         return self.encode_batch([row])[0]
@@ -197,7 +197,7 @@ class VideoBackbone:
             image_size=self.config.image_size,
         )
         audio = None if row.audio is None else check_audio(row.audio, row.sampling_rate)
-        return Sight(frames, self._times(row, len(frames)), row.text or "", audio, still)
+        return Sight(frames, self._times(row, len(frames)), check_text(row.text), audio, still)
 
     def _times(self, row: BackboneInput, count: int) -> np.ndarray:
         if row.time_s is None:
