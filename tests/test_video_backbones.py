@@ -257,6 +257,11 @@ def test_an_image_is_a_frame_that_stands_still(door: Any, bench: Any, family: st
         ({"images": frames(1), "audio": tone(), "sampling_rate": 44100}, r"16000 Hz \(got 44100"),
         ({"images": frames(1), "audio": tone() * 50}, r"\[-1, 1\]"),
         ({"images": frames(1), "audio": (tone() * 32768).astype(np.int16)}, "32768"),
+        (
+            {"images": frames(1), "audio": np.stack([tone(), tone()], axis=1)},
+            r"\(L,\) or \(C, L\), channels before samples \(got \(8000, 2\), .*: audio\.T",
+        ),
+        ({"images": frames(1), "audio": tone()[:, None]}, r"got \(8000, 1\), 8000 channels of 1"),
         ({"images": frames(1), "audio": tone(seconds=0.01)}, "at least 0.1 s"),
         ({"video_frames": frames(), "time_s": [0.0, 1.0]}, "4 ascending seconds"),
         ({"video_frames": frames(), "time_s": [0.0, 2.0, 1.0, 3.0]}, "4 ascending seconds"),
