@@ -72,8 +72,7 @@ class BackboneConfig:
 
         Raises:
             ConfigError: a value of another type, or outside its rule.
-            MissingPackageError: attention or LoRA needs a
-                package.
+            MissingPackageError: attention or LoRA needs a package.
         """
         if self.torch_dtype not in DTYPES:
             raise ConfigError(
