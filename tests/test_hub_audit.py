@@ -280,6 +280,28 @@ def test_a_path_that_is_no_folder_is_not_taken_for_a_repository(path: str) -> No
     assert "hf download someone/else" in said
 
 
+@pytest.mark.parametrize("revision", [None, "v1.2"])
+def test_the_revision_reaches_the_download(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, revision: str | None
+) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def download(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert "*.safetensors" in allow_patterns
+        asked.append((repository, revision))
+        return str(tiny("qwen_vl"))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    name = CATALOGUE["qwen_vl_3b"].model_id
+    VideoBackbone(BackboneConfig(name, image_size=56, revision=revision)).load()
+    asked_by_door = len(asked)
+    more = {} if revision is None else {"revision": revision}
+    BACKBONES.resolve("qwen_vl_3b")(image_size="56", **more)
+    assert asked_by_door
+    assert len(asked) > asked_by_door
+    assert set(asked) == {(name, revision)}
+
+
 def half_a_download(folder: Path, indexed: bool) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "qwen2_5_vl"}')

@@ -548,6 +548,37 @@ def test_nf4_packs_the_language_model_and_leaves_the_towers(tiny: Tiny) -> None:
         VideoBackbone(settings(tiny("vjepa2"), "vjepa2", load_in_4bit=True)).load()
 
 
+def packed_layers(network: Any) -> dict[str, Any]:
+    """By name the layers of a network that are in NF4."""
+    layers = network.named_modules()
+    return {name: layer for name, layer in layers if type(layer).__name__ == "Linear4bit"}
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_double_quantisation_reaches_the_weights(tiny: Tiny, double: bool) -> None:
+    """Nested: the scales of the blocks are packed too."""
+    packed = {"load_in_4bit": True, "use_double_quant": double}
+    backbone = VideoBackbone(settings(tiny("qwen_vl"), "qwen_vl", **packed))
+    backbone.load()
+    states = [layer.weight.quant_state for layer in packed_layers(backbone.family.network).values()]
+    assert states
+    assert {state.nested for state in states} == {double}
+    assert {state.quant_type for state in states} == {"nf4"}
+
+
+def test_nf4_packs_the_reader_of_tribev2_alone(tiny: Tiny) -> None:
+    backbone = VideoBackbone(settings(tiny("tribev2"), "tribev2", load_in_4bit=True))
+    heard = {"text": "catch the ball", "audio": tone()}
+    assert torch.isfinite(backbone.encode(video_frames=frames(), **heard)["pooled"]).all()
+    family = backbone.family
+    names = set(packed_layers(family.reader))
+    linear = {n for n, m in family.reader.named_modules() if isinstance(m, torch.nn.Linear)}
+    assert names == linear
+    assert names
+    for part in (family.video.network, family.ears, family.fusion):
+        assert not packed_layers(part)
+
+
 @pytest.fixture
 def tuned(tiny: Tiny) -> VideoBackbone:
     torch.manual_seed(0)
