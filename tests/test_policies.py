@@ -471,6 +471,17 @@ def test_a_head_with_a_missing_or_broken_tensor_is_refused(tmp_path):
         load_network(path)
 
 
+def test_a_pickled_head_is_refused_and_told_how_to_convert(tmp_path):
+    path = tmp_path / "head.pt"
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_policy(config(), "video", "arm_catch", checkpoint=str(path))
+    for part in ("head.pt is a pickle", "is not loaded", "Convert it", "head.safetensors'"):
+        assert part in str(caught.value)
+    for part in ("write_tensors(", "'neon_sim.head/1'", "python -m neon_sim.train"):
+        assert part in str(caught.value)
+
+
 def test_a_head_records_the_defaults_it_was_made_with(tmp_path):
     path = saved(tmp_path)
     spec = load_network(path)[0].spec

@@ -742,6 +742,22 @@ def test_tribev2_needs_a_fusion_that_was_asked_for(tiny: Tiny, tmp_path: Path) -
     assert not torch.equal(found[1].encode(clip).hidden, found[2].encode(clip).hidden)
 
 
+def test_a_pickled_fusion_is_refused_and_can_be_converted(tiny: Tiny, tmp_path: Path) -> None:
+    folder = tmp_path / "encoders"
+    shutil.copytree(tiny("tribev2"), folder, ignore=shutil.ignore_patterns("fusion*"))
+    fusion = Fusion(FusionShape(64, 64, 64))
+    torch.save(fusion.state_dict(), folder / "fusion.pt")
+    values = {"model_id": str(folder), "image_size": "64", "torch_dtype": "float32"}
+    for named in ({}, {"fusion": str(folder / "fusion.pt")}):
+        with pytest.raises(CheckpointError, match=r"got the pickle .*Convert it") as caught:
+            BACKBONES.resolve("tribev2")(**values, **named)
+    command = str(caught.value).partition('python -c "')[2].removesuffix('"')
+    exec(command, {})
+    assert BACKBONES.resolve("tribev2")(**values).feature_dim == 1152
+    with pytest.raises(CheckpointError, match="no such"):
+        BACKBONES.resolve("tribev2")(**values, fusion="/nowhere/fusion.pt")
+
+
 def test_fvlm_modes_differ_where_the_query_does(tiny: Tiny) -> None:
     shown = {"video_frames": frames(), "text": "catch it"}
     found = {}

@@ -31,6 +31,7 @@ from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family, equal_blocks
 from .imports import import_transformers
 from .inputs import AUDIO_HZ, Sight, frame_times_s
+from .published import refuse_pickles
 from .vjepa2 import VJEPA2
 from .weights import file_hash, find_weights
 
@@ -291,7 +292,7 @@ def fusion_file(config: BackboneConfig) -> Path | None:
     """The file of the fusion's weights; None for the untrained one that was asked for.
 
     Raises:
-        ConfigError: nothing was asked for. CheckpointError: no such file.
+        ConfigError: nothing was asked for. CheckpointError: no such file, or a pickle.
     """
     own = Path(config.model_id).expanduser() / "fusion.safetensors"
     if config.fusion is None and own.is_file():
@@ -299,11 +300,15 @@ def fusion_file(config: BackboneConfig) -> Path | None:
     if config.fusion == UNTRAINED:
         return None
     if config.fusion is None:
+        if own.with_suffix(".pt").is_file():
+            refuse_pickles("TRIBEv2's fusion", own.with_suffix(".pt"))
         raise ConfigError(
             "TRIBEv2 needs the weights of its fusion: backbone.fusion=/path/fusion.safetensors, or "
             f"backbone.fusion={UNTRAINED} for a fixed random one that passes the encoders on"
         )
     file = Path(config.fusion).expanduser()
+    if file.is_file():
+        refuse_pickles("TRIBEv2's fusion", file)
     if file.suffix != ".safetensors" or not file.is_file():
         raise CheckpointError(f"backbone.fusion={config.fusion}: no such *.safetensors file")
     return file

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
+from neon_sim.tensor_file import PICKLE_SUFFIXES
 
 from .catalogue import CATALOGUE, HubModel
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+PICKLES = tuple(f"*{suffix}" for suffix in PICKLE_SUFFIXES)
 ATTENTION_PACKAGES = {
     "flash_attention_2": ("flash_attn", "pip install flash-attn --no-build-isolation"),
     "flash_attention_3": (
