@@ -212,7 +212,7 @@ def test_parameter_counts(name):
     assert sum(p.numel() for p in fusion.parameters()) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", list(FUSIONS))
 def test_what_does_not_fit_is_an_error_and_not_cut_off(name):
     fusion, batch = make_fusion(name), make_batch()
     long = replace(
@@ -223,6 +223,11 @@ def test_what_does_not_fit_is_an_error_and_not_cut_off(name):
     )
     with pytest.raises(ConfigError, match=r"3 frames x 16 tokens and 16 words \(got 6 x 16"):
         fusion(long)
+    short = replace(
+        batch, hidden=batch.hidden[:, 1:], mask=batch.mask[:, 1:], time_s=batch.time_s[:, 1:]
+    )
+    with pytest.raises(ConfigError, match=r"3 frames x 16 tokens and 16 words \(got 2 x 16"):
+        fusion(short)
     wordy = replace(
         batch,
         text_tokens=batch.text_tokens.repeat(1, 2, 1),
