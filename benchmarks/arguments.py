@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 LISTS = ("tasks", "policies", "conditions", "backbones", "suites")
+OPTIONS = ("policy", "suite", "task", "episodes", "seed", "train_seeds", "workers", "out")
 CODES = (
     "exit codes: 0 all went well; 1 what was measured failed (an episode raised, doctor found a "
     "fault); 2 something is yours to mend (one line says what); 130 Ctrl-C"
@@ -64,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse; ``key=value`` may stand anywhere."""
+    """Parse; ``key=value`` may stand anywhere, but an option is no setting."""
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
     stray = [text for text in rest if text.startswith("-") or "=" not in text]
@@ -72,6 +73,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"unrecognized arguments: {' '.join(stray or rest)}")
     if rest:
         args.overrides = [*args.overrides, *rest]
+    for text in getattr(args, "overrides", []):
+        key, _, value = text.partition("=")
+        if key.replace("-", "_") in OPTIONS:
+            option = f"--{key.replace('_', '-')}"
+            parser.error(f"{key} is an option and no setting: {option} {value} (got {text})")
     return args
 
 

@@ -7,11 +7,12 @@ so listing names costs no import, and the ground needs to know no room.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from neon_sim.errors import unknown_name
+from neon_sim.errors import ConfigError, unknown_name
 
 
 class Registry:
@@ -45,6 +46,28 @@ class Registry:
         if name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)
         return _import(self._entries[name])
+
+    def make(self, name: str, arguments: dict[str, Any], *sizes: Any, **more: Any) -> Any:
+        """Make what ``name`` stands for, with the arguments of a config.
+
+        Args:
+            name: registered. arguments: from ``head_args`` and its like.
+            sizes, more: what the caller gives, which no config can.
+
+        Raises:
+            UnknownNameError: nothing of that name is registered.
+            ConfigError: an argument it does not take.
+        """
+        target = self.resolve(name)
+        taken = list(inspect.signature(target).parameters)[len(sizes) :]
+        known = [key for key in taken if key not in more]
+        for key, value in arguments.items():
+            if key not in known:
+                raise ConfigError(
+                    f"{self.kind} {name!r} does not take {key!r} (got {key}={value}). Known: "
+                    f"{', '.join(known) or 'none'}."
+                )
+        return target(*sizes, **arguments, **more)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

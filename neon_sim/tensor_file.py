@@ -16,6 +16,7 @@ from safetensors import safe_open
 from neon_sim.errors import CheckpointError
 
 KEY = "neon_sim"
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def write_tensors(path: str | Path, state: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
@@ -41,11 +42,19 @@ def read_tensors(
         framework: ``"pt"`` for torch tensors, ``"np"`` for arrays.
 
     Raises:
-        CheckpointError: no such file, truncated or damaged, or of another format.
+        CheckpointError: no such file, a pickle, truncated or damaged, or of another format.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}. Make one: {again}")
+    if path.suffix in PICKLE_SUFFIXES:
+        raise CheckpointError(
+            f"{path} is a pickle, which can run code when it is read, and is not loaded. Convert "
+            "it where you trust it: neon_sim.tensor_file.write_tensors("
+            f"{str(path.with_suffix('.safetensors'))!r}, torch.load({str(path)!r}, "
+            f"weights_only=True), {{'format': {wanted!r}, ...}}), with all metadata of such a "
+            f"file; or make it again: {again}"
+        )
     try:
         with safe_open(str(path), framework) as file:
             text = (file.metadata() or {}).get(KEY)

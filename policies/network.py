@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.config import PolicyConfig
-from neon_sim.errors import ConfigError
 from neon_sim.registry import CONNECTORS, FUSIONS, HEADS, TEMPORAL, Registry
 
 from .fusion.base import FusionInput, FusionLayout
@@ -116,11 +115,11 @@ class NeonPolicy(nn.Module):
         super().__init__()
         self.spec = spec
         self.instruction = InstructionEncoder(len(spec.words), spec.text_dim)
-        self.connector = _build(
-            CONNECTORS, spec.connector, spec.connector_args, spec.feature_dim, spec.tokens_per_frame
+        self.connector = CONNECTORS.make(
+            spec.connector, spec.connector_args, spec.feature_dim, spec.tokens_per_frame
         )
         sizes = spec.feature_dim, spec.num_frames, self.connector.out_tokens
-        self.temporal = _build(TEMPORAL, spec.temporal, spec.temporal_args, *sizes)
+        self.temporal = TEMPORAL.make(spec.temporal, spec.temporal_args, *sizes)
         layout = FusionLayout(
             token_dim=self.temporal.out_dim,
             num_frames=self.temporal.out_frames,
@@ -130,13 +129,14 @@ class NeonPolicy(nn.Module):
             audio_tokens=spec.audio_tokens,
             audio_dim=spec.audio_dim,
         )
-        self.fusion = _build(FUSIONS, spec.fusion, spec.fusion_args, layout)
+        self.fusion = FUSIONS.make(spec.fusion, spec.fusion_args, layout)
         context = self.fusion.context_dim + spec.proprio_dim
-        head_args: dict[str, float] = dict(spec.head_args)
+        more: dict[str, int] = {}
         if HEADS.resolve(spec.head).READS_TOKENS:
             tokens = self.fusion.context_tokens
-            head_args |= {"context_tokens": tokens, "state_dim": spec.proprio_dim}
-        self.head = _build(HEADS, spec.head, head_args, context, spec.action_dim, spec.chunk_steps)
+            more = {"context_tokens": tokens, "state_dim": spec.proprio_dim}
+        widths = context, spec.action_dim, spec.chunk_steps
+        self.head = HEADS.make(spec.head, spec.head_args, *widths, **more)
         for name, size in (
             ("feature", spec.feature_dim),
             ("proprio", spec.proprio_dim),
@@ -219,15 +219,6 @@ class NeonPolicy(nn.Module):
     def num_parameters(self) -> int:
         """Trainable numbers."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
-
-
-def _build(registry: Any, name: str, arguments: dict[str, float], *positional: Any) -> Any:
-    try:
-        return registry.resolve(name)(*positional, **arguments)
-    except TypeError as error:
-        raise ConfigError(
-            f"{registry.kind} {name!r} does not take {arguments} ({error})"
-        ) from error
 
 
 def resolve_spec(spec: NetworkSpec) -> NetworkSpec:

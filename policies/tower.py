@@ -190,10 +190,7 @@ def make_connector(
     Raises:
         ConfigError: an argument it does not take, or as it says.
     """
-    try:
-        return CONNECTORS.resolve(name)(feature_dim, tokens, **arguments)
-    except TypeError as error:
-        raise ConfigError(f"connector {name!r} does not take {arguments} ({error})") from error
+    return CONNECTORS.make(name, arguments, feature_dim, tokens)
 
 
 def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any = None) -> None:

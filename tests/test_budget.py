@@ -47,7 +47,16 @@ def test_too_many_tokens_are_refused_when_the_config_is_read(no_weights):
         (["clip.num_frames=16", "clip.fps=25"], "593 .*: 16 x 36 "),
         (["stack_connector=attentional_pool", "max_tokens=144"], "145 .*: 8 x 16 "),
         (["stack_connector=avgpool", "stack_connector_args.window=5"], "window must divide"),
-        (["stack_connector=avgpool", "stack_connector_args.windw=2"], "does not take"),
+        (["stack_connector=avgpool", "stack_connector_args.pool_window=5"], "pool_window must div"),
+        (
+            ["stack_connector=avgpool", "stack_connector_args.windw=2"],
+            r"connector 'avgpool' does not take 'windw' \(got .*\). Known: window, pool_window\.",
+        ),
+        (
+            ["stack_connector=avgpool", "stack_connector_args={window: 2, pool_window: 2}"],
+            r"window and connector_args.pool_window mean the same \(got 2.0 and 2.0\); give",
+        ),
+        (["stack_connector=identity", "stack_connector_args.tokens=2"], "'tokens' .*Known: none"),
     ],
 )
 def test_the_sum_counts_every_frame_word_and_the_arm(no_weights, overrides, message):

@@ -250,6 +250,23 @@ def test_unknown_options_are_refused(capsys) -> None:
     assert "--what" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "mend"),
+    [
+        ("suite=temporal_mechanisms", "--suite temporal_mechanisms"),
+        ("policy=hold", "--policy hold"),
+        ("train_seeds=0,1", "--train-seeds 0,1"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "certify"])
+def test_an_option_given_as_a_setting_says_how_it_is_written(command, given, mend, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, given, "--out", "x"])
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert f"is an option and no setting: {mend} (got {given})" in told
+
+
 def test_key_value_may_stand_anywhere() -> None:
     args = cli.parse(["run", "a=1", "--policy", "hold", "b=2", "--out", "x", "c=3"])
     assert sorted(args.overrides) == ["a=1", "b=2", "c=3"]

@@ -124,10 +124,13 @@ def mvit(frames: int) -> Any:
     return video_models.mvit.MViT((32, 32), frames, stages, True, True, True, True)
 
 
+SMALL_MVIT = ("[mvit_v2_s]", "[mvit_v2_s-reversed]", "[mvit_v2_s-shuffled]")  # ends of names
+
+
 @pytest.fixture(autouse=True)
 def _small_mvit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The conformance tests of mvit_v2_s take a small one; its own takes seconds a clip."""
-    if not request.node.name.endswith("[mvit_v2_s]") or not importlib.util.find_spec("torchvision"):
+    if not request.node.name.endswith(SMALL_MVIT) or not importlib.util.find_spec("torchvision"):
         return
     spec = replace(torchvision_video.NETWORKS["mvit_v2_s"], image_size=32, num_frames=8)
     spec = replace(spec, layers={"norm": (2, 32, 8)})
@@ -148,7 +151,7 @@ def test_tokens_have_the_promised_shape_and_say_something(build, arguments_of, n
     backbone, seen = build(name), batch()
     out = backbone.encode(seen)
     count = backbone.num_tokens(FRAMES)
-    for frames_shown in (1, FRAMES, 16):
+    for frames_shown in (1, FRAMES, min(16, getattr(backbone, "max_frames", 16))):
         known = known_shape(BACKBONES.resolve(name), frames_shown, arguments_of(name))
         assert known == shape_of(backbone, frames_shown), "said before it was made"
     assert count % backbone.tokens_per_frame == 0
@@ -199,17 +202,53 @@ def test_an_image_encoder_sees_frames_and_no_order(build, name):
         close_to_the_bit(place, straight[:, -1])
 
 
+@pytest.mark.parametrize("order", [[2, 1, 0, 3], [1, 2, 0, 3]], ids=["reversed", "shuffled"])
 @pytest.mark.parametrize("name", VIDEO_CASES)
-def test_a_video_encoder_sees_order(build, name):
+def test_a_video_encoder_sees_order(build, name, order):
     backbone, seen = build(name), batch().rows(1, 2)
     straight = backbone.encode(seen).hidden
-    back = backbone.encode(
-        replace(seen, video=np.concatenate([seen.video[:, -2::-1], seen.video[:, -1:]], axis=1))
-    ).hidden
+    back = backbone.encode(replace(seen, video=seen.video[:, order])).hidden
     last = slice(-backbone.tokens_per_frame, None)
     assert (straight[:, last] - back[:, last]).abs().max() > 1e-3 * straight.std(), (
         "what the newest place says must depend on the order of the older frames"
     )
+
+
+@pytest.mark.parametrize("name", VIDEO_CASES)
+def test_every_frame_of_an_allowed_clip_matters(build, name):
+    backbone = build(name)
+    for count in (FRAMES - 1, min(16, backbone.max_frames)):
+        seen = batch(rows=2, frames=count).rows(1, 2)
+        whole = backbone.encode(seen).hidden
+        for frame in range(count):
+            video = seen.video.copy()
+            video[0, frame] = 255 - video[0, frame]
+            changed = backbone.encode(replace(seen, video=video)).hidden
+            assert (changed - whole).abs().max() > 1e-4 * whole.std(), (count, frame)
+
+
+@pytest.mark.parametrize("name", VIDEO_CASES)
+def test_a_clip_with_more_frames_than_the_network_takes_is_refused(build, arguments_of, name):
+    """When its tokens are counted, which is before weights are read, and when it is shown."""
+    backbone = build(name)
+    most = backbone.max_frames
+    message = rf"clip\.num_frames must be 1 to {most} for {name} \(got {most + 1}\); show fewer"
+    if most < 64:
+        with pytest.raises(ConfigError, match=message):
+            known_shape(BACKBONES.resolve(name), most + 1, arguments_of(name))
+    with pytest.raises(ConfigError, match=message):
+        backbone.num_tokens(most + 1)
+    with pytest.raises(ConfigError, match=message):
+        backbone.encode(batch(rows=1, frames=most + 1))
+
+
+@pytest.mark.parametrize(("name", "most"), [("timesformer", 8), ("vivit", 32), ("mvit_v2_s", 16)])
+def test_the_published_networks_take_so_many_frames_and_no_more(name, most):
+    """The weights are not here: an error about them would mean it came too late."""
+    room = ["max_tokens=10000"]
+    load_config(PolicyConfig, "policy", name, [*room, f"clip.num_frames={most}"])
+    with pytest.raises(ConfigError, match=rf"clip\.num_frames must be 1 to {most} for {name}"):
+        load_config(PolicyConfig, "policy", name, [*room, f"clip.num_frames={most + 1}"])
 
 
 @pytest.mark.parametrize("name", VIDEO_CASES)
@@ -395,7 +434,6 @@ def test_mvit_runs_at_its_size(video_models):
 def test_time_is_resampled_merged_and_masked():
     video = torch.arange(4)[None, :, None]
     assert frames.resample_time(video, 8).flatten().tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert frames.resample_time(video, 2).flatten().tolist() == [1, 3]
     assert frames.resample_time(torch.arange(5)[None], 8)[0, -1] == 4
     tokens = torch.arange(4.0).reshape(1, 4, 1, 1)
     assert frames.merge_time(tokens, 2).flatten().tolist() == [0.5, 2.5]
@@ -520,10 +558,11 @@ def test_wrong_clips_are_refused(build, name):
         backbone.encode(replace(seen, video=seen.video.astype(np.float32)))
 
 
-def test_too_long_a_clip_is_refused(build):
-    seen = batch(rows=1, frames=65)
-    with pytest.raises(ConfigError, match=r"clip\.num_frames must be 1 to 64.*got 65"):
-        build("vivit").encode(seen)
+def test_a_still_frame_fills_no_more_places_than_the_network_has(tiny):
+    assert BACKBONES.resolve("timesformer_image")(weights=tiny("timesformer")).num_frames == 4
+    assert BACKBONES.resolve("vivit_image")(weights=tiny("vivit")).num_frames == 8
+    with pytest.raises(ConfigError, match=r"num_frames must be 1 to 4 .*got 5"):
+        BACKBONES.resolve("timesformer_image")(weights=tiny("timesformer"), num_frames="5")
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "transnetv2", "r3d_18"])

@@ -163,7 +163,6 @@ def test_every_modality_changes_the_output(name, arguments):
         "tokens": replace(batch, hidden=batch.hidden + 1.0),
         "first token of the oldest frame": replace(batch, hidden=first),
         "last token of the newest frame": replace(batch, hidden=last),
-        "order of frames": replace(batch, hidden=batch.hidden.flip(1)),
         "proprioception": replace(batch, proprio=-batch.proprio),
         "text": with_words(batch, -batch.text_tokens),
         "last word": with_words(batch, word),
@@ -175,6 +174,17 @@ def test_every_modality_changes_the_output(name, arguments):
         base = fusion(batch)
         silent = [k for k, v in changed.items() if (fusion(v) - base).abs().max() < 1e-6]
     assert silent == []
+
+
+@pytest.mark.parametrize("order", [[2, 1, 0], [1, 2, 0]], ids=["reversed", "shuffled"])
+@pytest.mark.parametrize(("name", "arguments"), VARIANTS)
+def test_the_order_of_frames_changes_the_output(name, arguments, order):
+    """Under the ages of the true order, in a clip without padding and in one with it."""
+    fusion, batch = make_fusion(name, **arguments), make_batch()
+    mixed = replace(batch, hidden=batch.hidden[:, order], mask=batch.mask[:, order])
+    with torch.no_grad():
+        changes = (fusion(mixed) - fusion(batch)).abs().amax(dim=1)
+    assert (changes > 1e-4).all(), changes
 
 
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS)
@@ -202,7 +212,7 @@ def test_parameter_counts(name):
     assert sum(p.numel() for p in fusion.parameters()) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("name", list(FUSIONS))
 def test_what_does_not_fit_is_an_error_and_not_cut_off(name):
     fusion, batch = make_fusion(name), make_batch()
     long = replace(
@@ -213,6 +223,11 @@ def test_what_does_not_fit_is_an_error_and_not_cut_off(name):
     )
     with pytest.raises(ConfigError, match=r"3 frames x 16 tokens and 16 words \(got 6 x 16"):
         fusion(long)
+    short = replace(
+        batch, hidden=batch.hidden[:, 1:], mask=batch.mask[:, 1:], time_s=batch.time_s[:, 1:]
+    )
+    with pytest.raises(ConfigError, match=r"3 frames x 16 tokens and 16 words \(got 2 x 16"):
+        fusion(short)
     wordy = replace(
         batch,
         text_tokens=batch.text_tokens.repeat(1, 2, 1),

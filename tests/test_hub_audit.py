@@ -25,6 +25,7 @@ from neon_sim.policies.backbones.fvlm import FVLM
 from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
 from neon_sim.policies.backbones.random_weights import TINY_IMAGE_SIZES as IMAGE_SIZES
 from neon_sim.policies.backbones.tribev2 import by_place
+from neon_sim.policies.backbones.video_backbone import FAMILIES, family_class
 from neon_sim.registry import BACKBONES
 
 Tiny = Callable[[str], Path]
@@ -149,6 +150,13 @@ def test_saving_overwrites_nothing_and_keeps_only_what_is_tuned(tiny: Tiny, tmp_
         ("qwen_vl_3b", "backbone.device_map=balanced", "one device .got 'balanced'", "use auto"),
         ("qwen_vl_3b", "backbone.device_map=mps", "one device .got 'mps'", "use auto"),
         ("qwen_vl_3b", "backbone.torch_dtype=int8", "torch_dtype must be one of", ""),
+        ("qwen_vl_3b", "backbone.fps=2", "must be left out on the bench .got '2'", "set clip.fps"),
+        ("qwen_vl_3b", "backbone.mode=xxx", "mode.*QwenVL does not.*got 'xxx'", "leave it out"),
+        ("tribev2", "backbone.mode=coarse_only", "mode.*TribeV2 does not", "leave it out"),
+        ("vjepa2", "backbone.fusion=untrained", "fusion.*VJEPA2 does not", "leave it out"),
+        ("fvlm_135m", "backbone.fusion=/a.safetensors", "fusion.*FVLM does not", "leave it out"),
+        ("qwen_vl_3b", "backbone.lora_r=8", "freeze_backbone=true.*got 8", "leave it out"),
+        ("tribev2", "backbone.lora_alpha=8", "freeze_backbone=true.*got 8", "leave it out"),
         ("qwen_vl_3b", "backbone.lora_alpha=0", "lora_alpha must be 1 to", ""),
     ],
 )
@@ -188,6 +196,20 @@ def test_the_front_door_holds_them_before_it_asks_for_weights() -> None:
         VideoBackbone(BackboneConfig("sanps/fVLM-135M", mode="blurred")).load()
     with pytest.raises(ConfigError, match="has none"):
         VideoBackbone(BackboneConfig("facebook/vjepa2-vitl-fpc64-256", load_in_4bit=True)).load()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_setting_of_another_family_is_refused_at_the_front_door_too(
+    tiny: Tiny, family: str
+) -> None:
+    """Also where the family is only known from the folder; every setting has a family."""
+    others = {"mode": "coarse_only", "fusion": "untrained"}
+    for name in set(others) - set(family_class(family).OPTIONS):
+        asked = settings(tiny(family), family, **{name: others[name]})
+        with pytest.raises(ConfigError, match=f"{name} is a setting that .* does not have"):
+            VideoBackbone(asked).load()
+    with pytest.raises(ConfigError, match=r"lora_r is of adapters.*got 8"):
+        VideoBackbone(settings(tiny(family), family, lora_r=8)).load()
 
 
 def test_a_map_of_devices_is_refused(tiny: Tiny) -> None:
@@ -245,6 +267,39 @@ def test_the_hubs_cause_ends_with_a_word() -> None:
     assert inside.endswith(" ...")
     assert set(inside.split()[:-1]) <= set(cause.split())
     assert "Download: hf download someone/else, or use a folder of your own:" in said
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "~/nowhere", "nowhere", "some/where/else"])
+def test_a_path_that_is_no_folder_is_not_taken_for_a_repository(path: str) -> None:
+    said = weights.absent_text("qwen_vl_3b", path)
+    assert said.startswith(f"backbone.model_id={path}: no such folder. ")
+    assert f"hf download {path}" not in said
+    assert "hf download Qwen/Qwen2.5-VL-3B-Instruct" in said
+    said = weights.absent_text("qwen_vl_3b", "someone/else")
+    assert "no such folder" not in said
+    assert "hf download someone/else" in said
+
+
+@pytest.mark.parametrize("revision", [None, "v1.2"])
+def test_the_revision_reaches_the_download(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, revision: str | None
+) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def download(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert "*.safetensors" in allow_patterns
+        asked.append((repository, revision))
+        return str(tiny("qwen_vl"))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    name = CATALOGUE["qwen_vl_3b"].model_id
+    VideoBackbone(BackboneConfig(name, image_size=56, revision=revision)).load()
+    asked_by_door = len(asked)
+    more = {} if revision is None else {"revision": revision}
+    BACKBONES.resolve("qwen_vl_3b")(image_size="56", **more)
+    assert asked_by_door
+    assert len(asked) > asked_by_door
+    assert set(asked) == {(name, revision)}
 
 
 def half_a_download(folder: Path, indexed: bool) -> Path:

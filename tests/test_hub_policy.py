@@ -240,14 +240,14 @@ def test_instructions_prompts_and_settings_have_caches_of_their_own(
     dataset = DemoDataset.open(data)
     tower = make_tower(policy(keys), "video")
     keys_seen = {cache_key(dataset, tower, 16)}
-    for change in ("backbone.fps=2", "backbone.image_size=112", "backbone.load_in_4bit=true"):
+    for change in ("backbone.image_size=112", "backbone.load_in_4bit=true"):
         other = make_tower(policy([*keys, change]), "video")
         keys_seen.add(cache_key(dataset, other, 16))
     tower.backbone._opened.SYSTEM = "You are a robot."
     keys_seen.add(cache_key(dataset, tower, 16))
     dataset.episodes[0] = replace(dataset.episodes[0], description="stop it")
     keys_seen.add(cache_key(dataset, tower, 16))
-    assert len(keys_seen) == 6
+    assert len(keys_seen) == 5
 
 
 def test_collect_takes_the_override_too(heads: Path, keys: list[str], tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from neon_sim.config import ClipConfig, PolicyConfig
 from neon_sim.errors import (
     CheckpointError,
     ConfigError,
-    NeonError,
     PolicyError,
     UnknownNameError,
 )
@@ -29,11 +28,12 @@ from neon_sim.policies import policy as policy_module
 from neon_sim.policies.backbones.base import fingerprint, masked_mean
 from neon_sim.policies.backbones.random import RandomBackbone, RandomImageBackbone
 from neon_sim.policies.checkpoint import load_network, save_checkpoint
+from neon_sim.policies.fusion.base import FusionLayout
 from neon_sim.policies.instruction import encode_texts
 from neon_sim.policies.network import new_network
 from neon_sim.policies.policy import TrainedPolicy, load_policy
 from neon_sim.policies.tower import make_tower
-from neon_sim.registry import CONNECTORS, FUSIONS, HEADS
+from neon_sim.registry import AUDIO_ENCODERS, CONNECTORS, FUSIONS, HEADS, TEMPORAL
 from neon_sim.vocabulary import WORDS
 
 SIZE, FRAMES = 24, 4
@@ -200,8 +200,9 @@ def test_connectors_ignore_padding(name):
     assert not real[1].any()
 
 
-def test_avgpool_is_the_mean_of_each_window():
-    connector = CONNECTORS.resolve("avgpool")(1, 16, window=2.0)
+@pytest.mark.parametrize("word", ["window", "pool_window"])
+def test_avgpool_is_the_mean_of_each_window(word):
+    connector = CONNECTORS.resolve("avgpool")(1, 16, **{word: 2.0})
     grid = torch.arange(16.0).reshape(1, 16, 1)
     out, _ = connector(grid, torch.ones(1, 16, dtype=torch.bool))
     assert out.flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
@@ -470,6 +471,17 @@ def test_a_head_with_a_missing_or_broken_tensor_is_refused(tmp_path):
         load_network(path)
 
 
+def test_a_pickled_head_is_refused_and_told_how_to_convert(tmp_path):
+    path = tmp_path / "head.pt"
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_policy(config(), "video", "arm_catch", checkpoint=str(path))
+    for part in ("head.pt is a pickle", "is not loaded", "Convert it", "head.safetensors'"):
+        assert part in str(caught.value)
+    for part in ("write_tensors(", "'neon_sim.head/1'", "python -m neon_sim.train"):
+        assert part in str(caught.value)
+
+
 def test_a_head_records_the_defaults_it_was_made_with(tmp_path):
     path = saved(tmp_path)
     spec = load_network(path)[0].spec
@@ -481,5 +493,35 @@ def test_a_head_records_the_defaults_it_was_made_with(tmp_path):
 
 
 def test_unknown_arguments_are_named():
-    with pytest.raises(NeonError, match="'chunk_mlp' does not take"):
+    known = (
+        r"'chunk_mlp' does not take 'widht' \(got widht=3.0\). Known: width, inner, .*, groups\."
+    )
+    with pytest.raises(ConfigError, match=known):
         make_policy("video", config(head_args={"widht": 3.0}))
+
+
+@pytest.mark.parametrize(
+    ("part", "names"),
+    [
+        ("connector", CONNECTORS),
+        ("temporal", TEMPORAL),
+        ("fusion", FUSIONS),
+        ("head", HEADS),
+        ("audio", AUDIO_ENCODERS),
+    ],
+)
+def test_every_part_names_the_argument_it_does_not_take_and_those_it_takes(part, names):
+    """Widths that it is given are no arguments of a config, and not among the known."""
+    taken = {
+        "connector": (4, 16),
+        "temporal": (4, 8, 16),
+        "fusion": (FusionLayout(4, 1, 16, 8, 8),),
+        "head": (12, 8, 16),
+        "audio": (),
+    }[part]
+    for name in names:
+        for wrong in ("colour", "feature_dim", "layout", "context_dim", "steps"):
+            with pytest.raises(ConfigError, match=rf"'{name}' does not take '{wrong}'") as caught:
+                names.make(name, {wrong: 1.0}, *taken)
+            known = str(caught.value).partition("Known: ")[2].removesuffix(".").split(", ")
+            assert known == ["none"] or not {"feature_dim", "layout", "steps", wrong} & set(known)

@@ -33,6 +33,7 @@ SMALL = {"budget": 8_000.0}
 WITHOUT_PARAMETERS = {"none", "static_drop"}
 WITH_PARAMETERS = sorted(set(TEMPORAL) - WITHOUT_PARAMETERS)
 PASS_THE_CLIP = {"none", "static_drop"}  # all frames go to the fusion
+FIXED_LENGTH = ("early", "late_concat", "two_stream", "non_local", "divided_attention", "q_former")
 # Whatever the order of the frames before the current one, the output is the same.
 ORDER_BLIND = {"single_frame", "late_mean"}
 
@@ -124,6 +125,19 @@ def test_order_of_the_past(name):
         assert max(changes) < 1e-6
     else:
         assert min(changes) > 1e-3
+
+
+@pytest.mark.parametrize("name", list(TEMPORAL))
+@pytest.mark.parametrize("count", [1, 7, 9])
+def test_another_number_of_frames_is_an_error_where_each_has_its_weights(name, count):
+    """The others slide over time, or join frames by mean or by state."""
+    mechanism, batch = make(name), clip(frames=count)
+    if name not in FIXED_LENGTH:
+        assert all(torch.isfinite(part).all() for part in mechanism(*batch))
+        return
+    message = rf"was built for 8 frames \(got {count}\); nothing is cut off: build it for this"
+    with pytest.raises(ConfigError, match=message):
+        mechanism(*batch)
 
 
 @pytest.mark.parametrize("name", sorted(set(TEMPORAL) - {"single_frame"}))

@@ -52,10 +52,7 @@ def make_encoder(name: str, arguments: dict[str, float]) -> AudioEncoder:
     Raises:
         ConfigError: an argument it does not take, or as it says.
     """
-    try:
-        return AUDIO_ENCODERS.resolve(name)(**arguments)
-    except TypeError as error:
-        raise ConfigError(f"audio encoder {name!r} does not take {arguments} ({error})") from error
+    return AUDIO_ENCODERS.make(name, arguments)
 
 
 def check_rings(audio: Any, sampling_rate: int) -> np.ndarray:

@@ -19,6 +19,8 @@ from .inputs import Sight
 from .lora import require_lora
 from .weights import DTYPES, check_attention, check_complete, quantisation
 
+OWN_SETTINGS = ("mode", "fusion")  # of ``BackboneConfig``, each of one family alone
+
 
 @dataclass
 class BackboneConfig:
@@ -34,7 +36,8 @@ class BackboneConfig:
         device_map: ``auto`` (CUDA when there is a device), ``cpu``, ``cuda`` or ``cuda:1``; the
             model is never split over several.
         attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` or ``flash_attention_3``.
-        fps: frames per second of a clip whose times are not given.
+        fps: frames per second of a clip whose times are not given; never set on the bench, where
+            clips bring theirs (``clip.fps``).
         max_frames: most frames of a clip.
         image_size: pixels of the longer side as the model sees it; larger inputs are an error,
             smaller ones are scaled up.
@@ -43,7 +46,7 @@ class BackboneConfig:
         load_in_4bit: the language model's linear layers in NF4, towers in ``torch_dtype``.
         use_double_quant: quantise the scales of NF4 too.
         revision: branch, tag or commit on the hub.
-        lora_r / lora_alpha: rank and scale of the adapters.
+        lora_r / lora_alpha: rank and scale of the adapters, with ``freeze_backbone=False`` alone.
         mode: of fVLM: ``coarse_only``, ``coarse_fine`` or ``autoregressive``.
         fusion: of TRIBEv2: safetensors of the fusion, or ``untrained``.
         block_rows: rows of every call of the network on the bench, the last repeated, so that a row
@@ -72,29 +75,42 @@ class BackboneConfig:
         """Hold the rules of the docstring that no architecture has a say in.
 
         Raises:
-            ConfigError: a value outside its rule. MissingPackageError: attention or LoRA needs a
-                package.
+            ConfigError: a value of another type, or outside its rule.
+            MissingPackageError: attention or LoRA needs a package.
         """
         if self.torch_dtype not in DTYPES:
             raise ConfigError(
                 f"torch_dtype must be one of {', '.join(DTYPES)} (got {self.torch_dtype!r})"
             )
-        for name, low, high in (
-            ("fps", 1e-3, 1000),
-            ("max_frames", 1, 64),
-            ("image_size", 14, 4096),
-            ("lora_r", 1, 1024),
-            ("lora_alpha", 1, 65536),
-            ("block_rows", 1, 256),
+        for name in ("freeze_backbone", "load_in_4bit", "use_double_quant"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(
+                    f"{name} must be True or False, a bool (got {getattr(self, name)!r})"
+                )
+        for name, kind, low, high in (
+            ("fps", (int, float), 1e-3, 1000),
+            ("max_frames", int, 1, 64),
+            ("image_size", int, 14, 4096),
+            ("lora_r", int, 1, 1024),
+            ("lora_alpha", int, 1, 65536),
+            ("block_rows", int, 1, 256),
         ):
             value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            number = isinstance(value, kind) and not isinstance(value, bool)
             if not number or not low <= value <= high:
-                raise ConfigError(f"{name} must be {low} to {high} (got {value!r})")
+                whole = ", a whole number" if kind is int else ""
+                raise ConfigError(f"{name} must be {low} to {high}{whole} (got {value!r})")
         device_name(self.device_map)
         check_attention(self.attn_implementation)
         if not self.freeze_backbone:
             require_lora()
+            return
+        for name in ("lora_r", "lora_alpha"):
+            if getattr(self, name) != getattr(type(self), name):
+                raise ConfigError(
+                    f"{name} is of adapters, and freeze_backbone=true trains none (got "
+                    f"{getattr(self, name)}); leave it out"
+                )
 
 
 @dataclass(frozen=True)
@@ -130,6 +146,7 @@ class Family:
     MODEL_TYPES: ClassVar[tuple[str, ...]]
     KEPT_OUT_OF_4BIT: ClassVar[tuple[str, ...]] = ("visual", "audio_tower", "lm_head")
     LORA_TARGETS: ClassVar[str] = r".*language_model\.layers\.\d+\.self_attn\.(q|k|v|o)_proj"
+    OPTIONS: ClassVar[tuple[str, ...]] = ()  # of ``OWN_SETTINGS``, those that it has
     UNUSED: ClassVar[tuple[str, ...]] = ()  # weights that nothing here reads, by prefix
     frames_per_place = 2
     has_language_model = True
@@ -156,6 +173,13 @@ class Family:
             raise ConfigError(
                 f"{setting} is for a language model, and {cls.__name__} has none; leave it out"
             )
+        for name in OWN_SETTINGS:
+            value = getattr(config, name)
+            if name not in cls.OPTIONS and value != getattr(BackboneConfig, name):
+                raise ConfigError(
+                    f"{name} is a setting that {cls.__name__} does not have (got {value!r}); leave "
+                    "it out"
+                )
 
     def read_config(self, folder: Path | None = None) -> Any:
         """The architecture's own config.

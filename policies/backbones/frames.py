@@ -25,6 +25,7 @@ from .base import Tokens, known_shape, masked_mean
 
 AUTO = "auto"  # the word for CUDA where there is one
 CPU = torch.device("cpu")
+STILL_FRAMES = 8  # of a clip in which nothing moves
 BLOCK_ROWS = 8  # inference always runs on this many rows: results never depend on the batch
 
 
@@ -129,8 +130,21 @@ def hold_padding(video: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask[:, :, None, None, None], video, stand_in[:, None])
 
 
+def hold_length(num_frames: int, most: int, name: str) -> None:
+    """Hold a clip to the frames that a network takes: none is ever left out of one.
+
+    Raises:
+        ConfigError: more frames than ``most``; ``name`` is who asks.
+    """
+    if not 1 <= num_frames <= most:
+        raise ConfigError(
+            f"clip.num_frames must be 1 to {most} for {name} (got {num_frames}); show fewer "
+            "frames (clip.num_frames)"
+        )
+
+
 def resample_time(video: Tensor, num_frames: int) -> Tensor:
-    """(B, T, ...) to ``num_frames`` places in time, each the nearest frame; the last stays."""
+    """(B, T, ...) to ``num_frames`` >= T places in time, each the nearest frame."""
     have = video.shape[1]
     places = (torch.arange(num_frames) + 0.5) * have / num_frames
     return video if have == num_frames else video[:, places.long()]
@@ -200,8 +214,8 @@ class VideoEncoder:
     Attributes:
         name: what errors call it. feature_dim: D. tokens_per_frame: S of a place in time.
         network: the weights. identity: the settings, as ``identity`` makes it.
-        max_frames: longest clip. block_rows: clips of one inference.
-        device: that ``clip_tokens`` is handed clips on.
+        max_frames: longest clip, the network's where it has a length.
+        block_rows: clips of one inference. device: that ``clip_tokens`` is handed clips on.
     """
 
     name: str
@@ -222,7 +236,12 @@ class VideoEncoder:
         raise NotImplementedError
 
     def num_tokens(self, num_frames: int) -> int:
-        """P * S."""
+        """P * S.
+
+        Raises:
+            ConfigError: more frames than ``max_frames``.
+        """
+        hold_length(num_frames, self.max_frames, self.name)
         return self.time_places(num_frames) * self.tokens_per_frame
 
     def encode(self, clip: ClipBatch) -> Tokens:
@@ -232,11 +251,7 @@ class VideoEncoder:
             ConfigError: no video, not (B, T, H, W, 3) uint8, or more frames than ``max_frames``.
         """
         video, mask = clip_tensors(clip, self.name)
-        if not 1 <= video.shape[1] <= self.max_frames:
-            raise ConfigError(
-                f"clip.num_frames must be 1 to {self.max_frames} for {self.name} "
-                f"(got {video.shape[1]}); show fewer frames (clip.num_frames)"
-            )
+        hold_length(video.shape[1], self.max_frames, self.name)
         held = hold_padding(video, mask)
         hidden = in_blocks(self.clip_tokens, held, self.block_rows, self.device)
         places = place_mask(mask, hidden.shape[1]).repeat_interleave(self.tokens_per_frame, dim=1)
@@ -252,7 +267,8 @@ class StillTwin(ImageEncoder):
     clip for each frame.
 
     Args:
-        video: the video encoder's class or maker. num_frames: places that a frame fills.
+        video: the video encoder's class or maker.
+        num_frames: places that a frame fills; eight, or all where the network has fewer.
         arguments: of the video encoder.
     """
 
@@ -263,18 +279,20 @@ class StillTwin(ImageEncoder):
         /,
         video: Callable[..., Any],
         *,
-        num_frames: int | str = 8,
+        num_frames: int | str | None = None,
         **arguments: str,
     ) -> tuple[int, int] | None:
         """A place a frame, each with the tokens of the video encoder's newest."""
-        shape = known_shape(video, int(num_frames), arguments)
+        del num_frames
+        shape = known_shape(video, 1, arguments)
         return shape and (frames, shape[1])
 
     def __init__(
-        self, video: Callable[..., Any], *, num_frames: int | str = 8, **arguments: str
+        self, video: Callable[..., Any], *, num_frames: int | str | None = None, **arguments: str
     ) -> None:
         encoder: VideoEncoder = video(**arguments)
-        self._encoder, self.num_frames = encoder, int(num_frames)
+        usual = min(STILL_FRAMES, encoder.max_frames)
+        self._encoder, self.num_frames = encoder, usual if num_frames is None else int(num_frames)
         self.device = encoder.device
         if not 1 <= self.num_frames <= encoder.max_frames:
             raise ConfigError(

@@ -153,6 +153,7 @@ class FVLM(Family):
     """
 
     MODEL_TYPES = ("fvlm",)
+    OPTIONS = ("mode",)
     frames_per_place = 1
     reads_before_looking = False
     tokens_per_place = 1  # type: ignore[assignment]
@@ -176,6 +177,7 @@ class FVLM(Family):
         Raises:
             ConfigError: another setting.
         """
+        super().check_settings(config)
         if config.mode not in MODES:
             raise ConfigError(f"mode must be one of {', '.join(MODES)} (got {config.mode!r})")
         if config.load_in_4bit or not config.freeze_backbone:

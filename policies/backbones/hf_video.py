@@ -22,6 +22,7 @@ from .frames import (
     StillTwin,
     VideoEncoder,
     find_device,
+    hold_length,
     identity,
     merge_time,
     pixels,
@@ -52,7 +53,7 @@ class Network:
         model_type: what its config calls itself. loader / config: transformers classes; the
             config's defaults have the published shape. mean_std: of pixels in [0, 1].
         places_first: tokens run over places, then time (else over time, then places).
-        layout: places in time and tokens a place of the published network.
+        layout: of the published network: frames it takes, places in time, tokens a place.
     """
 
     model_type: str
@@ -60,7 +61,7 @@ class Network:
     config: str
     mean_std: tuple[tuple[float, ...], tuple[float, ...]]
     places_first: bool
-    layout: tuple[int, int]
+    layout: tuple[int, int, int]
     source: WeightSource
 
 
@@ -71,7 +72,7 @@ NETWORKS = {
         "TimesformerConfig",
         KINETICS,
         True,
-        (8, 196),
+        (8, 8, 196),
         hub_source("facebook/timesformer-base-finetuned-k400", "0.5 GB", "CC-BY-NC-4.0"),
     ),
     "vivit": Network(
@@ -80,7 +81,7 @@ NETWORKS = {
         "VivitConfig",
         HALF,
         False,
-        (16, 196),
+        (32, 16, 196),
         hub_source("google/vivit-b-16x2-kinetics400", "0.36 GB", "MIT"),
     ),
 }
@@ -89,7 +90,7 @@ NETWORKS = {
 class HFVideo(VideoEncoder):
     """Patch tokens of a frozen video transformer; the class token is left out.
 
-    A clip of another length than the network's is shown with frames repeated or left out;
+    A clip shorter than the network's is shown with frames repeated, a longer one is an error;
     places in time are averaged until there are at most as many as frames.
 
     Args:
@@ -108,15 +109,23 @@ class HFVideo(VideoEncoder):
     def token_shape(
         cls, frames: int, /, name: str, model_id: str = "", weights: str = "", device: str = AUTO
     ) -> tuple[int, int] | None:
-        """The network's places, at most one a frame; None for a repository of one's own."""
+        """The network's places, at most one a frame; None for a repository of one's own.
+
+        Raises:
+            ConfigError: more frames than the network takes.
+        """
         del device
         spec, asked = NETWORKS[name], one_place(model_id, weights)
-        layout: tuple[int, int] | None = spec.layout
+        layout: tuple[int, int, int] | None = spec.layout
         if asked not in ("", RANDOM, spec.source.model_id):
             config = folder_config(name, asked)
             known = getattr(config, "model_type", None) == spec.model_type
             layout = _layout(config) if known else None
-        return layout and (min(layout[0], frames), layout[1])
+        if layout is None:
+            return None
+        most, places, tokens = layout
+        hold_length(frames, most, name)
+        return min(places, frames), tokens
 
     def __init__(
         self, name: str, model_id: str = "", weights: str = "", device: str = AUTO
@@ -124,9 +133,8 @@ class HFVideo(VideoEncoder):
         self.name, self._spec, self.device = name, NETWORKS[name], find_device(device)
         self.network = load_video_network(name, one_place(model_id, weights)).to(self.device)
         config: Any = self.network.config
-        self.feature_dim, self.num_frames = int(config.hidden_size), int(config.num_frames)
-        self.image_size = int(config.image_size)
-        self._places, self.tokens_per_frame = _layout(config)
+        self.feature_dim, self.image_size = int(config.hidden_size), int(config.image_size)
+        self.max_frames, self._places, self.tokens_per_frame = _layout(config)
         self.identity = identity(name)
 
     def time_places(self, num_frames: int) -> int:
@@ -136,7 +144,7 @@ class HFVideo(VideoEncoder):
     def clip_tokens(self, video: Tensor) -> Tensor:
         """(B, T, H, W, 3) uint8 -> (B, P, S, D)."""
         size = (self.image_size, self.image_size)
-        shown = resample_time(video, self.num_frames)
+        shown = resample_time(video, self.max_frames)
         x = pixels(shown.flatten(0, 1), size, *self._spec.mean_std)
         out = self.network(pixel_values=x.unflatten(0, shown.shape[:2])).last_hidden_state[:, 1:]
         if self._spec.places_first:
@@ -146,10 +154,11 @@ class HFVideo(VideoEncoder):
         return merge_time(tokens, self.time_places(video.shape[1]))
 
 
-def _layout(config: Any) -> tuple[int, int]:
-    """Places in time and tokens a place of the whole network."""
+def _layout(config: Any) -> tuple[int, int, int]:
+    """Frames that the network takes, its places in time and tokens a place."""
     tubelet = getattr(config, "tubelet_size", None) or (1, config.patch_size)
-    return config.num_frames // tubelet[0], (config.image_size // tubelet[1]) ** 2
+    frames = int(config.num_frames)
+    return frames, frames // tubelet[0], (config.image_size // tubelet[1]) ** 2
 
 
 def load_video_network(name: str, weights: str) -> Any:

@@ -248,9 +248,16 @@ def bench_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
 
     Raises:
         ConfigError: a value outside its rule, one that the model does not have, or
-            ``freeze_backbone=false``. MissingPackageError: a setting needs a package.
+            ``freeze_backbone=false``, or ``fps``: frames come with the times of the clip here, and
+            where a condition takes these away (``video_repeat``) the default stands for all.
+            MissingPackageError: a setting needs a package.
     """
     config = backbone_config(name, settings)
+    if "fps" in settings:
+        raise ConfigError(
+            f"backbone.fps must be left out on the bench (got {settings['fps']!r}): a clip brings "
+            "the times of its frames; set clip.fps"
+        )
     family_class(hub_model(name).family).check_settings(config)
     if not config.freeze_backbone:
         raise ConfigError(

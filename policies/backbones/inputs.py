@@ -81,11 +81,26 @@ def check_frames(frames: Any, *, max_frames: int, image_size: int) -> np.ndarray
     return np.stack(arrays)
 
 
+def check_text(text: Any) -> str:
+    """An instruction, empty for None.
+
+    Raises:
+        ConfigError: no ``str``.
+    """
+    if text is None or isinstance(text, str):
+        return text or ""
+    raise ConfigError(
+        f"text must be one instruction, a str (got {text!r}, a {type(text).__name__}); several "
+        "are several rows: encode_batch([BackboneInput(..., text=...), ...])"
+    )
+
+
 def check_audio(audio: Any, sampling_rate: int = AUDIO_HZ) -> np.ndarray:
     """Sound (L,) or (C, L) as mono float32 (L,).
 
     Raises:
-        ConfigError: another rate than 16 kHz, integers, values outside [-1, 1], or too short.
+        ConfigError: another rate than 16 kHz, integers, samples before channels, values outside
+            [-1, 1], or too short.
     """
     array = np.asarray(audio)
     if sampling_rate != AUDIO_HZ:
@@ -97,6 +112,11 @@ def check_audio(audio: Any, sampling_rate: int = AUDIO_HZ) -> np.ndarray:
         raise ConfigError(
             f"audio must be (samples,) or (channels, samples) float32 in [-1, 1] (got "
             f"{array.shape} {array.dtype}); divide 16-bit integers by 32768"
+        )
+    if array.ndim == 2 and array.shape[0] > array.shape[1]:
+        raise ConfigError(
+            f"audio must be (L,) or (C, L), channels before samples (got {array.shape}, "
+            f"{array.shape[0]} channels of {array.shape[1]} samples); turn it round: audio.T"
         )
     mono = array.mean(axis=0) if array.ndim == 2 else array
     peak = float(np.abs(mono).max(initial=0.0))

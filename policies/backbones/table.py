@@ -94,11 +94,11 @@ def tokens_text(name: str) -> str:
     ``-`` where only the weights could tell.
     """
     backbone = BACKBONES.resolve(name)
-    shape, long = known_shape(backbone, SHOWN, {}), known_shape(backbone, 2 * SHOWN, {})
-    if shape is None or long is None:
+    shape = known_shape(backbone, SHOWN, {})
+    if shape is None:
         return "-"
     places, tokens = shape
-    if places == long[0] == 1:
+    if places == 1 and known_shape(backbone, 2 * SHOWN, {}) == shape:
         return f"{tokens} / clip"
     step = SHOWN // places
     return f"{tokens} / {'frame' if step == 1 else f'{step} frames'}"

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neon_sim.config import MAX_CLIP_FRAMES
 from neon_sim.errors import ConfigError, require_package
 
 from .base import one_place
@@ -21,6 +22,7 @@ from .frames import (
     StillTwin,
     VideoEncoder,
     find_device,
+    hold_length,
     identity,
     merge_time,
     pixels,
@@ -48,7 +50,7 @@ class Network:
     Attributes:
         file: of the weights at download.pytorch.org/models. size: of it, in words.
         image_size: pixels a side. mean_std: of pixels in [0, 1].
-        num_frames: the only length it takes; any when 0.
+        num_frames: that it takes, shorter clips with frames repeated; any number when 0.
         layers: where tokens may be taken: name -> frames of the clip in one place in time,
             channels, and pixels of the input in one place.
     """
@@ -132,7 +134,11 @@ class TorchvisionVideo(VideoEncoder):
         weights: str = "",
         device: str = AUTO,
     ) -> tuple[int, int]:
-        """A place for every 1, 2, 4 or 8 frames, by network and layer."""
+        """A place for every 1, 2, 4 or 8 frames, by network and layer.
+
+        Raises:
+            ConfigError: more frames than the network takes, or a bad ``layer`` or ``image_size``.
+        """
         del device
         spec, _ = NETWORKS[name], one_place(model_id, weights)
         layer = layer or list(spec.layers)[-1]
@@ -147,6 +153,7 @@ class TorchvisionVideo(VideoEncoder):
                 f"backbone_args.image_size must be {spec.image_size} for {name}, whose "
                 f"position tables have that size (got {image_size})"
             )
+        hold_length(frames, spec.num_frames or MAX_CLIP_FRAMES, name)
         step, _, stride = spec.layers[layer]
         return min(-(-(spec.num_frames or frames) // step), frames), (-(-size // stride)) ** 2
 
@@ -162,6 +169,7 @@ class TorchvisionVideo(VideoEncoder):
         asked, where = one_place(model_id, weights), find_device(device)
         _, self.tokens_per_frame = self.token_shape(1, name, asked, layer, image_size)
         self.name, self._spec = name, NETWORKS[name]
+        self.max_frames = self._spec.num_frames or MAX_CLIP_FRAMES
         self.layer = layer or list(self._spec.layers)[-1]
         self.image_size = int(image_size) or self._spec.image_size
         state = None if asked == RANDOM else read_state(name, asked, weight_source(name))

@@ -31,6 +31,7 @@ from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family, equal_blocks
 from .imports import import_transformers
 from .inputs import AUDIO_HZ, Sight, frame_times_s
+from .published import refuse_pickles
 from .vjepa2 import VJEPA2
 from .weights import file_hash, find_weights
 
@@ -127,6 +128,7 @@ class TribeV2(Family):
     """
 
     MODEL_TYPES = ("tribev2",)
+    OPTIONS = ("fusion",)
     KEPT_OUT_OF_4BIT = ("lm_head",)
     UNUSED = ("masked_spec_embed",)  # of w2v-BERT, in training alone
     needs_sight = False
@@ -137,7 +139,7 @@ class TribeV2(Family):
         super().__init__(config, folder)
         self.fusion_file = fusion_file(config)  # told before gigabytes of encoders are fetched
         self.homes = find_parts(config)
-        seen = replace(config, load_in_4bit=False)
+        seen = replace(config, load_in_4bit=False, fusion=None)
         self.video = VJEPA2(seen, self.homes["video"])
         self.frames_per_place = self.video.frames_per_place
         widths = {p: int(self.read_config(self.homes[p]).hidden_size) for p in PARTS}
@@ -149,8 +151,9 @@ class TribeV2(Family):
         """Its encoders are never tuned.
 
         Raises:
-            ConfigError: ``freeze_backbone=false``.
+            ConfigError: ``freeze_backbone=false``, or a setting of another family.
         """
+        super().check_settings(config)
         if not config.freeze_backbone:
             raise ConfigError(
                 "freeze_backbone must be true for TRIBEv2 (got false): its encoders are never "
@@ -304,7 +307,7 @@ def fusion_file(config: BackboneConfig) -> Path | None:
     """The file of the fusion's weights; None for the untrained one that was asked for.
 
     Raises:
-        ConfigError: nothing was asked for. CheckpointError: no such file.
+        ConfigError: nothing was asked for. CheckpointError: no such file, or a pickle.
     """
     own = Path(config.model_id).expanduser() / "fusion.safetensors"
     if config.fusion is None and own.is_file():
@@ -312,11 +315,15 @@ def fusion_file(config: BackboneConfig) -> Path | None:
     if config.fusion == UNTRAINED:
         return None
     if config.fusion is None:
+        if own.with_suffix(".pt").is_file():
+            refuse_pickles("TRIBEv2's fusion", own.with_suffix(".pt"))
         raise ConfigError(
             "TRIBEv2 needs the weights of its fusion: backbone.fusion=/path/fusion.safetensors, or "
             f"backbone.fusion={UNTRAINED} for a fixed random one that passes the encoders on"
         )
     file = Path(config.fusion).expanduser()
+    if file.is_file():
+        refuse_pickles("TRIBEv2's fusion", file)
     if file.suffix != ".safetensors" or not file.is_file():
         raise CheckpointError(f"backbone.fusion={config.fusion}: no such *.safetensors file")
     return file

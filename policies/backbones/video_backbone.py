@@ -19,7 +19,7 @@ from neon_sim.errors import ConfigError
 
 from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family
-from .inputs import AUDIO_HZ, Sight, check_audio, check_frames
+from .inputs import AUDIO_HZ, Sight, check_audio, check_frames, check_text
 from .weights import find_weights, read_config
 
 FAMILIES = {
@@ -114,7 +114,7 @@ class VideoBackbone:
 
         Raises:
             ConfigError: neither or both of images and video_frames, too many or too large
-                frames, or sound the model cannot take.
+                frames, a text that is no str, or sound the model cannot take.
         """
         row = BackboneInput(images, video_frames, text, audio, time_s, sampling_rate)
         return self.encode_batch([row])[0]
@@ -128,6 +128,7 @@ class VideoBackbone:
         Raises:
             ConfigError: see ``encode``.
         """
+        self.config.validate()
         sights = [self._sight(row) for row in rows]  # wrong inputs are told before any loading
         self.load()
         assert self.family is not None
@@ -201,7 +202,7 @@ class VideoBackbone:
             image_size=self.config.image_size,
         )
         audio = None if row.audio is None else check_audio(row.audio, row.sampling_rate)
-        return Sight(frames, self._times(row, len(frames)), row.text or "", audio, still)
+        return Sight(frames, self._times(row, len(frames)), check_text(row.text), audio, still)
 
     def _sees_without(self) -> bool:
         name = _known_family(self.config.model_id)
@@ -219,9 +220,10 @@ class VideoBackbone:
         if row.time_s is None:
             return np.zeros(count)
         times = np.asarray(row.time_s, dtype=np.float64)
-        if times.shape != (count,) or (np.diff(times) < 0).any():
+        if times.shape != (count,) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
             raise ConfigError(
-                f"time_s must be {count} ascending seconds, one a frame (got {list(row.time_s)})"
+                f"time_s must be {count} ascending seconds, one a frame and each a finite number "
+                f"(got {list(row.time_s)}); leave it out where times are not known"
             )
         return times - times[0]
 

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 
 from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
+from neon_sim.tensor_file import PICKLE_SUFFIXES
 
 from .catalogue import CATALOGUE, HubModel
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+PICKLES = tuple(f"*{suffix}" for suffix in PICKLE_SUFFIXES)
 ATTENTION_PACKAGES = {
     "flash_attention_2": ("flash_attn", "pip install flash-attn --no-build-isolation"),
     "flash_attention_3": (
@@ -46,7 +47,7 @@ def find_weights(model_id: str, revision: str | None = None) -> Path:
     """
     folder = Path(model_id).expanduser()
     if not folder.is_dir():
-        if model_id.startswith(("/", "./", "../", "~")) or model_id.count("/") != 1:
+        if _is_path(model_id):
             raise CheckpointError(
                 f"model_id={model_id!r} is no folder here and no repository owner/name; give the "
                 "path of a folder with config.json and *.safetensors"
@@ -54,6 +55,11 @@ def find_weights(model_id: str, revision: str | None = None) -> Path:
         folder = _from_hub(model_id, revision)
     check_folder(folder)
     return folder
+
+
+def _is_path(model_id: str) -> bool:
+    """Whether it can be no repository ``owner/name``."""
+    return model_id.startswith(("/", "./", "../", "~")) or model_id.count("/") != 1
 
 
 def check_folder(folder: Path) -> None:
@@ -146,16 +152,19 @@ def absent_text(name: str, model_id: str | None = None) -> str:
             its own.
 
     Returns:
-        Size, licence, gate and the commands, to be put before what follows; empty when they
-        are here, or when it is another kind of backbone.
+        Size, licence, gate and the commands, to be put before what follows, and of a path that
+        there is no such folder; empty when they are here, or it is another kind of backbone.
     """
     row = CATALOGUE.get(name.removesuffix("_image"))
     if row is None or (Path(model_id).expanduser().is_dir() if model_id else is_cached(row)):
         return ""
-    wanted = (model_id,) if model_id and model_id != row.model_id else row.repositories
+    nowhere = bool(model_id and _is_path(model_id))
+    named = None if nowhere else model_id
+    wanted = (named,) if named and named != row.model_id else row.repositories
+    cause = f"backbone.model_id={model_id}: no such folder. " if nowhere else ""
     commands = "; ".join(f"hf download {repository}" for repository in wanted)
     return (
-        f"The weights of its backbone {row.name} are not here either. "
+        f"{cause}The weights of its backbone {row.name} are not here either. "
         f"{_about(row)} Download: {commands}, or use a folder of your own: "
         "backbone.model_id=/path/to/folder. "
     )

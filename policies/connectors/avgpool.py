@@ -1,4 +1,4 @@
-"""Average pooling over windows of the token grid: 12 x 12 -> 6 x 6 with ``window=2``."""
+"""Average pooling over windows of the token grid: 12 x 12 -> 6 x 6 with ``pool_window=2``."""
 
 from __future__ import annotations
 
@@ -9,20 +9,39 @@ from neon_sim.errors import ConfigError
 
 from .base import Connector, grid_side
 
+WINDOW = 2
+
 
 class AvgPool(Connector):
-    """Mean of the real tokens of each ``window`` x ``window`` square.
+    """Mean of the real tokens of each ``pool_window`` x ``pool_window`` square.
+
+    Args:
+        feature_dim, num_tokens: as in ``Connector``.
+        window: 2 by default. pool_window: the same, as ``attentional_pool`` calls it.
 
     Raises:
-        ConfigError: no square grid, or a window that does not divide its side.
+        ConfigError: both are given, no square grid, or a window that does not divide its side.
     """
 
-    def __init__(self, feature_dim: int, num_tokens: int, window: float = 2) -> None:
+    def __init__(
+        self,
+        feature_dim: int,
+        num_tokens: int,
+        window: float | None = None,
+        pool_window: float | None = None,
+    ) -> None:
         super().__init__(feature_dim, num_tokens)
-        self.side, self.window = grid_side(num_tokens), int(window)
+        if window is not None and pool_window is not None:
+            raise ConfigError(
+                f"connector_args.window and connector_args.pool_window mean the same (got {window} "
+                f"and {pool_window}); give the one that the policy has already"
+            )
+        named, asked = ("window", window) if pool_window is None else ("pool_window", pool_window)
+        asked = WINDOW if asked is None else asked
+        self.side, self.window = grid_side(num_tokens), int(asked)
         if self.window < 1 or self.side % self.window:
             raise ConfigError(
-                f"connector_args.window must divide the grid side {self.side} (got {window})"
+                f"connector_args.{named} must divide the grid side {self.side} (got {asked})"
             )
         self.out_tokens = (self.side // self.window) ** 2
 

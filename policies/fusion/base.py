@@ -47,6 +47,21 @@ class FusionLayout:
         size = tokens * (self.token_dim + 1)
         return size if size <= FLAT_LIMIT else 0
 
+    def hold(self, batch: FusionInput) -> None:
+        """Hold a batch to the frames, tokens and words that a fusion is built for.
+
+        Raises:
+            ConfigError: more or fewer of them.
+        """
+        wanted = (self.num_frames, self.tokens_per_frame, self.text_tokens)
+        got = (*batch.mask.shape[1:], batch.text_mask.shape[1])
+        if got != wanted:
+            raise ConfigError(
+                "the fusion was built for {} frames x {} tokens and {} words".format(*wanted)
+                + " (got {} x {} and {}); nothing is cut off".format(*got)
+                + ": build it for this clip (clip.num_frames, connector), or show it the other"
+            )
+
 
 @dataclass(frozen=True)
 class FusionInput:
@@ -93,7 +108,11 @@ class Fusion(nn.Module):
     context_tokens: int = 1
 
     def forward(self, batch: FusionInput) -> Tensor:
-        """Return the context (B, C)."""
+        """Return the context (B, C).
+
+        Raises:
+            ConfigError: more or fewer frames, tokens or words than it was built for.
+        """
         raise NotImplementedError
 
     def recording(self) -> AbstractContextManager[dict[str, float]]:

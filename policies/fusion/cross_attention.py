@@ -151,7 +151,7 @@ class CrossAttentionFusion(Fusion):
         super().__init__()
         n, w, k, p = int(queries), int(width), int(key_dim), int(place_dim)
         h, rounds, s = int(heads), int(layers), layout.tokens_per_frame
-        self.context_dim, self.flat_dim = int(context), layout.flat_dim
+        self.layout, self.context_dim, self.flat_dim = layout, int(context), layout.flat_dim
         same = layout.token_dim == k
         self.adapt = nn.Identity() if same else nn.Linear(layout.token_dim, k)
         self.age = nn.Sequential(nn.Linear(AGE_WAVES, p), nn.GELU(), nn.Linear(p, p))
@@ -170,6 +170,7 @@ class CrossAttentionFusion(Fusion):
 
     def forward(self, batch: FusionInput) -> Tensor:
         """Return the context (B, C)."""
+        self.layout.hold(batch)
         scene, queries = self._scene(batch), self._queries(batch)
         looked = []
         sound = None if batch.audio is None else self.sound(batch.audio)

@@ -19,7 +19,7 @@ class PooledFusion(Fusion):
 
     def __init__(self, layout: FusionLayout, context: float = 256, dropout: float = 0.1) -> None:
         super().__init__()
-        self.context_dim = int(context)
+        self.layout, self.context_dim = layout, int(context)
         inputs = layout.num_frames * (layout.token_dim + 1)
         inputs += layout.proprio_dim + layout.text_dim
         inputs += layout.audio_tokens * layout.audio_dim
@@ -28,6 +28,7 @@ class PooledFusion(Fusion):
 
     def forward(self, batch: FusionInput) -> Tensor:
         """Return the context (B, C); a frame of padding counts as zeros and says so."""
+        self.layout.hold(batch)
         count = batch.mask.sum(dim=2, keepdim=True)
         pooled = batch.kept().sum(dim=2) / count.clamp(min=1)
         real = (count > 0).to(pooled.dtype)

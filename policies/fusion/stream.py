@@ -119,7 +119,7 @@ class StreamEmbedding(nn.Module):
         Raises:
             ConfigError: more or fewer tokens than the fusion was built for.
         """
-        self._hold(batch)
+        self.layout.hold(batch)
         rows = len(batch.proprio)
         vision = self.vision(batch.kept()) + self.place
         vision = vision + self.age(age_waves(batch.time_s)).unsqueeze(2)
@@ -135,17 +135,6 @@ class StreamEmbedding(nn.Module):
         sounding = batch.mask.new_ones(rows, self.layout.audio_tokens)
         real = [batch.mask.flatten(1), sounding, batch.text_mask, always]
         return torch.cat(parts, 1), torch.cat(real, 1)
-
-    def _hold(self, batch: FusionInput) -> None:
-        layout = self.layout
-        wanted = (layout.num_frames, layout.tokens_per_frame, layout.text_tokens)
-        got = (*batch.mask.shape[1:], batch.text_mask.shape[1])
-        if got != wanted:
-            raise ConfigError(
-                "the fusion was built for {} frames x {} tokens and {} words".format(*wanted)
-                + " (got {} x {} and {}); nothing is cut off".format(*got)
-                + ": build it for this clip (clip.num_frames, connector), or show it the other"
-            )
 
 
 def _zeroed(tokens: Tensor, mask: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .base import zero_start
+from .base import hold_frames, zero_start
 
 HEADS = 4
 MASKED = -1e9  # a weight of exactly zero after the softmax where anything is real
@@ -59,7 +59,12 @@ class Places(nn.Module):
         self.place = nn.Parameter(torch.randn(tokens, dim) * PLACE_STD)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(B, F, S, D) -> the same."""
+        """(B, F, S, D) -> the same.
+
+        Raises:
+            ConfigError: another number of frames than F.
+        """
+        hold_frames(len(self.frame), hidden.shape[1])
         return hidden + self.frame + self.place
 
 

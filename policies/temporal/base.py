@@ -54,6 +54,9 @@ class TemporalMechanism(nn.Module):
         Returns:
             The same three as (B, F', S', D'), (B, F', S') and (B, F'); tokens that are
             masked are zero.
+
+        Raises:
+            ConfigError: another number of frames than F, where there are weights for each.
         """
         raise NotImplementedError
 
@@ -136,6 +139,19 @@ def width_for(budget: int, count: Callable[[int], int]) -> int:
             f"(got {budget}; the nearest is {count(width)}); raise it"
         )
     return width
+
+
+def hold_frames(built: int, got: int) -> None:
+    """Hold a clip to the frames that a mechanism is built for, where it has weights for each.
+
+    Raises:
+        ConfigError: more or fewer of them.
+    """
+    if got != built:
+        raise ConfigError(
+            f"the temporal mechanism was built for {built} frames (got {got}); nothing is cut off: "
+            "build it for this clip (clip.num_frames), or show it the other"
+        )
 
 
 def kept(hidden: Tensor, mask: Tensor) -> Tensor:

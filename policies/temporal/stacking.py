@@ -13,6 +13,7 @@ from .base import (
     BudgetedMechanism,
     Clip,
     conv,
+    hold_frames,
     to_maps,
     to_tokens,
     with_mask,
@@ -35,6 +36,7 @@ class LateConcat(BudgetedMechanism):
 
     def forward(self, hidden: Tensor, mask: Tensor, time_s: Tensor) -> Clip:
         """Space first, frame by frame; then time, all at once."""
+        hold_frames(self.num_frames, hidden.shape[1])
         maps = to_maps(with_mask(hidden, mask))
         x = functional.gelu(self.parts["enter"](maps.flatten(0, 1)))
         x = functional.gelu(self.parts["spread"](x)).unflatten(0, maps.shape[:2])
@@ -58,6 +60,7 @@ class Early(BudgetedMechanism):
 
     def forward(self, hidden: Tensor, mask: Tensor, time_s: Tensor) -> Clip:
         """Time first, all at once; then space."""
+        hold_frames(self.num_frames, hidden.shape[1])
         x = functional.gelu(self.parts["join"](to_maps(with_mask(hidden, mask)).flatten(1, 2)))
         x = functional.gelu(self.parts["spread"](x))
         x = functional.gelu(self.parts["again"](x))

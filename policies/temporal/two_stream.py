@@ -24,6 +24,7 @@ from .base import (
     BudgetedMechanism,
     Clip,
     conv,
+    hold_frames,
     kept,
     to_maps,
     to_tokens,
@@ -105,6 +106,7 @@ class TwoStream(BudgetedMechanism):
 
     def _motion(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Motion of all pairs as channels: (B, pairs * M, side, side)."""
+        hold_frames(self.num_frames, hidden.shape[1])
         if hidden.shape[1] == 1:
             hidden, mask = hidden.expand(-1, 2, -1, -1), mask.expand(-1, 2, -1)
         both = mask[:, 1:] & mask[:, :-1]
