@@ -249,7 +249,7 @@ def bench_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
     Raises:
         ConfigError: a value outside its rule, one that the model does not have, or
             ``freeze_backbone=false``, or ``fps``: frames come with the times of the clip here, and
-            where a condition takes these away (``video_repeat``) the default stands for all.
+            where there are none (``video_repeat``, a single real frame) the default stands for all.
             MissingPackageError: a setting needs a package.
     """
     config = backbone_config(name, settings)
