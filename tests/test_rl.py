@@ -445,10 +445,16 @@ def last_step(lower: str, direction: float, impulse: float) -> int:
 
 
 @pytest.mark.parametrize("direction", [0.0, 3.14159])
-def test_the_learned_body_stands_where_the_ankles_alone_fall(direction):
+def test_the_reflex_stands_where_the_ankles_alone_fall(direction):
     assert last_step("standing", direction, 11.0) < 250
     assert last_step("reflex", direction, 11.0) == 250
-    assert last_step("learned", direction, 11.0) == 250
+
+
+@pytest.mark.parametrize("direction", [0.0, -3.14159])
+def test_the_learned_residual_stands_where_the_reflex_falls(direction):
+    assert last_step("standing", direction, 13.0) < 250
+    assert last_step("reflex", direction, 13.0) < 250
+    assert last_step("learned", direction, 13.0) == 250
 
 
 def test_the_balance_table_is_paired():
