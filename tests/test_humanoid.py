@@ -31,7 +31,7 @@ from neon_sim.envs.humanoid import (
 )
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.gl import mujoco
-from neon_sim.registry import EMBODIMENTS, TASKS
+from neon_sim.registry import EMBODIMENTS, LOWER_BODIES, TASKS
 from neon_sim.robots import ROBOTS
 
 UNIT = st.lists(st.floats(-1.0, 1.0), min_size=NUM_JOINTS, max_size=NUM_JOINTS)
@@ -300,9 +300,22 @@ def test_the_harness_holds_more_than_the_ankles():
 
 
 HUMANOIDS = [name for name, entry in TASKS.items() if entry.robot == "humanoid"]
+WALKS = "humanoid_follow"
 
 
-@pytest.mark.parametrize("task", HUMANOIDS)
+@pytest.mark.parametrize("lower", [name for name in LOWER_BODIES if name != "base"])
+def test_a_task_that_walks_refuses_a_body_that_stays_where_it_is(lower):
+    with pytest.raises(ConfigError, match=f"walks: .*got '{lower}'.*lower=base"):
+        make(WALKS, lower=lower)
+
+
+def test_a_task_that_walks_refuses_a_mode_without_a_base_command():
+    with pytest.raises(ConfigError, match=r"mode must be one of arms, .*got 'whole_body'"):
+        make(WALKS, mode="whole_body")
+    make(WALKS, mode="whole_body_command", lower="base")
+
+
+@pytest.mark.parametrize("task", [name for name in HUMANOIDS if name != WALKS])
 def test_a_fall_is_a_failure_and_ends_the_episode(task):
     """In every task, also where what counts happens while the robot lies on the floor."""
     env = make(task, lower="standing", microphones=())
