@@ -154,7 +154,7 @@ def test_standing_still_fails(env: Any) -> None:
 
 
 def test_what_one_frame_tells_is_not_enough(env: Any) -> None:
-    assert rate(env, memoryless, 12) <= 0.67
+    assert rate(env, memoryless, 30) <= 0.5
 
 
 def test_the_start_does_not_tell_the_target(env: Any) -> None:
@@ -275,7 +275,7 @@ def test_trailing_the_post_is_not_meeting_it() -> None:
     def trail(env: Any) -> np.ndarray:
         return env.walk_action(float(env.thing_position()[1]))
 
-    assert rate(env, trail, 10) <= 0.7
+    assert rate(env, trail, 30) <= 0.55
 
 
 # ---- the sound task -----------------------------------------------------------------------
