@@ -424,6 +424,15 @@ def test_an_unknown_lower_body_is_named():
         make(lower="harnes")
 
 
+def test_the_readme_names_every_way_of_staying_up():
+    text = " ".join(README.read_text().split())
+    number, said = re.search(
+        r"(\w+) ways of staying up: (.*?)\. Each task has its own", text
+    ).groups()
+    assert set(re.findall(r"`(\w+)` \(", said)) == set(LOWER_BODIES)
+    assert number == {4: "four", 5: "five", 6: "six"}[len(list(LOWER_BODIES))]
+
+
 # ---- the task -----------------------------------------------------------------------------
 
 
