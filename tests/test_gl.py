@@ -306,7 +306,8 @@ def test_the_floor_throws_no_shadow_on_itself(task: str, steps: int) -> None:
 
 @NEEDS_GL
 def test_only_pictures_for_people_have_their_light_turned(world: World, monkeypatch: Any) -> None:
-    before, turned = world.render_now("front", SIZE, SIZE), []
+    before = world.render_now("front", SIZE, SIZE)
+    turned: list[Any] = []
     monkeypatch.setattr("neon_sim.world.turn_shadows", turned.append)
     for quality in ("fast", "view", "fast", "video"):
         picture = world.render_now("front", SIZE, SIZE, quality)
