@@ -121,14 +121,17 @@ class HumanoidAlarm(HearingTask, HumanoidTask):
         return self.turn_and_reach(self._places[self.latent[self.CUE]])
 
     def turn_and_reach(self, place: np.ndarray) -> np.ndarray:
-        """Action that turns until a point (3,) m lies before the nearer hand, then reaches."""
+        """Action that turns until a point (3,) m lies before the nearer hand, then reaches.
+
+        A robot that no command turns reaches at once: its arms are long enough, abeam too.
+        """
         qpos, qvel = self.data.qpos, self.data.qvel
         bearing = float(np.arctan2(place[1], place[0]))
         side = "left" if bearing > 0.0 else "right"
         ahead = bearing - (ARM_AZIMUTH_RAD if side == "left" else -ARM_AZIMUTH_RAD)
         rest = ahead - yaw_of(qpos[3:7])
         turn = (0.0, 0.0, TURN_GAIN * (rest - TURN_LAG_S * float(qvel[5])))
-        if abs(rest) > FACING_RAD:
+        if self.rides and abs(rest) > FACING_RAD:
             return self.make_action(joint_table().stand, turn)
         return self.reach_action(place, side, turn)
 

@@ -4,8 +4,8 @@ A task is written as an arm task is (the docstring of ``base.py``), with these d
 
 1. Derive from ``HumanoidTask``; besides ``NAME``, ``VERSION``, ``EPISODE_STEPS`` set, where the
    defaults do not fit, ``MODE`` (what a policy sets: ``humanoid.MODES``), ``LOWER`` (what keeps
-   the body up: ``neon_sim.registry.LOWER_BODIES``), ``HEAD_PITCH_RAD`` (a head camera that looks
-   further ahead than the robot's) and ``VIEWS``.
+   the body up: ``neon_sim.registry.LOWER_BODIES``), ``WALKS`` (nobody can do it on the spot),
+   ``HEAD_PITCH_RAD`` (a head camera that looks further ahead than the robot's) and ``VIEWS``.
 2. The robot stands on the floor at the origin and looks along +x; ``self.start.qpos[:7]`` may
    put it elsewhere. Objects collide with the body as the header of ``assets/humanoid.xml`` says.
 3. ``expert_action()``: ``reach_action(position, side)`` brings a hand to a point;
@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neon_sim.audio.soundscape import SoundScape
+from neon_sim.errors import ConfigError
 from neon_sim.gl import mujoco
 from neon_sim.registry import LOWER_BODIES
 
@@ -30,8 +31,10 @@ from .humanoid import (
     HEAD_PITCH_RAD,
     LEGS,
     MAX_VELOCITY,
+    MODES,
     NUM_JOINTS,
     RAMP_ACCELERATION,
+    ActionMode,
     HumanoidKinematics,
     JointRamp,
     action_mode,
@@ -52,6 +55,20 @@ AT_REST = np.zeros(3)  # the command of a base that stays
 VIEW = View((1.95, -1.45, 1.30), (0.14, 0.0, 0.68), 38.0)
 
 
+def _on_the_spot(task: str, mode: ActionMode, lower: str) -> str:
+    """What is wrong with a robot that cannot walk, in a task that walks."""
+    if not mode.command:
+        named = [name for name, other in MODES.items() if other.command]
+        return (
+            f"mode must be one of {', '.join(named)} in {task}, where the robot walks and needs a "
+            f"base command (got {mode.name!r}); leave mode= out, or name one of them"
+        )
+    return (
+        f"lower must be 'base' in {task}, where the robot walks: the feet of no other lower body "
+        f"leave their place (got {lower!r}); leave lower= out, or say lower=base"
+    )
+
+
 class HumanoidTask(Task):
     """A humanoid with a job to do.
 
@@ -65,10 +82,15 @@ class HumanoidTask(Task):
 
     Attributes:
         mode: the action mode. lower: what keeps the body up. kinematics: IK of the hands.
+        rides: whether base commands move the robot: the mode has them, the lower body follows.
+
+    Raises:
+        ConfigError: the task ``WALKS``, and the robot does not ride.
     """
 
     MODE: ClassVar[str] = "arms"
     LOWER: ClassVar[str] = "harness"
+    WALKS: ClassVar[bool] = False  # nobody can do it on the spot
     SPEED_RAD_S: ClassVar[float | None] = None  # of commanded motion; the lower body's by default
     RAMP_RAD_S2: ClassVar[float] = RAMP_ACCELERATION  # of commanded motion
     HEAD_PITCH_RAD: ClassVar[float] = HEAD_PITCH_RAD
@@ -95,6 +117,9 @@ class HumanoidTask(Task):
         self.num_steered = self.action_dim
         keeper = LOWER_BODIES.resolve(lower or self.LOWER)
         self._prepare = keeper.prepare
+        self.rides = self.mode.command and keeper.FOLLOWS
+        if self.WALKS and not self.rides:
+            raise ConfigError(_on_the_spot(self.NAME, self.mode, lower or self.LOWER))
         super().__init__(
             cameras, image_size, robot, render_mode, seed, start_noise, microphones, room
         )

@@ -31,6 +31,7 @@ class HumanoidFollow(MeetingTask):
     NAME = "humanoid_follow"
     EPISODE_STEPS = 125
     LOWER = "base"
+    WALKS = True
     THING = "post"
     START_SPREAD_M, TARGET_SPREAD_M = 2.0, 0.76
     HEAD_PITCH_RAD: ClassVar[float] = 0.62

@@ -64,6 +64,7 @@ class Standing:
     """
 
     SPEED: ClassVar[float] = 4.0  # rad/s that commanded motion may reach; faster ones fell
+    FOLLOWS: ClassVar[bool] = False  # whether a base command moves it
 
     def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
         self.world, self.step, model = world, step, world.model
@@ -139,6 +140,7 @@ class Base(Standing):
     """The pelvis on a carrier that moves as commanded; the legs draw steps."""
 
     SPEED = 8.0
+    FOLLOWS = True
 
     def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
         super().__init__(world, step)

@@ -13,10 +13,11 @@ from neon_sim.errors import ConfigError
 from neon_sim.policies.checkpoint import load_network, save_checkpoint
 from neon_sim.policies.heads.action_tokens import BINS, ActionTokens
 from neon_sim.policies.heads.base import Head, hold_last
+from neon_sim.policies.heads.chunk_mlp import ChunkMLP
 from neon_sim.policies.heads.diffusion import TRAIN_STEPS, DiffusionHead, cosine_schedule
 from neon_sim.policies.heads.dit_cross_flow import DiTCrossFlow
 from neon_sim.policies.heads.dit_flow import DiTFlow
-from neon_sim.policies.heads.flow import integrate
+from neon_sim.policies.heads.flow import FlowHead, integrate
 from neon_sim.policies.heads.parameters import ACTION_MODES, count_parameters, parameter_table
 from neon_sim.policies.network import NeonPolicy, NetworkSpec, resolve_spec
 from neon_sim.registry import HEADS
@@ -40,6 +41,12 @@ FIT_COPIES = {
     "dit_cross_flow": 2,
     "diffusion": 4,
 }  # of the batch, each with its own noise
+GROUPED = ("chunk_mlp", "flow", "dit_flow", "diffusion")
+# Every head, and those that can be split by group split.
+KINDS = [
+    *(pytest.param(name, {}, id=name) for name in HEADS),
+    *(pytest.param(name, {"groups": 1}, id=f"{name}-split") for name in GROUPED),
+]
 
 
 def make_head(name: str, action_dim: int, **arguments: float) -> Any:
@@ -88,9 +95,9 @@ def fit(
 
 
 @pytest.mark.parametrize("action_dim", DIMS)
-@pytest.mark.parametrize("name", list(HEADS))
-def test_overfits_a_batch_and_reaches_the_joint_limits(name, action_dim):
-    head = make_head(name, action_dim, **SMALL.get(name, {}))
+@pytest.mark.parametrize(("name", "split"), KINDS)
+def test_overfits_a_batch_and_reaches_the_joint_limits(name, split, action_dim):
+    head = make_head(name, action_dim, **SMALL.get(name, {}), **split)
     context, actions = torch.randn(8, CONTEXT), labels(8, action_dim)
     steps, copies = FIT_STEPS.get(name, 200), FIT_COPIES.get(name, 1)
     error = (fit(head, context, actions, steps, copies) - actions).abs()
@@ -110,9 +117,9 @@ def test_tokens_said_one_by_one_overfit_too():
 
 
 @pytest.mark.parametrize("action_dim", DIMS)
-@pytest.mark.parametrize("name", list(HEADS))
-def test_shapes_seeds_and_batches(name, action_dim):
-    head = awake(make_head(name, action_dim, **SMALL.get(name, {})))
+@pytest.mark.parametrize(("name", "split"), KINDS)
+def test_shapes_seeds_and_batches(name, split, action_dim):
+    head = awake(make_head(name, action_dim, **SMALL.get(name, {}), **split))
     context = torch.randn(4, CONTEXT)
     with torch.no_grad():
         whole = head.sample(context, 3)
@@ -127,9 +134,9 @@ def test_shapes_seeds_and_batches(name, action_dim):
 
 
 @pytest.mark.parametrize("action_dim", [8, 17])
-@pytest.mark.parametrize("name", list(HEADS))
-def test_a_row_is_the_same_to_the_bit_wherever_it_stands_in_a_block(name, action_dim):
-    head, context = awake(make_head(name, action_dim)), torch.randn(8, CONTEXT)
+@pytest.mark.parametrize(("name", "split"), KINDS)
+def test_a_row_is_the_same_to_the_bit_wherever_it_stands_in_a_block(name, split, action_dim):
+    head, context = awake(make_head(name, action_dim, **split)), torch.randn(8, CONTEXT)
     order = torch.tensor([5, 2, 7, 0, 1, 3, 6, 4])
     with torch.no_grad():
         whole, mixed = head.sample(context), head.sample(context[order])
@@ -149,9 +156,9 @@ def test_the_seed_chooses_the_noise_of_all_rows(name):
 
 
 @pytest.mark.parametrize("action_dim", DIMS)
-@pytest.mark.parametrize("name", list(HEADS))
-def test_gradients_reach_every_parameter(name, action_dim):
-    head = awake(make_head(name, action_dim, **SMALL.get(name, {})))
+@pytest.mark.parametrize(("name", "split"), KINDS)
+def test_gradients_reach_every_parameter(name, split, action_dim):
+    head = awake(make_head(name, action_dim, **SMALL.get(name, {}), **split))
     head.loss(torch.randn(4, CONTEXT), labels(4, action_dim), torch.ones(4, STEPS)).backward()
     dead = [n for n, p in head.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
@@ -207,9 +214,7 @@ def _as_stored(name: str, value: torch.Tensor) -> torch.Tensor:
     return value if statistics else value.half().float()
 
 
-# ---- one output layer a group ---------------------------------------------------------------
-
-GROUPED = ("chunk_mlp", "flow", "dit_flow", "diffusion")
+# ---- heads split by group -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("action_dim", DIMS)
@@ -221,21 +226,41 @@ def test_groups_cover_an_action_once_and_in_order(action_dim):
     assert list(groups) == names.get(action_dim, "legs waist arms base").split()
 
 
-@pytest.mark.parametrize("name", GROUPED)
-def test_a_loss_on_the_arms_leaves_the_layers_of_other_groups_alone(name):
-    head = awake(make_head(name, 32, **SMALL.get(name, {}), groups=1))
+def moved_by_the_arms(head: Any) -> dict[str, bool]:
+    """Whether a loss on the 14 arm numbers of an action of 32 reaches each parameter."""
     context, chunk, t = torch.randn(2, CONTEXT), torch.randn(2, STEPS, 32), torch.rand(2)
     said = {
-        "chunk_mlp": lambda: head(context),
-        "flow": lambda: head.end_point(chunk, t, context),
-    }.get(name, lambda: head.predict(chunk, t, context))()
+        ChunkMLP: lambda: head(context),
+        FlowHead: lambda: head.end_point(chunk, t, context),
+    }.get(type(head), lambda: head.predict(chunk, t, context))()
     said[..., action_groups(32)["arms"]].square().sum().backward()
-    moved = {
-        parameter_name.split(".")[1]: bool(parameter.grad.any())
-        for parameter_name, parameter in head.named_parameters()
-        if parameter_name.startswith(("leave.", "skip."))
-    }
-    assert moved == {"legs": False, "waist": False, "arms": True, "base": False}
+    return {name: bool(parameter.grad.any()) for name, parameter in head.named_parameters()}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_a_loss_on_the_arms_reaches_no_hidden_layer_of_another_group(name):
+    split, plain = (
+        awake(make_head(name, 32, **SMALL.get(name, {}), groups=groups)) for groups in (1, 0)
+    )
+    moved = moved_by_the_arms(split)
+    for group in action_groups(32):
+        own = {key: value for key, value in moved.items() if f".{group}." in key}
+        hidden = {key for key in own if key.endswith(("up.weight", "down.weight", "scale"))}
+        assert hidden, f"{group} has no blocks of its own"
+        assert set(own.values()) == {group == "arms"}, group
+    assert all(moved_by_the_arms(plain).values())  # all that the legs' numbers need, moved
+
+
+@pytest.mark.parametrize("name", ["chunk_mlp", "flow"])
+def test_groups_of_an_mlp_share_no_parameter_and_read_all_of_the_input(name):
+    head = awake(make_head(name, 32, groups=1))
+    owners = {key.split(".")[1] for key, _ in head.named_parameters()}
+    assert owners == set(action_groups(32))
+    context = torch.randn(1, CONTEXT)
+    context.requires_grad_()
+    for part in action_groups(32).values():
+        (gradient,) = torch.autograd.grad(head.sample(context)[..., part].sum(), context)
+        assert gradient.ne(0).all()
 
 
 @pytest.mark.parametrize("name", GROUPED)
@@ -256,10 +281,11 @@ def test_a_head_with_groups_fits_saves_and_loads(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", GROUPED)
-def test_one_output_layer_is_the_default_and_what_older_checkpoints_mean(name):
+def test_one_head_for_all_is_the_default_and_what_older_checkpoints_mean(name):
     plain, split = make_head(name, 17), make_head(name, 17, groups=1)
     assert {"leave.weight", "leave.bias"} <= set(plain.state_dict())
-    assert count_of(plain) == count_of(split)
+    assert not any(".arms." in key for key in plain.state_dict())
+    assert count_of(split) > 1.2 * count_of(plain)
     spec = NetworkSpec(4, 1, 1, ("reach",), head=name)
     assert resolve_spec(spec) == resolve_spec(replace(spec, head_args={"groups": 0}))
     with pytest.raises(ConfigError, match="groups must be 0"):

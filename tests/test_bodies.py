@@ -46,7 +46,7 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def head(demos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A head with an output layer a group, after three steps of training."""
+    """A head split by group, after three steps of training."""
     out = tmp_path_factory.mktemp("head")
     words = [f"data={demos}", f"out={out}", "steps=3", "batch_size=4", "condition=frame"]
     assert train([*words, "device=cpu", *(f"policy.{word}" for word in SPLIT)]) == 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -31,9 +33,11 @@ from neon_sim.envs.humanoid import (
 )
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.gl import mujoco
-from neon_sim.registry import EMBODIMENTS, TASKS
+from neon_sim.registry import EMBODIMENTS, LOWER_BODIES, TASKS
 from neon_sim.robots import ROBOTS
 
+README = Path(__file__).parents[1] / "README.md"
+HUMANOIDS = [name for name, entry in TASKS.items() if entry.robot == "humanoid"]
 UNIT = st.lists(st.floats(-1.0, 1.0), min_size=NUM_JOINTS, max_size=NUM_JOINTS)
 needs_menagerie = pytest.mark.skipif(
     not os.environ.get("MENAGERIE_ROOT"), reason="MENAGERIE_ROOT is not set"
@@ -158,6 +162,47 @@ def test_the_body_has_what_the_robot_has(model):
     assert (model.site_bodyid[[model.site(f"microphone{i}").id for i in range(4)]] == torso).all()
     np.testing.assert_allclose(np.linalg.norm(np.diff(places, axis=0), axis=1), 0.02)
     assert {model.sensor(i).name.split("-")[1] for i in range(4)} == {"torso", "pelvis"}
+
+
+# The RealSense D435i on the torso of Unitree's g1_29dof_rev_1_0.urdf, joint d435_joint: m, rad.
+D435_PLACE, D435_PITCH = (0.0576235, 0.01753, 0.42987), 0.8307767239493009
+
+
+def pitch_of(model, camera):
+    """Rad below the torso's horizon that a camera looks, upright and straight ahead."""
+    rotation = np.zeros(9)
+    mujoco.mju_quat2Mat(rotation, model.camera(camera).quat)
+    right, _, back = rotation.reshape(3, 3).T
+    np.testing.assert_allclose(right, [0.0, -1.0, 0.0], atol=1e-5)
+    return float(np.arctan2(back[2], -back[0]))
+
+
+def test_the_head_camera_sits_where_the_robot_s_does_and_looks_as_steeply_down(model):
+    torso = model.body("torso_link").id
+    assert model.cam_bodyid[model.camera("head").id] == torso
+    np.testing.assert_allclose(model.camera("head").pos, D435_PLACE, atol=1e-6)
+    assert pitch_of(model, "head") == pytest.approx(D435_PITCH, abs=1e-5)
+
+
+def test_tasks_whose_head_camera_looks_elsewhere_say_so_in_the_readme():
+    looks = {}
+    for task in HUMANOIDS:
+        own = make(task, microphones=()).model
+        np.testing.assert_allclose(own.camera("front").pos, D435_PLACE, atol=1e-6)
+        assert own.camera("front").fovy == own.camera("head").fovy
+        if abs(pitch_of(own, "front") - D435_PITCH) > 1e-5:
+            looks[task] = round(pitch_of(own, "front"), 3)
+    said = re.search(
+        r"head camera looks ([\d.]+),\s+([\d.]+) and ([\d.]+) rad down in the (\w+), the (\w+) and "
+        r"the (\w+) task \(the robot's: ([\d.]+)\)",
+        " ".join(README.read_text().split()),
+    )
+    assert said is not None
+    assert looks == {
+        f"humanoid_{name}": float(pitch)
+        for name, pitch in zip(said.groups()[3:6], said.groups()[:3], strict=True)
+    }
+    assert float(said.group(7)) == round(D435_PITCH, 3)
 
 
 def test_the_standing_robot_touches_the_floor_with_its_soles_and_nothing_else():
@@ -299,10 +344,22 @@ def test_the_harness_holds_more_than_the_ankles():
     assert survives(make(lower="harness"), 15.0, 1.6)
 
 
-HUMANOIDS = [name for name, entry in TASKS.items() if entry.robot == "humanoid"]
+WALKS = "humanoid_follow"
 
 
-@pytest.mark.parametrize("task", HUMANOIDS)
+@pytest.mark.parametrize("lower", [name for name in LOWER_BODIES if name != "base"])
+def test_a_task_that_walks_refuses_a_body_that_stays_where_it_is(lower):
+    with pytest.raises(ConfigError, match=f"walks: .*got '{lower}'.*lower=base"):
+        make(WALKS, lower=lower)
+
+
+def test_a_task_that_walks_refuses_a_mode_without_a_base_command():
+    with pytest.raises(ConfigError, match=r"mode must be one of arms, .*got 'whole_body'"):
+        make(WALKS, mode="whole_body")
+    make(WALKS, mode="whole_body_command", lower="base")
+
+
+@pytest.mark.parametrize("task", [name for name in HUMANOIDS if name != WALKS])
 def test_a_fall_is_a_failure_and_ends_the_episode(task):
     """In every task, also where what counts happens while the robot lies on the floor."""
     env = make(task, lower="standing", microphones=())
@@ -365,6 +422,15 @@ def test_a_pickled_base_goes_on_where_it_was():
 def test_an_unknown_lower_body_is_named():
     with pytest.raises(UnknownNameError, match="harness"):
         make(lower="harnes")
+
+
+def test_the_readme_names_every_way_of_staying_up():
+    text = " ".join(README.read_text().split())
+    number, said = re.search(
+        r"(\w+) ways of staying up: (.*?)\. Each task has its own", text
+    ).groups()
+    assert set(re.findall(r"`(\w+)` \(", said)) == set(LOWER_BODIES)
+    assert number == {4: "four", 5: "five", 6: "six"}[len(list(LOWER_BODIES))]
 
 
 # ---- the task -----------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from neon_sim.demonstrate import Bank, Delayed
 from neon_sim.envs.humanoid_balance import IMPULSES_NS, PUSH_STEPS
 from neon_sim.envs.humanoid_handover import COMING_STEPS, OFFER_STEPS
 from neon_sim.envs.humanoid_meeting import MeetingTask
+from neon_sim.envs.lower_body import yaw_of
 from neon_sim.envs.task import VIEW_HEIGHT, VIEW_WIDTH
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.registry import TASKS
@@ -153,7 +154,7 @@ def test_standing_still_fails(env: Any) -> None:
 
 
 def test_what_one_frame_tells_is_not_enough(env: Any) -> None:
-    assert rate(env, memoryless, 12) <= 0.67
+    assert rate(env, memoryless, 30) <= 0.5
 
 
 def test_the_start_does_not_tell_the_target(env: Any) -> None:
@@ -274,7 +275,7 @@ def test_trailing_the_post_is_not_meeting_it() -> None:
     def trail(env: Any) -> np.ndarray:
         return env.walk_action(float(env.thing_position()[1]))
 
-    assert rate(env, trail, 10) <= 0.7
+    assert rate(env, trail, 30) <= 0.55
 
 
 # ---- the sound task -----------------------------------------------------------------------
@@ -334,6 +335,18 @@ def test_the_first_touch_is_the_choice() -> None:
     assert terminated
     assert not info["is_success"]
     assert [cue for cue in env.cues() if env.fits(cue)] == [wrong]
+
+
+@pytest.mark.parametrize("body", [{"lower": "standing"}, {"mode": "whole_body"}])
+def test_the_expert_touches_every_alarm_where_no_command_turns_the_robot(
+    body: dict[str, str],
+) -> None:
+    env = make("humanoid_alarm", **body)
+    _, info = env.reset(seed=1, options={"episode": 0})
+    for cue in env.cues():
+        latent = {**info["latent"], env.CUE: cue}
+        assert rollout(env, expert, 0, latent=latent), cue
+        assert abs(yaw_of(env.data.qpos[3:7])) < 0.2
 
 
 def test_the_humanoid_s_microphones_ride_on_its_head() -> None:

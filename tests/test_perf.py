@@ -25,16 +25,25 @@ def test_a_row_is_the_median_and_knows_its_target():
     assert ">= 20    met" in text
 
 
-def test_a_short_run_writes_every_number_with_its_machine(tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("task", "name", "frames"),
+    [("ArmReach", "arm_reach", None), ("HumanoidReach", "humanoid_reach", 300.0)],
+)
+def test_a_short_run_writes_every_number_with_its_machine(tmp_path, capsys, task, name, frames):
     out = tmp_path / "perf.json"
-    arguments = ["--measure", "env_step", "--task", "ArmReach", "--repeats", "1"]
+    arguments = ["--measure", "env_step", "--task", task, "--repeats", "1"]
     assert main([*arguments, "--out", str(out)]) == 0
     body = json.loads(out.read_text())
-    assert {row["subject"] for row in body["rows"]} == {"arm_reach"}
+    assert {row["subject"] for row in body["rows"]} == {name}
     assert all(row["value"] > 0 for row in body["rows"])
     assert body["hardware"]["renderer"]["backend"]
     assert body["hardware"]["versions"]["mujoco"]
     assert "simulated time, one core" in capsys.readouterr().out
+    rows = {row["measure"]: row for row in body["rows"]}
+    seen = rows["env, camera frames"]
+    assert seen["at_least"] == frames  # asked of the humanoid alone
+    assert seen["met"] == (frames is None or seen["value"] >= frames)
+    assert seen["value"] == pytest.approx(rows["env"]["value"] / 2)  # a frame every other step
 
 
 def test_what_sound_costs_is_told_by_part(tmp_path):

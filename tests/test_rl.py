@@ -111,9 +111,10 @@ def test_shipped_settings_load():
 # ---- what a policy sees and does ------------------------------------------------------------
 
 
+@pytest.mark.parametrize("observe", ["state", "pixels"])
 @pytest.mark.parametrize("task", sorted(TASKS))
-def test_every_task_can_be_trained_on(task):
-    env = make_env(config(task=task), 0)
+def test_every_task_can_be_trained_on(task, observe):
+    env = make_env(config(task=task, observe=observe, num_frames=2, image_size=36), 0)
     seen, _ = env.reset()
     assert env.observation_space.contains(seen)
     for _ in range(2):
@@ -121,6 +122,10 @@ def test_every_task_can_be_trained_on(task):
     assert env.observation_space.contains(seen)
     assert np.isfinite(reward)
     assert "is_success" in info
+    if observe == "pixels":
+        assert seen["pixels"].shape == (6, 36, 36)
+        assert seen["pixels"][3:].std() > 2.0, "the newest frame shows nothing"
+    env.close()
 
 
 def test_state_is_what_is_visible_and_velocities_are_how_it_moves():
@@ -445,10 +450,16 @@ def last_step(lower: str, direction: float, impulse: float) -> int:
 
 
 @pytest.mark.parametrize("direction", [0.0, 3.14159])
-def test_the_learned_body_stands_where_the_ankles_alone_fall(direction):
+def test_the_reflex_stands_where_the_ankles_alone_fall(direction):
     assert last_step("standing", direction, 11.0) < 250
     assert last_step("reflex", direction, 11.0) == 250
-    assert last_step("learned", direction, 11.0) == 250
+
+
+@pytest.mark.parametrize("direction", [0.0, -3.14159])
+def test_the_learned_residual_stands_where_the_reflex_falls(direction):
+    assert last_step("standing", direction, 13.0) < 250
+    assert last_step("reflex", direction, 13.0) < 250
+    assert last_step("learned", direction, 13.0) == 250
 
 
 def test_the_balance_table_is_paired():

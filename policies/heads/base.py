@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -55,48 +56,43 @@ class Head(nn.Module):
         raise NotImplementedError
 
 
-class GroupedLinear(nn.ModuleDict):
-    """One linear layer a group of an action's numbers (legs, waist, arms, base), under its name.
+class Grouped(nn.ModuleDict):
+    """Layers of its own for each group of an action's numbers (legs, waist, arms, base).
 
-    Shaped as one layer is that gives ``steps`` actions: (..., W) -> (..., H * A). What a group
-    learns reaches no weight of another group's layer.
+    They stand under the group's name, and are shaped as one layer is that gives ``steps`` actions:
+    (..., W) -> (..., H * A). What a group learns reaches no weight of another group's layers.
 
     Args:
-        width: W. action_dim: A, which tells the robot and its action mode. steps: H.
-        bias: of every layer.
+        layers: makes those of a group, from how many numbers it gives in all its steps.
+        action_dim: A, which tells the robot and its action mode. steps: H.
 
     Raises:
         ConfigError: no robot takes an action of that length.
     """
 
-    def __init__(self, width: int, action_dim: int, steps: int = 1, bias: bool = True) -> None:
-        sizes = {name: part.stop - part.start for name, part in action_groups(action_dim).items()}
-        super().__init__(
-            {name: nn.Linear(width, steps * size, bias=bias) for name, size in sizes.items()}
-        )
+    def __init__(self, layers: Callable[[int], nn.Module], action_dim: int, steps: int = 1) -> None:
+        parts = action_groups(action_dim).items()
+        super().__init__({name: layers(steps * (p.stop - p.start)) for name, p in parts})
         self.steps = steps
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., W) -> (..., H * A), the groups of each step side by side."""
-        parts = [layer(x).unflatten(-1, (self.steps, -1)) for layer in self.values()]
+        parts = [layers(x).unflatten(-1, (self.steps, -1)) for layers in self.values()]
         return torch.cat(parts, dim=-1).flatten(-2)
 
 
-def output_layer(
-    groups: float, width: int, action_dim: int, steps: int = 1, bias: bool = True
-) -> nn.Module:
-    """The layer that gives ``steps`` actions: one, or with ``groups`` one a group.
+def is_split(groups: float) -> bool:
+    """Whether a head is split by group.
 
     Raises:
-        ConfigError: groups is neither 0 nor 1; see ``GroupedLinear`` too.
+        ConfigError: groups is neither 0 nor 1.
     """
     if groups not in (0, 1):
         raise ConfigError(
-            f"head_args.groups must be 0 (one output layer) or 1 (one a group) (got {groups!r})"
+            "head_args.groups must be 0 (one head for all of an action's numbers) or 1 (blocks and "
+            f"an output layer for each group of them) (got {groups!r})"
         )
-    if groups:
-        return GroupedLinear(width, action_dim, steps, bias)
-    return nn.Linear(width, steps * action_dim, bias=bias)
+    return bool(groups)
 
 
 def start_at_zero(layer: nn.Module) -> None:

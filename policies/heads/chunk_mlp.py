@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from neon_sim.clock import CHUNK_STEPS
 
-from .base import MARGIN, Head, ResidualBlock, output_layer, start_at_zero, weighted_mean
+from .base import MARGIN, weighted_mean
+from .mlp import MLPHead
 
 
 def soft_cap(x: Tensor, cap: Tensor) -> Tensor:
@@ -16,7 +17,7 @@ def soft_cap(x: Tensor, cap: Tensor) -> Tensor:
     return cap * torch.tanh(x / cap)
 
 
-class ChunkMLP(Head):
+class ChunkMLP(MLPHead):
     """RMSNorm, squared ReLU, learnable residual scale, a linear skip, and a soft cap.
 
     The cap lies 1.5 times beyond the farthest joint limit, so that a label of exactly +-1 is
@@ -26,10 +27,10 @@ class ChunkMLP(Head):
         context_dim, action_dim, steps: as in ``Head``. width: of the trunk.
         inner: hidden width of a block. blocks: number of them.
         huber: errors above this many standard deviations count linearly.
-        groups: 1 for an output layer a group (``base.GroupedLinear``), 0 for one.
+        groups: as in ``MLPHead``.
 
     Raises:
-        ConfigError: groups, and no robot takes an action of that length.
+        ConfigError: as ``MLPHead``.
     """
 
     def __init__(
@@ -43,24 +44,13 @@ class ChunkMLP(Head):
         huber: float = 0.1,
         groups: float = 0,
     ) -> None:
-        super().__init__(context_dim, action_dim, steps)
-        w = int(width)
+        shape = (context_dim, action_dim, steps, width, inner, blocks, groups)
+        super().__init__(context_dim, *shape)
         self.huber = float(huber)
-        self.enter = nn.Linear(context_dim, w)
-        self.blocks = nn.ModuleList(ResidualBlock(w, int(inner)) for _ in range(int(blocks)))
-        self.norm = nn.RMSNorm(w)
-        self.leave = output_layer(groups, w, action_dim, steps)
-        self.skip = output_layer(groups, context_dim, action_dim, steps, bias=False)
-        start_at_zero(self.skip)
 
     def forward(self, context: Tensor) -> Tensor:
         """(B, C) -> (B, H, A) standardised."""
-        x = self.enter(context)
-        for block in self.blocks:
-            x = block(x)
-        raw = self.leave(self.norm(x)) + self.skip(context)
-        raw = raw.float().reshape(-1, self.steps, self.action_dim)
-        return soft_cap(raw, MARGIN * self.limit)
+        return soft_cap(self.chunk(context, context), MARGIN * self.limit)
 
     def loss(self, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:
         """Huber loss over real steps, divided by its threshold (so it is L1 far out)."""

@@ -9,6 +9,7 @@ robot, and so does what ``context`` reads of its proprioception; ``dit_cross_flo
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ from torch.nn import functional
 
 from neon_sim.clock import CHUNK_STEPS
 
-from .base import Head, output_layer
+from .base import Grouped, Head, is_split
+from .mlp import residual_mlp
 from .transformer import SelfAttention, feed_forward
 
 TIME_WAVES = 16
@@ -101,12 +103,15 @@ class DiTDenoiser(Head):
     Args:
         context_dim, action_dim, steps: as in ``Head``. width: of a token, a multiple of heads.
         inner: hidden width of a feed-forward layer. layers: blocks. heads: of attention.
-        groups: 1 for an output layer a group (``base.GroupedLinear``), 0 for one.
+        groups: 1 for an output MLP a group (``mlp.residual_mlp`` of one block) behind the trunk,
+            whose attention among the steps stays in common; 0 for one output layer.
 
     Raises:
-        ConfigError: the width is no multiple of the heads, or there are groups and no robot
+        ConfigError: the width is no multiple of the heads, groups is neither, or 1 and no robot
             takes an action of that length.
     """
+
+    leave: nn.Module
 
     def __init__(
         self,
@@ -123,7 +128,10 @@ class DiTDenoiser(Head):
         w = int(width)
         self.enter = nn.Linear(action_dim, w)
         self.trunk = DiTTrunk(context_dim, steps, w, int(inner), int(layers), int(heads))
-        self.leave = output_layer(groups, w, action_dim)
+        if is_split(groups):
+            self.leave = Grouped(partial(residual_mlp, w, w, int(inner), 1), action_dim)
+        else:
+            self.leave = nn.Linear(w, action_dim)
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """Noisy chunk x (B, H, A) at time t (B,) under context (B, C) -> (B, H, A) float32."""

@@ -11,20 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neon_sim.clock import CHUNK_STEPS
 
-from .base import (
-    Head,
-    ResidualBlock,
-    hold_last,
-    output_layer,
-    seeded_noise,
-    start_at_zero,
-    weighted_mean,
-)
+from .base import hold_last, seeded_noise, weighted_mean
 from .dit import TIME_WAVES, time_waves
+from .mlp import MLPHead
 
 # Noisy chunk (B, H, A), time (B,) and context (B, C) -> end point (B, H, A).
 EndPoint = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -51,17 +44,17 @@ def integrate(end_point: EndPoint, context: Tensor, noise: Tensor, euler_steps: 
     return x
 
 
-class FlowHead(Head):
+class FlowHead(MLPHead):
     """Euler integration of a learned flow from noise to a chunk.
 
     Args:
         context_dim, action_dim, steps: as in ``Head``. width: of the trunk.
         inner: hidden width of a block. blocks: number of them.
         euler_steps: of the sampler, >= 1.
-        groups: 1 for an output layer a group (``base.GroupedLinear``), 0 for one.
+        groups: as in ``MLPHead``.
 
     Raises:
-        ConfigError: groups, and no robot takes an action of that length.
+        ConfigError: as ``MLPHead``.
     """
 
     def __init__(
@@ -75,22 +68,14 @@ class FlowHead(Head):
         euler_steps: float = 8,
         groups: float = 0,
     ) -> None:
-        super().__init__(context_dim, action_dim, steps)
-        w, flat = int(width), steps * action_dim
+        inputs = steps * action_dim + 2 * TIME_WAVES + context_dim
+        shape = (context_dim, action_dim, steps, width, inner, blocks, groups)
+        super().__init__(inputs, *shape)
         self.euler_steps = int(euler_steps)
-        self.enter = nn.Linear(flat + 2 * TIME_WAVES + context_dim, w)
-        self.blocks = nn.ModuleList(ResidualBlock(w, int(inner)) for _ in range(int(blocks)))
-        self.norm = nn.RMSNorm(w)
-        self.leave = output_layer(groups, w, action_dim, steps)
-        self.skip = output_layer(groups, context_dim, action_dim, steps, bias=False)
-        start_at_zero(self.skip)
 
     def end_point(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """Predicted chunk: x (B, H, A) at time t (B,) under context (B, C) -> (B, H, A)."""
-        y = self.enter(torch.cat([x.flatten(1), time_waves(t), context], dim=1))
-        for block in self.blocks:
-            y = block(y)
-        return (self.leave(self.norm(y)) + self.skip(context)).float().reshape(x.shape)
+        return self.chunk(torch.cat([x.flatten(1), time_waves(t), context], dim=1), context)
 
     def loss(self, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:
         """Mean squared error of the end point over real steps, t uniform in [0, 1)."""
