@@ -112,14 +112,11 @@ class HumanoidTask(Task):
         mode: str | None = None,
         lower: str | None = None,
     ) -> None:
-        self.mode = action_mode(mode or self.MODE)
+        self.mode, keeper = self.check_body(mode, lower)
         self.action_dim, self.num_joints = self.mode.dim, self.mode.num_joints
         self.num_steered = self.action_dim
-        keeper = LOWER_BODIES.resolve(lower or self.LOWER)
         self._prepare = keeper.prepare
         self.rides = self.mode.command and keeper.FOLLOWS
-        if self.WALKS and not self.rides:
-            raise ConfigError(_on_the_spot(self.NAME, self.mode, lower or self.LOWER))
         super().__init__(
             cameras, image_size, robot, render_mode, seed, start_noise, microphones, room
         )
@@ -130,6 +127,19 @@ class HumanoidTask(Task):
         self._torso = self.model.body("torso_link").id
         table = joint_table()
         self.limits = LimitMeter(table.low, table.high, MAX_VELOCITY, table.torque)
+
+    @classmethod
+    def check_body(cls, mode: str | None, lower: str | None) -> tuple[ActionMode, Any]:
+        """The action mode and the class of the lower body that the settings mean here.
+
+        Raises:
+            UnknownNameError: no such mode or lower body.
+            ConfigError: the task ``WALKS``, and with these the robot stays where it is.
+        """
+        chosen, keeper = action_mode(mode or cls.MODE), LOWER_BODIES.resolve(lower or cls.LOWER)
+        if cls.WALKS and not (chosen.command and keeper.FOLLOWS):
+            raise ConfigError(_on_the_spot(cls.NAME, chosen, lower or cls.LOWER))
+        return chosen, keeper
 
     def lost(self) -> bool:
         """The robot has fallen."""

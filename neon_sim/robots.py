@@ -126,7 +126,8 @@ def check_body(tasks: Sequence[str], mode: str, lower: str) -> None:
     """Hold ``mode`` (what a policy sets) and ``lower`` (what keeps the body up) to tasks.
 
     Raises:
-        ConfigError: one is given, and a task's robot has no choice of it.
+        ConfigError: one is given, and a task's robot has no choice of it, or the task cannot be
+            done with it.
         UnknownNameError: no such mode or lower body.
     """
     for key, value, known in (
@@ -141,6 +142,8 @@ def check_body(tasks: Sequence[str], mode: str, lower: str) -> None:
             )
         if value and value not in known:
             raise unknown_name(key, value, known)
+    for name in tasks if mode or lower else ():
+        task_entry(name).resolve().check_body(mode, lower)
 
 
 def body_arguments(mode: str, lower: str) -> dict[str, Any]:

@@ -212,7 +212,7 @@ def load_policy(
             f"backbone, or take another head. {_how_to_make(config, row, train_seed)}"
         )
     tower = Tower(config, row, _shared_backbone(backbone, tuple(sorted(arguments.items()))))
-    _check_fingerprint(path, metadata, tower)
+    _check_fingerprint(path, metadata, config, tower)
     _check_ears(path, metadata, config, tower)
     _check_spec(path, network, config, tower)
     return TrainedPolicy(config, tower, network, path, metadata)
@@ -267,9 +267,19 @@ def _check_metadata(
         )
 
 
-def _check_fingerprint(path: Path, metadata: dict[str, Any], tower: Tower) -> None:
+def _check_fingerprint(
+    path: Path, metadata: dict[str, Any], config: PolicyConfig, tower: Tower
+) -> None:
     trained = metadata.get("backbone", {})
     if trained.get("fingerprint") != tower.fingerprint():
+        had = (metadata.get("policy") or {}).get("backbone_args") or {}
+        for key in sorted({*had, *config.backbone_args} - {"model_id"}):
+            was, now = had.get(key, "its default"), config.backbone_args.get(key, "its default")
+            if was != now:
+                raise CheckpointError(
+                    f"{path} was trained with backbone.{key}={was}, not {now}; ask for the same, "
+                    "or train again"
+                )
         raise CheckpointError(
             f"{path} was trained behind other weights of backbone {tower.backbone_name!r} "
             f"({str(trained.get('fingerprint'))[:12]}, here {tower.fingerprint()[:12]}); put those "

@@ -184,3 +184,18 @@ def test_a_certificate_is_of_the_task_as_it_is_registered(
     assert "no ladder and no certificate" in message
     assert len(message.splitlines()) == 1
     assert asdict(RunOptions())["lower"] == ""
+
+
+@pytest.mark.parametrize("setting", ["lower=standing", "mode=whole_body"])
+def test_a_body_that_a_task_refuses_leaves_no_folder_behind(setting, tmp_path, capsys):
+    """Said before anything is written, so that the mended command may name the same folder."""
+    run, data = tmp_path / "run", tmp_path / "data"
+    arguments = ["run", "--policy", "expert", "--task", "humanoid_follow", "--episodes", "1"]
+    assert bench([*arguments, "--out", str(run), setting]) == 2
+    assert "where the robot walks" in capsys.readouterr().err
+    assert collect.main(["task=humanoid_follow", "episodes=1", f"out={data}", setting]) == 2
+    told = capsys.readouterr().err
+    assert "where the robot walks" in told
+    assert "run the same command" not in told
+    assert not run.exists()
+    assert not data.exists()

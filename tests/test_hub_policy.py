@@ -234,6 +234,15 @@ def test_a_head_is_bound_to_the_backbone_it_was_trained_behind(
     assert names == ["model.safetensors"]
 
 
+def test_a_setting_that_was_left_out_is_named(heads: Path, keys: list[str]) -> None:
+    """The same files under another setting are not called other weights."""
+    fewer = [key for key in keys if "image_size" not in key]
+    wanted = [f"clip.image_size={SIZE}", "clip.num_frames=4", *fewer]
+    config = load_config(PolicyConfig, "policy", "qwen_omni_3b", wanted)
+    with pytest.raises(CheckpointError, match=r"backbone\.image_size=56, not its default"):
+        load_policy(config, "video", TASK, checkpoint=str(heads))
+
+
 def test_instructions_prompts_and_settings_have_caches_of_their_own(
     data: Path, keys: list[str]
 ) -> None:

@@ -38,9 +38,11 @@ def test_every_family_has_a_tiny_shape():
 def test_the_command_writes_what_the_front_door_opens(tmp_path, capsys):
     folder = tmp_path / "weights"
     assert main(["qwen_omni_3b", str(folder)]) == 0
-    told = capsys.readouterr().out.split()
-    assert told[:3] == ["--policy", "qwen_omni_3b", f"backbone.model_id={folder}"]
-    size = int(told[3].removeprefix("backbone.image_size="))
+    train, run = capsys.readouterr().out.splitlines()[1:]
+    assert train.split()[3:5] == ["policy=qwen_omni_3b", f"backbone.model_id={folder}"]
+    assert run.split()[2:5] == ["--policy", "qwen_omni_3b", f"backbone.model_id={folder}"]
+    assert train.split()[5] == run.split()[5]
+    size = int(run.split()[5].removeprefix("backbone.image_size="))
     assert size >= 96, "frames of the default clip fit"
     config = BackboneConfig(str(folder), torch_dtype="float32", image_size=size)
     frames = np.zeros((4, 96, 96, 3), dtype=np.uint8)

@@ -448,7 +448,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NeonError as error:
         print(f"random_weights: error: {error}", file=sys.stderr)
         return EXIT_USER
-    print(f"--policy {row.name} backbone.model_id={args.folder}{_sizes(row, args.published)}")
+    keys = f"backbone.model_id={args.folder}{_sizes(row, args.published)}"
+    print("random weights: what they score says nothing of the model. To use them:")
+    seen = keys.replace(" clip.", " policy.clip.")
+    print(f"python -m neon_sim.train policy={row.name} {seen} data=DATA out=HEADS")
+    print(f"neon-bench run --policy {row.name} {keys} checkpoint=HEADS --task TASK --out RUN")
     return 0
 
 
