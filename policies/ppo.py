@@ -58,16 +58,23 @@ class PPOPolicy:
         shape = CHUNK_STEPS, self.spec.action_dim
         return act_in_blocks(batch, self._act_block, shape, f"policy 'ppo' ({self.checkpoint})")
 
-    def _act_block(self, block: ClipBatch, _rows: range) -> np.ndarray:
-        seen = self.spec.observation(block)
+    def _act_block(self, block: ClipBatch, rows: range) -> np.ndarray:
+        """Row by row: on some processors the last bit hangs on a row's place in a product."""
+        block = block.rows(0, len(rows))
+        means = [self._means(block.rows(row, row + 1)) for row in range(len(rows))]
+        outputs = np.clip(np.concatenate(means), -1.0, 1.0)
+        actions = self.spec.actions(outputs, np.asarray(block.agent_pos))
+        return np.repeat(actions[:, None], CHUNK_STEPS, axis=1)
+
+    def _means(self, row: ClipBatch) -> np.ndarray:
+        """(1, A) of one row, unclipped."""
+        seen = self.spec.observation(row)
         if isinstance(seen, dict):
             ready: Any = {key: torch.from_numpy(value) for key, value in seen.items()}
             ready["vector"] = self._standardised(seen["vector"])
         else:
             ready = self._standardised(seen)
-        outputs = np.clip(self.actor.means(ready).numpy(), -1.0, 1.0)
-        actions = self.spec.actions(outputs, np.asarray(block.agent_pos))
-        return np.repeat(actions[:, None], CHUNK_STEPS, axis=1)
+        return self.actor.means(ready).numpy()
 
     def _standardised(self, vector: np.ndarray) -> torch.Tensor:
         values = np.clip((vector - self._mean) / self._std, -CLIP, CLIP)
