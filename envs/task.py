@@ -46,7 +46,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: ``None`` or ``"rgb_array"``.
         seed: run seed used until ``reset(seed=...)`` names another.
         start_noise: radius in rad of the perturbation of the start pose.
-        microphones: arrays in the observation (``mono``, ``linear4``, ``head_stereo``,
+        microphones: arrays, or one, in the observation (``mono``, ``linear4``, ``head_stereo``,
             ``wrist_contact``); empty for none (then nothing is heard, and nothing is paid);
             by default those that the task's ``MICROPHONES`` name.
         room: whose reflections they hear: ``anechoic``, ``dry`` or ``live``.
@@ -89,7 +89,8 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         microphones: Sequence[str] | None = None,
         room: str = "anechoic",
     ) -> None:
-        microphones = self.MICROPHONES if microphones is None else tuple(microphones)
+        microphones = self.MICROPHONES if microphones is None else microphones
+        microphones = (microphones,) if isinstance(microphones, str) else tuple(microphones)
         self.cameras = tuple(cameras)
         self.image_size = image_size
         self.robot = robot

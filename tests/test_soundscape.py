@@ -315,6 +315,13 @@ def test_an_environment_without_microphones_has_no_sound():
     assert "audio" not in env.observation_space.spaces
 
 
+def test_one_microphone_may_be_named_without_a_tuple():
+    env = make("arm_reach", microphones="mono")
+    assert env.observation_space["audio"].shape == (1, 16_000)
+    with pytest.raises(UnknownNameError, match="unknown microphone 'mona'"):
+        make("arm_reach", microphones="mona")
+
+
 def test_an_arm_with_microphones_is_a_gymnasium_environment():
     env = make("arm_catch", microphones=("mono", "linear4", "head_stereo", "wrist_contact"))
     check_env(env, skip_render_check=True)
