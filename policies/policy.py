@@ -20,6 +20,7 @@ from neon_sim.registry import BACKBONES, task_entry
 
 from .backbones.base import Encoded, join
 from .backbones.encoders import absent_encoder
+from .backbones.hub import RUNNING
 from .backbones.weights import absent_text
 from .blocks import BLOCK_ROWS, act_in_blocks
 from .checkpoint import load_network, read_checkpoint, train_command
@@ -273,7 +274,7 @@ def _check_fingerprint(
     trained = metadata.get("backbone", {})
     if trained.get("fingerprint") != tower.fingerprint():
         had = (metadata.get("policy") or {}).get("backbone_args") or {}
-        for key in sorted({*had, *config.backbone_args} - {"model_id"}):
+        for key in sorted({*had, *config.backbone_args} - {*RUNNING, "device"}):
             was, now = had.get(key, "its default"), config.backbone_args.get(key, "its default")
             if was != now:
                 raise CheckpointError(

@@ -241,6 +241,8 @@ def test_a_setting_that_was_left_out_is_named(heads: Path, keys: list[str]) -> N
     config = load_config(PolicyConfig, "policy", "qwen_omni_3b", wanted)
     with pytest.raises(CheckpointError, match=r"backbone\.image_size=56, not its default"):
         load_policy(config, "video", TASK, checkpoint=str(heads))
+    alone = replace(policy(keys), backbone_args={**policy(keys).backbone_args, "block_rows": "1"})
+    load_policy(alone, "video", TASK, checkpoint=str(heads))  # decides nothing
 
 
 def test_instructions_prompts_and_settings_have_caches_of_their_own(

@@ -729,6 +729,8 @@ def test_tribev2_without_video_hears_and_reads(door: Any) -> None:
         assert (one - other).abs().max() > 1e-4
     with pytest.raises(ConfigError, match="got neither"):
         tribe.encode()
+    with pytest.raises(ConfigError, match="text must be one instruction"):
+        tribe.encode(text=["catch it"])
 
 
 def test_other_models_need_something_to_look_at(door: Any) -> None:

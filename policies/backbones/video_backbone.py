@@ -214,7 +214,7 @@ class VideoBackbone:
         spanned = 1 if audio is None else round(len(audio) / AUDIO_HZ * self.config.fps)
         count = min(max(spanned, 1), self.config.max_frames)
         nothing = np.zeros((0, 1, 1, 3), dtype=np.uint8)
-        return Sight(nothing, np.arange(count) / self.config.fps, row.text or "", audio)
+        return Sight(nothing, np.arange(count) / self.config.fps, check_text(row.text), audio)
 
     def _times(self, row: BackboneInput, count: int) -> np.ndarray:
         if row.time_s is None:
