@@ -18,7 +18,7 @@ export PIP_ROOT_USER_ACTION := ignore
 .PHONY: help setup demo test lint bench
 
 help:
-	@echo "make demo   paired run of the shipped policies on the arm tasks, with a report (1 to 2 min)"
+	@echo "make demo   paired run of the shipped policies on the arm tasks, with a report (1 to 3 min)"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  how fast environments, runs and training are on this machine"
