@@ -82,6 +82,13 @@ def test_a_foundation_model_is_measured_by_the_users_path(tmp_path, monkeypatch,
     assert all(row["value"] > 0 for row in rows)
 
 
+def test_the_memory_of_work_shorter_than_a_watch_is_seen(monkeypatch):
+    monkeypatch.setattr(foundation, "WATCH_S", 3600)
+    with foundation._peak_gb("cpu") as peak:
+        pass
+    assert 0.05 < peak[0] < 100
+
+
 def test_a_foundation_model_that_does_not_fit_is_named_and_gives_no_row(
     tmp_path, monkeypatch, capsys
 ):

@@ -102,7 +102,9 @@ def _peak_gb(device: str) -> Iterator[list[float]]:
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(WATCH_S):
+        ended = False
+        while not ended:  # one look more after the end: short work is seen, too
+            ended = done.wait(WATCH_S)
             resident = int(Path("/proc/self/statm").read_text().split()[1])
             peak[0] = max(peak[0], resident * PAGE_BYTES / 1e9)
 
