@@ -39,6 +39,7 @@ def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
         raise RunError(f"{folder.path} holds no finished episode yet; run it with --resume")
     decisions = folder.read_json(folder.manifest).get("decisions", {})
     summary = summarise(rows, plan.columns(), plan.tasks, alpha=plan.alpha, decisions=decisions)
+    summary["drawn_weights"] = _drawn_weights(folder)
     summary["claims"] = claims_of_run(rows, plan, is_certified)
     if write:
         write_json(folder.summary, summary)
@@ -76,7 +77,18 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
         raise RunError(
             f"{a.path} and {b.path} share no policy, task and episode that could be paired"
         )
-    return judged(body, alpha) | {"failures": [], "decisions": {}}
+    drawn = {
+        f"{name}:{policy}": settings
+        for name, run in zip(names, (a, b), strict=True)
+        for policy, settings in _drawn_weights(run).items()
+    }
+    return judged(body, alpha) | {"failures": [], "decisions": {}, "drawn_weights": drawn}
+
+
+def _drawn_weights(folder: RunFolder) -> dict[str, list[str]]:
+    """Policies of a run whose backbone nobody trained; a run of before did not write it down."""
+    drawn: dict[str, list[str]] = folder.read_json(folder.manifest).get("drawn_weights", {})
+    return drawn
 
 
 def _check_bodies(a: RunFolder, b: RunFolder, left: RunOptions, right: RunOptions) -> None:

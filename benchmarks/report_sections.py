@@ -22,7 +22,7 @@ from .charts import (
 from .markup import Html, details, grouped_table, tag
 from .media import has_sound
 from .sweep import base_name, setting_of, setting_text
-from .tables import p_text
+from .tables import drawn_sentences, p_text
 from .verdict import UNDECIDED, headline_pairs, label, names_of, outcome, reach_text
 from .videos import Side, VideoGroup
 
@@ -90,7 +90,7 @@ def verdict(summary: dict[str, Any], missing: int) -> Html:
 def _warnings(
     summary: dict[str, Any], compared: Sequence[tuple[str, dict[str, Any]]], missing: int
 ) -> list[str]:
-    found = []
+    found = drawn_sentences(summary)
     if missing:
         found.append(f"This run is not complete: {missing} episodes are missing.")
     if summary["failures"]:

@@ -19,11 +19,11 @@ train() {  # condition steps
   $PY -m neon_sim.train policy=neon_tiny condition="$1" seed="$SEED" steps="$2" data=data/abilities,data/rebound \
     window_stride=8 proprio_noise=0.05 out=runs/abilities/heads
 }
-for condition in frame stack video video_repeat oracle_memoryless oracle_history; do train $condition 2400; done
+for condition in frame stack video video_repeat video_shuffle oracle_memoryless oracle_history; do train $condition 2400; done
 train blind 1600
 
 HEADS="checkpoint=runs/abilities/heads/{condition}-seed{train_seed}.safetensors"
-$BENCH run --policy neon_tiny --condition blind,frame,stack,video,video_repeat --task $TASKS \
+$BENCH run --policy neon_tiny --condition blind,frame,stack,video,video_repeat,video_shuffle --task $TASKS \
   --episodes "$EPISODES" --seed 0 --train-seeds "$SEED" --workers "$WORKERS" --out runs/abilities/run --resume "$HEADS"
 $BENCH certify --task $TASKS --policy neon_tiny --episodes "$EPISODES" --seed 1 --train-seeds "$SEED" \
   --workers "$WORKERS" --run runs/abilities/certificates "$HEADS"

@@ -9,6 +9,7 @@ from typing import Any
 
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import ConfigError
+from neon_sim.registry import POLICY_PARTS
 from neon_sim.stats import mean_e_value
 
 from .episode import Job, Settings
@@ -165,12 +166,20 @@ def _manifest(plan: RunPlan, resources: Resources, checkpoints: dict[str, str]) 
         "started": now(),
         "config": plan.resolved(),
         "checkpoints": checkpoints,
+        "drawn_weights": _drawn_weights(plan),
         "git_commit": git_commit(),
         "workers": resources.workers,
         "batch": resources.batch,
         "executor": resources.executor,
         **machine(),
     }
+
+
+def _drawn_weights(plan: RunPlan) -> dict[str, list[str]]:
+    """Policies that look through weights which nobody trained, and the settings that say so."""
+    drawn = POLICY_PARTS.resolve("drawn_weights")
+    found = {spec.name: drawn(spec.config.backbone_args) for spec in plan.policies}
+    return {name: settings for name, settings in found.items() if settings}
 
 
 def _open_log(

@@ -145,9 +145,20 @@ def summary_text(summary: dict[str, Any]) -> str:
         parts.append(failures_text(summary["failures"]))
     if summary.get("claims"):
         parts.append(claims_text(summary["claims"]))
+    if summary.get("drawn_weights"):
+        parts.append("\n".join(drawn_sentences(summary)))
     parts.append("\n".join(entry["verdict"] for entry in summary["tasks"].values()))
     parts.append(summary["verdict"])
     return "\n\n".join(parts)
+
+
+def drawn_sentences(summary: dict[str, Any]) -> list[str]:
+    """What is to be known of policies whose backbone nobody trained, a sentence each."""
+    return [
+        f"{policy} looks through weights that were drawn, not trained ({', '.join(settings)}): "
+        "what it scores says nothing of the model."
+        for policy, settings in summary.get("drawn_weights", {}).items()
+    ]
 
 
 def swap_sentences(summary: dict[str, Any]) -> list[str]:

@@ -90,7 +90,9 @@ def policy(keys: list[str]) -> PolicyConfig:
     return load_config(PolicyConfig, "policy", "qwen_omni_3b", wanted)
 
 
-def test_from_demonstrations_to_a_report(heads: Path, keys: list[str], tmp_path: Path) -> None:
+def test_from_demonstrations_to_a_report(
+    heads: Path, keys: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     arguments = [
         *("run", "--policy", "qwen_omni_3b", "--condition", "frame,stack,video"),
@@ -102,7 +104,9 @@ def test_from_demonstrations_to_a_report(heads: Path, keys: list[str], tmp_path:
     rows = [json.loads(line) for line in (out / "episodes.jsonl").read_text().splitlines()]
     assert {row["condition"] for row in rows} == {"frame", "stack", "video"}
     assert all(row["error"] is None for row in rows)
-    assert "qwen_omni_3b" in (out / "report.html").read_text()
+    said = f"qwen_omni_3b looks through weights that were drawn, not trained ({keys[0]})"
+    assert said in capsys.readouterr().out
+    assert f'class="alert">{said}' in (out / "report.html").read_text()
 
 
 def test_a_sound_task_from_demonstrations_to_a_report(keys: list[str], tmp_path: Path) -> None:

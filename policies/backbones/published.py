@@ -7,7 +7,7 @@ is replaced by random numbers unless the word ``random`` is written.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,26 @@ from .weights import PICKLES
 
 RANDOM = "random"
 RANDOM_SEED = 0
+RANDOM_MARK = "RANDOM_WEIGHTS"  # a file in a checkpoint whose weights were drawn
+UNTRAINED = "untrained"  # of TRIBEv2's fusion: drawn, too
+
+
+def drawn_weights(arguments: Mapping[str, str]) -> list[str]:
+    """Settings that ask for weights which nobody trained, as a user types them.
+
+    Args:
+        arguments: ``backbone_args`` of a policy.
+
+    Returns:
+        ``backbone.model_id=random``, ``backbone.fusion=untrained``, or a folder of
+        ``random_weights``; empty for weights that were trained somewhere.
+    """
+    return [
+        f"backbone.{key}={value}"
+        for key, value in arguments.items()
+        if str(value) in (RANDOM, UNTRAINED)
+        or (Path(str(value)).expanduser() / RANDOM_MARK).is_file()
+    ]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from .counting import size_of
 from .hub import backbone_config
 from .imports import import_transformers
 from .inputs import AUDIO_HZ, Sight
+from .published import RANDOM_MARK
 from .video_backbone import VideoBackbone
 from .weights import DTYPES
 
@@ -339,9 +340,15 @@ def _made_in(dtype: torch.dtype, device: str) -> Iterator[None]:
 
 def make_tiny(family: str, folder: Path) -> Path:
     """Write a tiny checkpoint of a family (float32, hidden size 64, two layers, about 1 MB)."""
-    folder.mkdir(parents=True, exist_ok=True)
     with _made_in(torch.float32, "cpu"):
-        return MAKERS[family](folder, TINY[family])
+        return _make(family, folder, TINY[family])
+
+
+def _make(family: str, folder: Path, shape: Shape) -> Path:
+    """Write one, and beside it what a report will say of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RANDOM_MARK).write_text("drawn, not trained: what it scores says nothing\n")
+    return MAKERS[family](folder, shape)
 
 
 def make_published(
@@ -353,9 +360,8 @@ def make_published(
         row: of the catalogue. folder: new or empty. dtype: of the weights on disk. device: where
             they are drawn.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with _made_in(dtype, device):
-        return MAKERS[row.family](folder, row.shape)
+        return _make(row.family, folder, row.shape)
 
 
 class RandomModel:

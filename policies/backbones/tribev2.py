@@ -31,12 +31,11 @@ from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family, equal_blocks
 from .imports import import_transformers
 from .inputs import AUDIO_HZ, Sight, frame_times_s
-from .published import refuse_pickles
+from .published import UNTRAINED, refuse_pickles
 from .vjepa2 import VJEPA2
 from .weights import file_hash, find_weights
 
 PARTS = ("video", "audio", "text")
-UNTRAINED = "untrained"
 UNTRAINED_SEED = 0
 MAX_PLACES = 512
 
