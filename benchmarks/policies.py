@@ -42,7 +42,7 @@ def check_players(plan: RunPlan) -> dict[str, str]:
     """Load every policy of a run once, so that what is missing is said before the first episode.
 
     Returns:
-        Hash of the head of every trained column, by ``policy/condition/train_seed``.
+        Hash of the head of every trained cell, by ``policy/condition/train_seed/task``.
 
     Raises:
         CheckpointError: a head is missing or foreign; of several tasks, all are named.
@@ -61,11 +61,14 @@ def check_players(plan: RunPlan) -> dict[str, str]:
                 continue
             path = getattr(player, "checkpoint", None) or spec.checkpoint_of(cell)
             if path is not None:
-                name = f"{cell.policy}/{cell.condition}/{cell.train_seed}"
-                hashes[name] = file_hash(path)
+                hashes["/".join(map(str, _whose(cell)))] = file_hash(path)
     if lacking:
         raise _uncovered(plan, lacking)
     return hashes
+
+
+def _whose(cell: Cell) -> tuple[Any, ...]:
+    return cell.policy, cell.condition, cell.train_seed, cell.task
 
 
 def _checked_player(plan: RunPlan, spec: PolicySpec, cell: Cell) -> Any:

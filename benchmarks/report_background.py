@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from neon_sim.registry import TASKS
+
 from .charts import percent, signed, success_panel
 from .markup import Html, details, facts, table, tag
 from .report_sections import interval, note, section
@@ -160,9 +162,18 @@ def _checkpoints(manifest: dict[str, Any]) -> Html:
     hashes = manifest.get("checkpoints", {})
     if not hashes:
         return note("No trained weights were loaded.")
-    rows = [(name, tag("code", value)) for name, value in hashes.items()]
-    body = table(("policy / condition / training seed", "SHA-256"), rows)
-    return details(f"weights: {len(hashes)} files", body)
+    tasks: dict[tuple[str, str], list[str]] = {}  # by column and file
+    for name, digest in hashes.items():
+        column, _, task = name.rpartition("/")
+        if task not in TASKS:  # a run of before 2026-11-29
+            column, task = name, ""
+        tasks.setdefault((column.replace("/", " / "), digest), []).append(task)
+    rows = [
+        (column, ", ".join(words), tag("code", digest)) for (column, digest), words in tasks.items()
+    ]
+    body = table(("policy / condition / training seed", "tasks", "SHA-256"), rows)
+    count = len(set(hashes.values()))
+    return details(f"weights: {count} file{'s' if count > 1 else ''}", body)
 
 
 def failures(summary: dict[str, Any]) -> Html:

@@ -269,7 +269,7 @@ def test_the_bench_plays_it_with_rows_like_any_other(trained, tmp_path, capsys):
     assert mine[0].keys() == others[0].keys()
     assert all(row["error"] is None for row in mine)
     manifest = json.loads((out / "manifest.json").read_text())
-    assert list(manifest["checkpoints"]) == ["ppo/state/0"]
+    assert list(manifest["checkpoints"]) == ["ppo/state/0/arm_reach"]
     assert bench([*words, "--out", str(out), "--resume"]) == 0
     capsys.readouterr()
 

@@ -19,6 +19,7 @@ from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.episode import smoothness
 from neon_sim.benchmarks.pairing import outcomes
 from neon_sim.benchmarks.plan import Cell, RunPlan, make_plan, plan_of
+from neon_sim.benchmarks.policies import check_players
 from neon_sim.benchmarks.results import (
     ROW_KEYS,
     EpisodeLog,
@@ -29,7 +30,14 @@ from neon_sim.benchmarks.results import (
     sort_key,
     without_timing,
 )
-from neon_sim.benchmarks.runner import Resources, blocks, decide, make_jobs, run
+from neon_sim.benchmarks.runner import (
+    Resources,
+    blocks,
+    check_same_run,
+    decide,
+    make_jobs,
+    run,
+)
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError, UnknownNameError
 
@@ -291,6 +299,26 @@ def test_resume_refuses_another_policy_of_the_same_name(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(RunError, match=f"different: {DRIFT}.config"):
         run(plan(episodes=1, overrides=["replan_steps=2"]), folder, Resources(), resume=True)
+
+
+def test_a_run_knows_the_head_of_every_task_and_may_gain_one() -> None:
+    """Tasks may have heads of their own: each is written down, none hides another."""
+    both = plan(["neon_tiny"], conditions=["frame"], tasks=["arm_reach", "arm_swing"])
+    heads = check_players(both)
+    assert list(heads) == ["neon_tiny/frame/0/arm_reach", "neon_tiny/frame/0/arm_swing"]
+    assert len(set(heads.values())) == 2
+    base = {"config": both.resolved(), "renderer": {}, "versions": {}}
+    folder = RunFolder(Path("run"))
+    first, second = heads.values()
+
+    def resumed(before: dict[str, str], now: dict[str, str]) -> None:
+        check_same_run({**base, "checkpoints": before}, {**base, "checkpoints": now}, folder)
+
+    resumed({"neon_tiny/frame/0/arm_reach": first}, heads)
+    resumed({"neon_tiny/frame/0": first}, {"neon_tiny/frame/0/arm_reach": first})
+    for known in ({"neon_tiny/frame/0/arm_swing": first}, {"neon_tiny/frame/0": first}):
+        with pytest.raises(RunError, match="weights of neon_tiny/frame/0/arm_swing"):
+            resumed(known, {"neon_tiny/frame/0/arm_swing": second})
 
 
 def test_manifest_says_what_ran_where(tmp_path: Path) -> None:
