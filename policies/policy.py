@@ -153,13 +153,16 @@ def shipped_head(policy: str, condition: Condition, train_seed: int, task: str) 
     """Where the head of a policy, condition and training seed ships that was trained on a task.
 
     A policy may have heads for several sets of tasks, each set in a folder of its own below the
-    policy's; where none was trained on ``task``, the path is that of the first.
+    policy's. Of those that were trained on ``task`` it is the one with the fewest tasks besides;
+    where there is none, the path is that of the first.
     """
     folder = Path(str(resources.files("neon_sim"))) / "assets" / "heads" / policy
     name = head_file(condition, train_seed)
     found = [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.is_file()]
-    knows = (path for path in found if task in read_checkpoint(path)[1].get("tasks", []))
-    return next(knows, found[0] if found else folder / name)
+    tasks = {path: read_checkpoint(path)[1].get("tasks", []) for path in found}
+    knows = [path for path in found if task in tasks[path]]
+    first = found[0] if found else folder / name
+    return min(knows, key=lambda path: len(tasks[path]), default=first)
 
 
 def shipped_heads(policy: str) -> list[str]:

@@ -18,6 +18,7 @@ from neon_sim.policies.backbones.base import accepted_keys, fingerprint, known_s
 from neon_sim.policies.backbones.encoders import SOURCES
 from neon_sim.policies.backbones.frames import find_device, in_blocks
 from neon_sim.policies.backbones.imports import import_transformers
+from neon_sim.policies.checkpoint import read_checkpoint
 from neon_sim.policies.policy import load_policy, shipped_head
 from neon_sim.policies.tower import tower_backbone, tower_connector
 from neon_sim.registry import BACKBONES, image_twin
@@ -139,6 +140,15 @@ def test_shipped_heads_are_refused_behind_another_backbone(word):
             "policy=neon_tiny policy.backbone=vivit backbone.model_id=/nowhere condition=",
         ):
             assert text in str(caught.value)
+
+
+def test_of_several_shipped_heads_the_one_with_the_fewest_tasks_plays():
+    own = shipped_head("neon_tiny", condition("video"), 0, "arm_rebound")
+    shared = shipped_head("neon_tiny", condition("video"), 0, "arm_swing")
+    assert (own.parent.name, shared.parent.name) == ("rebound", "abilities")
+    assert "arm_rebound" in read_checkpoint(shared)[1]["tasks"]
+    nobody = shipped_head("neon_tiny", condition("video"), 0, "humanoid_reach")
+    assert nobody.parent.name == "neon_tiny"
 
 
 def test_heads_that_look_through_no_backbone_serve_any():
