@@ -6,6 +6,7 @@ every lower body; the policy holds the standing pose, so that what differs is wh
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,14 +18,16 @@ from tqdm import tqdm
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.config import main_config
-from neon_sim.errors import EXIT_USER, ConfigError, NeonError
+from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, ConfigError, NeonError
 from neon_sim.registry import TASKS
+from neon_sim.robots import check_body
 from neon_sim.stats import PairedTable, mcnemar_exact, newcombe_paired, wilson
 
 from .results import write_json
 from .tables import align, p_text, percent, span
 
 COMMAND = "python -m neon_sim.benchmarks.balance"
+TASK = "humanoid_balance"
 
 
 @dataclass
@@ -49,10 +52,16 @@ class BalanceConfig:
         """Hold the rules of the docstring.
 
         Raises:
-            ConfigError: a value outside its rule.
+            ConfigError: a value outside its rule. UnknownNameError: no such lower body.
         """
-        if not self.lower or not self.impulses:
-            raise ConfigError("lower and impulses must name one or more")
+        for name in ("lower", "impulses"):
+            if not getattr(self, name):
+                raise ConfigError(f"{name} must name one or more (got []); leave {name}= out")
+        for impulse in self.impulses:
+            if not (math.isfinite(impulse) and impulse >= 0.0):
+                raise ConfigError(f"impulses must be finite and >= 0 N s (got {impulse})")
+        for lower in self.lower:
+            check_body([TASK], "", lower)
         for name, low in (("episodes", 1), ("seed", 0)):
             if getattr(self, name) < low:
                 raise ConfigError(f"{name} must be at least {low} (got {getattr(self, name)})")
@@ -69,7 +78,7 @@ def survivals(lower: str, impulse: float, episodes: int, seed: int, bar: Any = N
         NeonError: no such lower body, or its weights are missing.
     """
     env: Any = gymnasium.make(
-        TASKS["humanoid_balance"].env_id,
+        TASKS[TASK].env_id,
         disable_env_checker=True,
         cameras=(),
         lower=lower,
@@ -139,7 +148,7 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 2 an error told in one line."""
+    """Run the command: 0 done, 2 an error told in one line, 130 stopped by Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         config = main_config(BalanceConfig, arguments, None, prog=COMMAND)
@@ -147,6 +156,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NeonError as error:
         print(f"balance: error: {error}", file=sys.stderr)
         return EXIT_USER
+    except KeyboardInterrupt:
+        print("\nstopped; nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
     print(text(rows))
     if config.out:
         write_json(Path(config.out), rows)

@@ -19,8 +19,9 @@ import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError
+from neon_sim.registry import LOWER_BODIES
 
-from .humanoid import joint_table
+from .humanoid import ActionMode, joint_table
 from .humanoid_base import HumanoidTask
 from .lower_body import up_in_body
 
@@ -40,7 +41,7 @@ class HumanoidBalance(HumanoidTask):
         impulse_ns: of every push, N s; by default each episode draws one of 5, 10 and 15.
 
     Raises:
-        ConfigError: an impulse that is not finite and >= 0.
+        ConfigError: an impulse that is not finite and >= 0, or a lower body that is held up.
     """
 
     NAME = "humanoid_balance"
@@ -54,6 +55,22 @@ class HumanoidBalance(HumanoidTask):
             raise ConfigError(f"impulse_ns must be finite and >= 0 (got {impulse_ns})")
         self.impulse_ns = impulse_ns
         super().__init__(*args, **kwargs)
+
+    @classmethod
+    def check_body(cls, mode: str | None, lower: str | None) -> tuple[ActionMode, Any]:
+        """As of ``HumanoidTask``; who is held up would survive whatever he does.
+
+        Raises:
+            ConfigError: such a lower body.
+        """
+        chosen, keeper = super().check_body(mode, lower)
+        if keeper.HELD:
+            own = [name for name in LOWER_BODIES if not LOWER_BODIES.resolve(name).HELD]
+            raise ConfigError(
+                f"lower must be one of {', '.join(own)} in {cls.NAME}, where a robot keeps itself "
+                f"up (got {lower!r}, which holds it); leave lower= out, or name one of them"
+            )
+        return chosen, keeper
 
     def build_scene(self, spec: Any) -> None:
         """Nothing but the hall."""

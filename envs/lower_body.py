@@ -65,6 +65,7 @@ class Standing:
 
     SPEED: ClassVar[float] = 4.0  # rad/s that commanded motion may reach; faster ones fell
     FOLLOWS: ClassVar[bool] = False  # whether a base command moves it
+    HELD: ClassVar[bool] = False  # whether something but its feet keeps it up
 
     def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
         self.world, self.step, model = world, step, world.model
@@ -119,6 +120,7 @@ class Harness(Standing):
     """``Standing`` with a soft torque that rights the pelvis: 300 Nm/rad, 30 Nm s/rad."""
 
     SPEED = 8.0
+    HELD = True
 
     def drive(self, points: np.ndarray, command: np.ndarray) -> None:
         """One control step under the righting torque."""
@@ -140,7 +142,7 @@ class Base(Standing):
     """The pelvis on a carrier that moves as commanded; the legs draw steps."""
 
     SPEED = 8.0
-    FOLLOWS = True
+    FOLLOWS = HELD = True
 
     def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
         super().__init__(world, step)

@@ -388,6 +388,11 @@ def test_impulses_are_drawn_or_given() -> None:
     assert make("humanoid_balance", impulse_ns=7.0).sample_latent(rng)["impulse"] == 7.0
     with pytest.raises(ConfigError, match="impulse_ns must be finite"):
         make("humanoid_balance", impulse_ns=-1.0)
+    for held in ("base", "harness"):
+        with pytest.raises(
+            ConfigError, match=f"one of learned, reflex, standing .*got '{held}', which holds"
+        ):
+            make("humanoid_balance", lower=held)
 
 
 def test_the_body_state_shows_a_push_that_proprioception_does_not() -> None:

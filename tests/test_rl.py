@@ -11,6 +11,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from neon_sim.benchmarks import balance
 from neon_sim.benchmarks.balance import BalanceConfig, compare, text
 from neon_sim.benchmarks.cli import main as bench
 from neon_sim.envs import learned_balance
@@ -468,5 +469,29 @@ def test_the_balance_table_is_paired():
     assert [row["survived"] for row in rows] == [2, 2, 2]
     assert rows[1]["difference"] == 0.0
     assert "95 % interval" in text(rows)
-    with pytest.raises(ConfigError, match="episodes"):
-        BalanceConfig(episodes=0).validate()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"episodes": 0}, "episodes must be at least 1 .got 0"),
+        ({"lower": []}, "lower must name one or more"),
+        (
+            {"lower": ["standing", "base"]},
+            "lower must be one of learned, reflex, standing .*got 'base'",
+        ),
+        ({"impulses": [5.0, -1.0]}, "impulses must be finite and >= 0 N s .got -1.0"),
+    ],
+)
+def test_the_balance_refuses_before_it_pushes(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        BalanceConfig(**changes).validate()
+
+
+def test_the_balance_stops_in_one_line(monkeypatch, capsys):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(balance, "compare", interrupted)
+    assert balance.main([]) == 130
+    assert "stopped" in capsys.readouterr().err
