@@ -34,12 +34,13 @@ def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
     Raises:
         NeonError: no such run, or rows that are no pairs.
     """
-    plan, rows = plan_of_run(folder), folder.read_rows()
+    manifest = folder.read_json(folder.manifest)
+    plan, rows = plan_of(manifest.get("config", {})), folder.read_rows()
     if not rows:
         raise RunError(f"{folder.path} holds no finished episode yet; run it with --resume")
-    decisions = folder.read_json(folder.manifest).get("decisions", {})
+    decisions = manifest.get("decisions", {})
     summary = summarise(rows, plan.columns(), plan.tasks, alpha=plan.alpha, decisions=decisions)
-    summary["drawn_weights"] = _drawn_weights(folder)
+    summary["drawn_weights"] = manifest.get("drawn_weights", {})
     summary["claims"] = claims_of_run(rows, plan, is_certified)
     if write:
         write_json(folder.summary, summary)
@@ -80,15 +81,9 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
     drawn = {
         f"{name}:{policy}": settings
         for name, run in zip(names, (a, b), strict=True)
-        for policy, settings in _drawn_weights(run).items()
+        for policy, settings in run.read_json(run.manifest).get("drawn_weights", {}).items()
     }
     return judged(body, alpha) | {"failures": [], "decisions": {}, "drawn_weights": drawn}
-
-
-def _drawn_weights(folder: RunFolder) -> dict[str, list[str]]:
-    """Policies of a run whose backbone nobody trained; a run of before did not write it down."""
-    drawn: dict[str, list[str]] = folder.read_json(folder.manifest).get("drawn_weights", {})
-    return drawn
 
 
 def _check_bodies(a: RunFolder, b: RunFolder, left: RunOptions, right: RunOptions) -> None:

@@ -61,14 +61,11 @@ def check_players(plan: RunPlan) -> dict[str, str]:
                 continue
             path = getattr(player, "checkpoint", None) or spec.checkpoint_of(cell)
             if path is not None:
-                hashes["/".join(map(str, _whose(cell)))] = file_hash(path)
+                name = f"{cell.policy}/{cell.condition}/{cell.train_seed}/{cell.task}"
+                hashes[name] = file_hash(path)
     if lacking:
         raise _uncovered(plan, lacking)
     return hashes
-
-
-def _whose(cell: Cell) -> tuple[Any, ...]:
-    return cell.policy, cell.condition, cell.train_seed, cell.task
 
 
 def _checked_player(plan: RunPlan, spec: PolicySpec, cell: Cell) -> Any:
