@@ -8,8 +8,7 @@ from neon_sim.audio.microphones import microphone_named
 from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
 from neon_sim.robots import check_body
-
-COLLECTION_SEED = 1000  # added to ``seed``: demonstrations never share a seed with evaluation
+from neon_sim.seeding import COLLECTION_SEED
 
 
 @dataclass

@@ -12,9 +12,9 @@ from neon_sim.registry import RL_ENVIRONMENTS, TASKS
 from neon_sim.rl_config import RLConfig
 from neon_sim.rl_spec import Observation, RLSpec
 from neon_sim.robots import ROBOTS, body_arguments
+from neon_sim.seeding import RL_SEED
 from neon_sim.vocabulary import WORDS
 
-RL_SEED = 500_000  # added to ``seed``: training never shares a run seed with evaluation
 BLOCK_EPISODES = 100_000  # more than an environment can begin in a block
 MAX_ENVS = 4096
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from neon_sim.pretrain import git_commit
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.rl_config import RLConfig
 from neon_sim.rl_env import make_env
+from neon_sim.seeding import RL_SEED
 from neon_sim.tensor_file import read_tensors, write_tensors
+from neon_sim.training_seeds import SeedUse, training_seeds
 
 FORMAT = "neon_sim.rl/1"
 FINAL_RATE = 0.05  # of the first learning rate
@@ -164,6 +166,7 @@ class RLTrainer:
             "task": self.config.task,
             "train_seed": self.config.seed,
             "train": self.config.decides(),
+            "demonstrations": self._training_episodes(),
             "hidden": list(self.config.hidden),
             "steps": self.steps,
             **self.about,
@@ -172,6 +175,12 @@ class RLTrainer:
             "commit": git_commit(),
             "torch": torch.__version__,
         }
+
+    def _training_episodes(self) -> list[dict[str, Any]]:
+        """Every episode of this run's seed, and what the policy it began with was trained on."""
+        own = SeedUse(self.config.task, RL_SEED + self.config.seed, ())
+        before = training_seeds(self.config.init).uses if self.config.init else ()
+        return [asdict(use) for use in dict.fromkeys((own, *before))]
 
     def save(self) -> Path:
         """Write the finished policy and its curve, drop the state; returns the policy's path."""

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# Run seeds below the first are evaluation's; each kind of training adds its own to its ``seed``.
+COLLECTION_SEED = 1000  # of neon_sim.collect
+RL_SEED = 500_000  # of neon_sim.rl
+
 
 def key_of(text: str) -> int:
     """Map a name to a stable 64-bit integer (BLAKE2b; the builtin ``hash`` is per process)."""

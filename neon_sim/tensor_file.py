@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import safe_open
 
 from neon_sim.errors import CheckpointError
+from neon_sim.schema import parse_json
 
 KEY = "neon_sim"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -57,20 +58,49 @@ def read_tensors(
         )
     try:
         with safe_open(str(path), framework) as file:
-            text = (file.metadata() or {}).get(KEY)
+            metadata = _described(file.metadata())
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = json.loads(text) if text else {}
     except Exception as error:  # safetensors raises kinds of its own
-        raise CheckpointError(
-            f"{path} is truncated or no safetensors file ({error}); copy it again, or make it "
-            f"again: {again}"
-        ) from error
+        raise _unreadable(path, error, again) from error
     if metadata.get("format") != wanted:
         raise CheckpointError(
             f"{path} must be of format {wanted!r} (got {metadata.get('format')!r}). Make one: "
             f"{again}"
         )
     return state, metadata
+
+
+def read_metadata(path: str | Path, again: str = "train it again") -> dict[str, Any]:
+    """Read what a checkpoint of any format says of itself, without its tensors.
+
+    Args:
+        path: of the file. again: how such a file is made, for errors.
+
+    Raises:
+        CheckpointError: no such file, or damaged.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"no checkpoint at {path}; {again}")
+    try:
+        with safe_open(str(path), "np") as file:
+            return _described(file.metadata())
+    except Exception as error:  # safetensors raises kinds of its own
+        raise _unreadable(path, error, again) from error
+
+
+def _described(header: Mapping[str, str] | None) -> dict[str, Any]:
+    """The JSON values in a file's header; empty where another program wrote it."""
+    metadata = parse_json((header or {}).get(KEY) or "{}")
+    if not isinstance(metadata, dict):
+        raise ValueError(f"its metadata are {type(metadata).__name__}, not an object")
+    return metadata
+
+
+def _unreadable(path: str | Path, error: Exception, again: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is truncated or no safetensors file ({error}); copy it again, or make it "
+        f"again: {again}"
+    )
 
 
 def check_shapes(

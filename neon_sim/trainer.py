@@ -22,6 +22,7 @@ from neon_sim.pretrain import git_commit
 from neon_sim.registry import EMBODIMENTS, POLICY_PARTS, task_entry
 from neon_sim.robots import ROBOTS
 from neon_sim.train_config import TrainConfig
+from neon_sim.training_seeds import demonstration_record
 from neon_sim.vocabulary import WORDS
 from neon_sim.windows import BalancedBatches, build_windows, check_datasets
 
@@ -320,6 +321,9 @@ class Trainer:
         self.network.load_state_dict(self.average)
         metadata = {
             **self.identity(),
+            "demonstrations": demonstration_record(
+                (m.task_name, m.seed, m.episode) for d in self.datasets for m in d.episodes
+            ),
             "parameters": self.network.num_parameters(),
             "windows": len(self.windows),
             "validation": final,
