@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gymnasium
 
+from neon_sim.import_order import watch_triton
 from neon_sim.registry import TASKS
 
 __version__ = "0.1.0"
 
+watch_triton()
 for _task in TASKS.values():
     if _task.env_id not in gymnasium.registry:
         gymnasium.register(id=_task.env_id, entry_point=_task.entry_point)
