@@ -122,7 +122,7 @@ class Episode:
                 f"neon-bench certify --task {self.job.cell.task} says where"
             )
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the episode with an error."""
         self.error, self.over = error_text(error), True
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from pathlib import Path
 from typing import Any
 
-from neon_sim.errors import CheckpointError, ConfigError, PolicyError
+from neon_sim.errors import CheckpointError
 from neon_sim.registry import POLICY_PARTS, task_entry
 from neon_sim.robots import check_action_dim
 
+from .factory import make_player
 from .plan import Cell, PolicySpec, RunPlan
 from .scripted import SCRIPTED
 
@@ -28,7 +28,7 @@ def load_player(spec: PolicySpec, cell: Cell) -> Any:
     if spec.kind == "scripted":
         return SCRIPTED[spec.base]()
     if spec.kind == "factory":
-        return _from_factory(spec, cell)
+        return make_player(spec.base, cell)
     import torch
 
     torch.set_num_threads(1)  # the same sums in the same order, whatever the machine
@@ -110,20 +110,6 @@ def _trained_by_ppo(spec: PolicySpec, cell: Cell) -> Any:
             f"{player.checkpoint} observes {player.spec.condition!r}, the column is of "
             f"{cell.condition!r}; run the tasks apart, or train all with one observe="
         )
-    return player
-
-
-def _from_factory(spec: PolicySpec, cell: Cell) -> Any:
-    """Call the user's ``module:function`` with condition, task and train_seed."""
-    module_name, _, attribute = spec.base.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"policy {spec.name!r} cannot be imported ({error})") from error
-    player = factory(condition=cell.condition, task=cell.task, train_seed=cell.train_seed)
-    missing = [n for n in ("reset", "act", "clip", "needs") if not hasattr(player, n)]
-    if missing:
-        raise PolicyError(f"policy {spec.name!r} lacks {', '.join(missing)}")
     return player
 
 

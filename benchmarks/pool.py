@@ -18,9 +18,9 @@ from typing import Any, Protocol, cast
 from neon_sim import errors
 from neon_sim.errors import ConfigError, NeonError, install_extra, require_package
 
-from .episode import Job, error_text
+from .episode import error_text
 from .results import Row, RunError
-from .worker import Worker
+from .worker import Work, Worker
 
 EXECUTORS = ("local", "ray")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -29,7 +29,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 class Pool(Protocol):
     """Computes jobs; rows come in any order."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Row]:
+    def run(self, jobs: Sequence[Work]) -> Iterator[Row]:
         """Compute every job."""
         ...
 
@@ -59,10 +59,10 @@ class InProcess:
     def __init__(self) -> None:
         self._worker = Worker()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Row]:
+    def run(self, jobs: Sequence[Work]) -> Iterator[Row]:
         """Compute every job, one after the other."""
         for job in jobs:
-            yield from self._worker.play(job)
+            yield from self._worker.compute(job)
 
     def close(self) -> None:
         """Free the environments."""
@@ -98,7 +98,7 @@ class ProcessPool:
                 theirs.close()
                 self._processes[ours] = process
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Row]:
+    def run(self, jobs: Sequence[Work]) -> Iterator[Row]:
         """Compute every job.
 
         Raises:
@@ -119,7 +119,7 @@ class ProcessPool:
                     busy.discard(pipe)
                     self._give(pipe, waiting, busy)
 
-    def _give(self, pipe: Connection, waiting: deque[Job], busy: set[Connection]) -> None:
+    def _give(self, pipe: Connection, waiting: deque[Work], busy: set[Connection]) -> None:
         if not waiting:
             return
         try:
@@ -163,7 +163,7 @@ def serve(pipe: Connection) -> None:
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while (job := pipe.recv()) is not None:
             try:
-                for row in worker.play(job):
+                for row in worker.compute(job):
                     pipe.send(("row", row))
                 pipe.send(("done", None))
             except NeonError as error:
@@ -196,7 +196,7 @@ class RayPool:
         actor = self._ray.remote(num_cpus=1, runtime_env=variables)(RayWorker)
         self._actors = [actor.remote() for _ in range(workers)]
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Row]:
+    def run(self, jobs: Sequence[Work]) -> Iterator[Row]:
         """Compute every job; rows come when a whole job is done."""
         waiting = deque(jobs)
         running: dict[Any, Any] = {}
@@ -223,6 +223,6 @@ class RayWorker:
     def __init__(self) -> None:
         self._worker = Worker()
 
-    def play(self, job: Job) -> list[Row]:
+    def play(self, job: Work) -> list[Row]:
         """Compute one job."""
-        return list(self._worker.play(job))
+        return list(self._worker.compute(job))

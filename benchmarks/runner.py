@@ -28,6 +28,7 @@ from .results import (
     sort_key,
     write_json,
 )
+from .trial import trials
 
 BLOCK_EPISODES = 20  # between two looks of --until-decided
 MAX_JOB_EPISODES = 64
@@ -87,6 +88,8 @@ def run(
     resources.validate()
     with closing(make_pool(resources.executor, resources.workers)) as pool:
         checkpoints = check_players(plan) if checkpoints is None else checkpoints
+        for _ in pool.run(list(trials(plan))):
+            pass  # a trial gives no rows: it raises
         folder.create()
         manifest = _manifest(plan, resources, checkpoints)
         log = _open_log(plan, folder, manifest, resume)

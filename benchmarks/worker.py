@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
-import numpy as np
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.clock import CHUNK_STEPS
@@ -28,42 +27,12 @@ from .executor import ChunkExecutor
 from .policies import load_player
 from .results import Row
 from .scripted import Scripted
+from .trial import Trial, check_chunk, check_chunks, check_shape, try_out
 
-RANGE_TOLERANCE = 1e-4
 MAX_POLICIES = 4  # kept loaded by a worker
 
 OnEnd = Callable[[Any, Row], None]
-
-
-def check_chunks(chunks: Any, num_rows: int) -> np.ndarray:
-    """Hold a policy to (B, 16, A) numbers.
-
-    Raises:
-        PolicyError: another shape or kind.
-    """
-    array = np.asarray(chunks)
-    if array.ndim != 3 or array.shape[:2] != (num_rows, CHUNK_STEPS):
-        raise PolicyError(
-            f"act() must return ({num_rows}, {CHUNK_STEPS}, A) actions (got {array.shape})"
-        )
-    if array.dtype.kind != "f":
-        raise PolicyError(f"act() must return floats (got {array.dtype})")
-    return array.astype(np.float32, copy=False)
-
-
-def check_chunk(chunk: np.ndarray) -> np.ndarray:
-    """Hold one chunk (16, A) to finite values in [-1, 1].
-
-    Raises:
-        PolicyError: names the first step and action that break the rule.
-    """
-    bad = ~np.isfinite(chunk) | (np.abs(chunk) > 1 + RANGE_TOLERANCE)
-    if bad.any():
-        step, index = (int(value) for value in np.argwhere(bad)[0])
-        raise PolicyError(
-            f"chunk[{step}, {index}] must be finite in [-1, 1] (got {chunk[step, index]})"
-        )
-    return np.clip(chunk, -1.0, 1.0)
+Work = Job | Trial
 
 
 class Worker:
@@ -74,7 +43,7 @@ class Worker:
         self._env_key: tuple[Any, ...] = ()
         self._players: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
-    def environments(self, job: Job, count: int) -> list[Any]:
+    def environments(self, job: Work, count: int) -> list[Any]:
         """``count`` environments of the job's task, made when they are first needed."""
         options = job.settings.options
         body = body_arguments(options.mode, options.lower)
@@ -103,6 +72,17 @@ class Worker:
                 self._players.popitem(last=False)
         self._players.move_to_end(key)
         return self._players[key]
+
+    def compute(self, work: Work) -> Iterator[Row]:
+        """Play a job; or try out a policy, which gives no rows.
+
+        Raises:
+            NeonError: see ``play`` and ``try_out``.
+        """
+        if isinstance(work, Trial):
+            try_out(work, self.environments(work, 1)[0])
+            return
+        yield from self.play(work)
 
     def play(
         self, job: Job, on_end: OnEnd | None = None, on_step: OnStep | None = None
@@ -181,7 +161,8 @@ def _think_scripted(player: Scripted, episodes: list[Episode], job: Job) -> None
         try:
             chunk = player.chunk(episode.core, job.cell.task, job.settings.seed, episode.index)
             if chunk is not None:
-                episode.executor.push(check_chunk(chunk))
+                shape = (CHUNK_STEPS, episode.core.action_dim)
+                episode.executor.push(check_chunk(check_shape(chunk, shape)))
         except Exception as error:
             episode.fail(error)
         episode.spend("think_s", time.perf_counter() - began)
@@ -192,8 +173,9 @@ def _ask(player: Any, episodes: list[Episode], rows: list[ClipBatch]) -> None:
     """One batched call; when it raises, each episode is asked alone to find whose fault it is."""
     began = time.perf_counter()
     try:
-        chunks = check_chunks(player.act(stack_observations(rows)), len(rows))
-    except Exception as error:
+        answer = player.act(stack_observations(rows))
+        chunks = check_chunks(answer, len(rows), episodes[0].core.action_dim)
+    except (Exception, SystemExit) as error:
         if len(episodes) == 1:
             episodes[0].fail(error)
             return

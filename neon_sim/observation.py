@@ -23,6 +23,7 @@ from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError
 from neon_sim.seeding import keyed_rng
 
+NEEDS = ("video", "state", "audio", "flow", "body")  # what a policy may ask to be handed
 LATE_SAMPLES = AUDIO_HZ // 4  # 0.25 s
 LOUDNESS_PARTS = 10
 

@@ -81,13 +81,6 @@ class Slow(Fake):
         return super().act(batch)
 
 
-class WrongShape(Fake):
-    """Forgets the chunk axis."""
-
-    def act(self, batch: ClipBatch) -> np.ndarray:
-        return super().act(batch)[:, 0]
-
-
 def drift(**_: Any) -> Fake:
     return Fake()
 
@@ -110,7 +103,3 @@ def deadly(**_: Any) -> Fake:
 
 def slow(**_: Any) -> Fake:
     return Slow()
-
-
-def wrong_shape(**_: Any) -> Fake:
-    return WrongShape()

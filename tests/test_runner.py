@@ -129,11 +129,6 @@ def test_failed_episodes_make_the_exit_code_1_and_are_listed(tmp_path, capsys) -
     assert len(RunFolder(tmp_path / "run").read_rows()) == 12
 
 
-def test_wrong_shape_is_a_policy_error(tmp_path: Path) -> None:
-    rows = rows_of_run(tmp_path, plan(["bench_fakes:wrong_shape"], episodes=2))
-    assert all("must return (1, 16, A) actions (got (1, 8))" in row["error"] for row in rows)
-
-
 def test_a_dead_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"a worker process died \(exit code 9"):
         rows_of_run(tmp_path, plan(["bench_fakes:deadly"]), workers=2)
