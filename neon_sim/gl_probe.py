@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
+import sys
 from collections.abc import Mapping
 
 from neon_sim.errors import RendererError, unknown_name
@@ -17,9 +18,13 @@ RENDERERS = ("auto", "egl", "osmesa", "raycast")
 MENDS = {
     "egl": "apt-get install libegl1 libgl1 libgl1-mesa-dri",
     "osmesa": "apt-get install libosmesa6",
-    "glfw": "start a display server or unset MUJOCO_GL",
+    "glfw": "start a display server (DISPLAY, WAYLAND_DISPLAY) or unset MUJOCO_GL",
 }
+# What MuJoCo takes for MUJOCO_GL; "on" and its likes leave the choice to whoever reads it.
 _OFF = ("disable", "disabled", "off", "false", "0")
+_ON = ("enable", "enabled", "on", "true", "1")
+_PLATFORMS = {"egl": "egl", "osmesa": "osmesa", "glfw": "glfw", "glx": "glfw"}
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 _EGL_PLATFORM_DEVICE = 0x313F  # EGL_EXT_platform_device
 _MAX_EGL_DEVICES = 16
 
@@ -72,11 +77,15 @@ def available(backend: str) -> bool:
     return backend == "raycast" or (backend in _PROBES and _PROBES[backend]())
 
 
-def _require(backend: str, asked_by: str) -> str:
-    if backend in _PROBES and not available(backend):
+def _require(backend: str, asked_by: str, environ: Mapping[str, str]) -> str:
+    if backend == "glfw":
+        starts = sys.platform != "linux" or any(environ.get(name) for name in _DISPLAYS)
+    else:
+        starts = available(backend)
+    if not starts:
         raise RendererError(
             f"{asked_by} asks for the renderer {backend!r}, which cannot start on this machine. "
-            f"Install it ({MENDS[backend]}) or set NEON_RENDERER=auto and unset MUJOCO_GL."
+            f"Mend it ({MENDS[backend]}) or set NEON_RENDERER=auto and unset MUJOCO_GL."
         )
     return backend
 
@@ -100,18 +109,24 @@ def choose_gl(environ: Mapping[str, str]) -> str:
         environ: environment variables; ``NEON_RENDERER`` wins over ``MUJOCO_GL``.
 
     Returns:
-        ``"egl"``, ``"osmesa"``, ``"raycast"``, or what ``MUJOCO_GL`` says (``"glfw"``).
+        ``"egl"``, ``"osmesa"``, ``"raycast"``, or ``"glfw"`` where ``MUJOCO_GL`` says so.
 
     Raises:
-        UnknownNameError: ``NEON_RENDERER`` is none of ``RENDERERS``.
+        UnknownNameError: ``NEON_RENDERER`` is none of ``RENDERERS``, or ``MUJOCO_GL`` nothing
+            that MuJoCo takes.
         RendererError: the back end that was asked for cannot start here.
     """
     asked = asked_renderer(environ)
     if asked != "auto":
-        return _require(asked, f"NEON_RENDERER={asked}")
+        return _require(asked, f"NEON_RENDERER={asked}", environ)
     preset = environ.get("MUJOCO_GL", "").lower().strip()
     if preset in _OFF:
         return "raycast"
-    if preset:
-        return _require(preset, f"MUJOCO_GL={preset}")
-    return next(name for name in ("egl", "osmesa", "raycast") if available(name))
+    if preset in _PLATFORMS:
+        return _require(_PLATFORMS[preset], f"MUJOCO_GL={preset}", environ)
+    if preset and preset not in _ON:
+        raise unknown_name("renderer (MUJOCO_GL)", preset, (*_PLATFORMS, *_OFF, *_ON))
+    found = next(name for name in ("egl", "osmesa", "raycast") if available(name))
+    if preset and found == "raycast":
+        return _require("egl", f"MUJOCO_GL={preset}", environ)
+    return found

@@ -21,7 +21,7 @@ import numpy as np
 
 from neon_sim.clock import PHYSICS_DT_S, TICKS_PER_CAMERA
 from neon_sim.errors import ConfigError, unknown_name
-from neon_sim.gl import BACKEND, mujoco
+from neon_sim.gl import BACKEND, mujoco, new_context
 
 if TYPE_CHECKING:
     from neon_sim.flow import FlowCamera
@@ -35,15 +35,6 @@ QUALITIES = {"fast": FAST_QUALITY, "view": VIEW_QUALITY, "video": VIDEO_QUALITY}
 _EXTRA_SCENE_GEOMS = 256  # room for lights, cameras and other decoration
 _ALL_CATEGORIES = mujoco.mjtCatBit.mjCAT_ALL.value
 _HIDDEN_GROUP = 5  # of geoms; MuJoCo shows groups 0 to 2
-
-
-if BACKEND != "raycast":
-
-    class _OwnedGLContext(mujoco.GLContext):
-        """A GL context that only its ``GLCamera`` frees: what was made in it goes first."""
-
-        def __del__(self) -> None:
-            pass
 
 
 class Camera(Protocol):
@@ -136,8 +127,7 @@ class GLCamera:
         self._culls = quality == "fast" and plain
         self._shadows = QUALITIES[quality]["shadowsize"] > 0
         self._frusta = [frustum(fovy, width / height) for fovy in model.cam_fovy]
-        self._gl = _OwnedGLContext(width, height)
-        self._gl.make_current()
+        self._gl = new_context(width, height)
         with _render_settings(model, height, width, quality):
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)

@@ -73,7 +73,9 @@ def machine(monkeypatch):
         (("egl",), {"NEON_RENDERER": "raycast"}, "raycast"),
         (("egl", "osmesa"), {"MUJOCO_GL": "osmesa"}, "osmesa"),
         (("egl",), {"MUJOCO_GL": "disable"}, "raycast"),
-        (("egl",), {"MUJOCO_GL": "glfw"}, "glfw"),
+        (("egl",), {"MUJOCO_GL": "glfw", "DISPLAY": ":0"}, "glfw"),
+        (("egl",), {"MUJOCO_GL": "glx", "WAYLAND_DISPLAY": "wayland-0"}, "glfw"),
+        (("egl",), {"MUJOCO_GL": "on"}, "egl"),
         (("egl", "osmesa"), {"NEON_RENDERER": "egl", "MUJOCO_GL": "osmesa"}, "egl"),
         (("egl", "osmesa"), {"NEON_RENDERER": "auto", "MUJOCO_GL": "osmesa"}, "osmesa"),
     ],
@@ -83,10 +85,19 @@ def test_the_choice_follows_the_environment_and_the_machine(machine, has, enviro
     assert gl_probe.choose_gl(environ) == chosen
 
 
-@pytest.mark.parametrize("environ", [{"NEON_RENDERER": "egl"}, {"MUJOCO_GL": "egl"}])
-def test_asking_for_what_cannot_start_is_an_error_with_the_mend(machine, environ):
+@pytest.mark.skipif(sys.platform != "linux", reason="displays of Linux")
+@pytest.mark.parametrize(
+    ("environ", "mend"),
+    [
+        ({"NEON_RENDERER": "egl"}, "apt-get install libegl1"),
+        ({"MUJOCO_GL": "egl"}, "apt-get install libegl1"),
+        ({"MUJOCO_GL": "enabled"}, "apt-get install libegl1"),
+        ({"MUJOCO_GL": "glfw"}, "start a display server"),
+    ],
+)
+def test_asking_for_what_cannot_start_is_an_error_with_the_mend(machine, environ, mend):
     machine()
-    with pytest.raises(RendererError, match="apt-get install libegl1"):
+    with pytest.raises(RendererError, match=mend):
         gl_probe.choose_gl(environ)
 
 
@@ -105,16 +116,79 @@ def test_the_renderer_says_what_it_is():
     assert isinstance(info["software"], bool)
 
 
-def test_a_mujoco_imported_before_us_is_recorded_as_it_is():
-    code = "import mujoco; from neon_sim.gl import BACKEND, IMPORTED_BEFORE as b; print(BACKEND, b)"
-    run = _run(code, MUJOCO_GL="disable")
-    assert run.stdout.split() == ["raycast", "True"]
+def test_an_unknown_platform_of_mujoco_names_the_known_ones():
+    with pytest.raises(
+        UnknownNameError, match=r"MUJOCO_GL.*Did you mean 'osmesa'.*Known: 0, .* egl"
+    ):
+        gl_probe.choose_gl({"MUJOCO_GL": "osmessa"})
+    assert gl_probe.choose_gl({"MUJOCO_GL": "nope", "NEON_RENDERER": "raycast"}) == "raycast"
 
 
-def test_a_late_wish_for_another_renderer_is_an_error():
-    run = _run("import mujoco; import neon_sim.gl", MUJOCO_GL="disable", NEON_RENDERER="osmesa")
-    assert run.returncode
-    assert "Import neon_sim before mujoco" in run.stderr
+@NEEDS_GL
+@pytest.mark.parametrize(
+    "environ",
+    [{"MUJOCO_EGL_DEVICE_ID": "99"}, {"MUJOCO_EGL_DEVICE_ID": "x"}, {"PYOPENGL_PLATFORM": "glx"}],
+)
+def test_a_context_that_cannot_be_made_is_the_users_to_mend(environ):
+    code = """
+from world_scene import SCENE
+from neon_sim.errors import RendererError
+from neon_sim.gl import renderer_info
+from neon_sim.world import World
+for draw in (renderer_info, lambda: World(SCENE).render_now("front", 96, 96)):
+    try:
+        draw()
+    except RendererError as error:
+        print(error)
+"""
+    run = _run(code, NEON_RENDERER="egl", **environ)
+    assert run.returncode == 0, run.stderr
+    assert not run.stderr
+    messages = run.stdout.splitlines()
+    assert len(messages) == 2
+    assert all("or set NEON_RENDERER=raycast" in message for message in messages)
+
+
+# ---- the order of imports ------------------------------------------------------------------
+
+MAKE = """
+import gymnasium, hashlib
+env = gymnasium.make("neon_sim/ArmReach-v0", disable_env_checker=True)
+pixels = env.reset(seed=3)[0]["pixels"]["front"]
+from neon_sim.gl import BACKEND
+print(BACKEND, hashlib.sha256(pixels.tobytes()).hexdigest())
+"""
+ORDERS = {
+    "neon_sim, mujoco": ("import neon_sim, mujoco", {}),
+    "mujoco, a room": ("import mujoco, neon_sim.envs.arm_reach", {}),
+    "mujoco without GL": (
+        "import mujoco, neon_sim, os; del os.environ['MUJOCO_GL']",
+        {"MUJOCO_GL": "disable"},
+    ),
+    "PyOpenGL": ("import OpenGL.GL, mujoco, neon_sim", {}),
+    "torch": ("import torch, mujoco, neon_sim, torch.optim", {}),
+    "gymnasium's mujoco": ("import gymnasium.envs.mujoco, neon_sim", {}),
+}
+
+
+@NEEDS_GL
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_order_of_imports_draws_the_same_pixels(order):
+    before, environ = ORDERS[order]
+    run = _run(f"{before}\n{MAKE}", **environ)
+    assert run.returncode == 0, run.stderr
+    env = gymnasium.make("neon_sim/ArmReach-v0", disable_env_checker=True)
+    pixels = env.reset(seed=3)[0]["pixels"]["front"]
+    env.close()
+    assert run.stdout.split() == [BACKEND, hashlib.sha256(pixels.tobytes()).hexdigest()]
+
+
+@NEEDS_GL
+def test_a_wish_holds_also_when_mujoco_was_imported_on_another_platform():
+    run = _run(f"import mujoco, neon_sim\n{MAKE}", MUJOCO_GL="disable", NEON_RENDERER=BACKEND)
+    assert run.stdout.startswith(f"{BACKEND} "), run.stderr
+    run = _run(f"import mujoco, neon_sim\n{MAKE}", NEON_RENDERER="raycast")
+    assert run.stdout.startswith("raycast "), run.stderr
 
 
 # ---- images can be trusted --------------------------------------------------------------
