@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from neon_sim.command import Parser
+
 LISTS = ("tasks", "policies", "conditions", "backbones", "suites")
 OPTIONS = ("policy", "suite", "task", "episodes", "seed", "train_seeds", "workers", "out")
 CODES = (
     "exit codes: 0 all went well; 1 what was measured failed (an episode raised, doctor found a "
-    "fault); 2 something is yours to mend (one line says what); 130 Ctrl-C"
+    "fault); 2 something is yours to mend (one line says what); 70 a fault of this package; 130 "
+    "Ctrl-C; 141 nobody read the output to its end"
 )
 RUN_ABOUT = """\
 key=value sets a field of the policy (replan_steps=8, clip.num_frames=4, head=flow) or of the
@@ -50,7 +53,7 @@ def integers(text: str) -> list[int]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="neon-bench",
         description="When does seeing time pay? COMMAND --help shows options and examples.",
         epilog=CODES,
@@ -66,8 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse; ``key=value`` may stand anywhere, but an option is no setting."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse; ``key=value`` may stand anywhere, but an option is no setting.
+
+    Raises:
+        ConfigError: what is not understood. SystemExit: after ``--help``, with code 0.
+    """
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
     stray = [text for text in rest if text.startswith("-") or "=" not in text]

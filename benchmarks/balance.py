@@ -7,7 +7,6 @@ every lower body; the policy holds the standing pose, so that what differs is wh
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +16,9 @@ import gymnasium
 from tqdm import tqdm
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
+from neon_sim.command import entry_point
 from neon_sim.config import main_config
-from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, ConfigError, NeonError
+from neon_sim.errors import ConfigError
 from neon_sim.registry import TASKS
 from neon_sim.robots import check_body
 from neon_sim.stats import PairedTable, mcnemar_exact, newcombe_paired, wilson
@@ -147,18 +147,11 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
     return align(table, right=(0, 2, 3, 4))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 2 an error told in one line, 130 stopped by Ctrl-C."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        config = main_config(BalanceConfig, arguments, None, prog=COMMAND)
-        rows = compare(config)
-    except NeonError as error:
-        print(f"balance: error: {error}", file=sys.stderr)
-        return EXIT_USER
-    except KeyboardInterrupt:
-        print("\nstopped; nothing was written", file=sys.stderr)
-        return EXIT_INTERRUPTED
+@entry_point("balance", "nothing was written")
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    config = main_config(BalanceConfig, argv, None, prog=COMMAND)
+    rows = compare(config)
     print(text(rows))
     if config.out:
         write_json(Path(config.out), rows)

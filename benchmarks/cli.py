@@ -1,45 +1,32 @@
 """``neon-bench``: run policies on tasks, compare, certify, report.
 
 Exit codes: 0 all went well; 1 an episode raised (or ``doctor`` found a fault); 2 the user
-has something to mend (one line says what); 130 stopped by Ctrl-C, finished episodes kept.
+has something to mend (one line says what); 70 a fault of this package; 130 stopped by Ctrl-C,
+finished episodes kept; 141 nobody read the output to its end.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from typing import Any
 
-from neon_sim.errors import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_USER,
-    CheckpointError,
-    ConfigError,
-    NeonError,
-)
+from neon_sim.command import entry_point
+from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
 
 from .arguments import parse
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point("")
+def main(argv: list[str]) -> int:
     """Run one command; returns the exit code."""
-    args = parse(arguments)
-    command = ["neon-bench", *(sys.argv[1:] if arguments is None else arguments)]
+    args = parse(argv)
     try:
-        return COMMANDS[args.command](args, command)
-    except NeonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER
+        return COMMANDS[args.command](args, ["neon-bench", *argv])
     except KeyboardInterrupt:
         out = getattr(args, "out", None) if args.command == "run" else getattr(args, "run", None)
-        kept = f"; finished episodes are kept in {out}, --resume completes them" if out else ""
-        print(f"\nstopped{kept}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `neon-bench compare RUN | head`
-        sys.stderr.close()
-        return 0
+        kept = f"finished episodes are kept in {out}, --resume completes them" if out else ""
+        raise KeyboardInterrupt(kept) from None
 
 
 def run_command(args: argparse.Namespace, command: list[str]) -> int:

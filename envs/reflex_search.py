@@ -9,17 +9,17 @@ Tutorial" (arXiv:1604.00772), appendix A; it goes on from ``DIR/search.json`` wh
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from neon_sim.command import entry_point
 from neon_sim.config import main_config
-from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, ConfigError, NeonError
+from neon_sim.errors import ConfigError
 from neon_sim.seeding import keyed_rng
 
 from .humanoid import NUM_JOINTS
@@ -212,17 +212,10 @@ def search(config: ReflexSearchConfig) -> Path:
     return path
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 2 an error told in one line, 130 Ctrl-C."""
-    try:
-        arguments = list(sys.argv[1:] if argv is None else argv)
-        print(search(main_config(ReflexSearchConfig, arguments, None, prog=COMMAND)))
-    except KeyboardInterrupt:
-        print("reflex_search: stopped; the same command goes on", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except NeonError as error:
-        print(f"reflex_search: error: {error}", file=sys.stderr)
-        return EXIT_USER
+@entry_point("reflex_search", "the same command goes on")
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    print(search(main_config(ReflexSearchConfig, argv, None, prog=COMMAND)))
     return 0
 
 

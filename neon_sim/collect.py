@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
@@ -32,10 +32,11 @@ from tqdm import tqdm
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.collect_config import CollectConfig
 from neon_sim.collect_worker import DISK_FULL, Done, Failed, Recorder, describe, run_worker
+from neon_sim.command import entry_point
 from neon_sim.config import flat, main_config
 from neon_sim.dataset import INFO_FILE, PROVENANCE_FILE, SHARDS_FOLDER, DemoDataset
 from neon_sim.dataset_write import BUILD_FOLDER, assemble
-from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, ConfigError, DatasetError, NeonError
+from neon_sim.errors import ConfigError, DatasetError, NeonError
 from neon_sim.gl import renderer_info
 from neon_sim.shards import read_shard, shard_path, write_atomic
 
@@ -50,29 +51,21 @@ BAR = (
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status.
-
-    0 finished (now or before); 2 an error, told in one line; 130 Ctrl-C. Finished episodes
-    are kept in every case.
-    """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    root: Path | None = None
+@entry_point("collect")
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code. Finished episodes are kept in every case."""
+    config = main_config(CollectConfig, argv, None, prog=COMMAND)
+    root = Path(config.out)
     try:
-        config = main_config(CollectConfig, arguments, None, prog=COMMAND)
-        root = Path(config.out)
         collect(config)
-        return 0
     except KeyboardInterrupt:
-        say(f"stopped; {kept(root)}")
-        return EXIT_INTERRUPTED
-    except NeonError as error:
-        say(f"error: {error}")
+        raise KeyboardInterrupt(kept(root)) from None
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        say(f"error: no space left for {error.filename or root}; make room; {kept(root)}")
-    return EXIT_USER
+        place = error.filename or root
+        raise NeonError(f"no space left for {place}; make room; {kept(root)}") from error
+    return 0
 
 
 def say(text: str) -> None:
@@ -80,9 +73,9 @@ def say(text: str) -> None:
     print(f"collect: {text}", file=sys.stderr, flush=True)
 
 
-def kept(root: Path | None) -> str:
+def kept(root: Path) -> str:
     """What is safe on disk and how to go on."""
-    number = len(list((root / SHARDS_FOLDER).glob("*.npz"))) if root else 0
+    number = len(list((root / SHARDS_FOLDER).glob("*.npz")))
     return f"{number} finished episodes are kept in {root}; run the same command to continue"
 
 

@@ -12,10 +12,12 @@ import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
-# Exit codes of every command; argparse's own is 2, as is EXIT_USER.
+# Exit codes of every command, which ``neon_sim.command`` gives.
 EXIT_FAILED = 1  # it ran, and what was measured failed: an episode raised, a target was missed
 EXIT_USER = 2  # a NeonError: an option, a file or the machine is the user's to mend
+EXIT_BUG = 70  # a fault of this package, with its traceback; EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells have it: 128 + SIGINT
+EXIT_CLOSED = 141  # nobody reads the output any more: 128 + SIGPIPE
 
 
 class NeonError(Exception):

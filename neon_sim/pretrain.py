@@ -27,15 +27,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neon_sim.command import entry_point
 from neon_sim.config_loading import main_config
-from neon_sim.errors import (
-    EXIT_INTERRUPTED,
-    EXIT_USER,
-    CheckpointError,
-    ConfigError,
-    NeonError,
-    unknown_name,
-)
+from neon_sim.errors import CheckpointError, ConfigError, unknown_name
 from neon_sim.pretrain_data import ClipDataConfig, ClipStore, make_clips
 from neon_sim.registry import BACKBONES
 from neon_sim.seeding import keyed_rng
@@ -381,16 +375,10 @@ def pretrain(config: PretrainConfig) -> Path:
     return path
 
 
-def main(argv: list[str] | None = None) -> int:
+@entry_point("pretrain", "the same command resumes from the last saved state")
+def main(argv: list[str]) -> int:
     """Command line: ``key=value`` arguments over ``configs/pretrain/neon_tiny.yaml``."""
-    try:
-        pretrain(main_config(PretrainConfig, sys.argv[1:] if argv is None else argv, "neon_tiny"))
-    except NeonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER
-    except KeyboardInterrupt:
-        print("stopped; the same command resumes from the last saved state", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    pretrain(main_config(PretrainConfig, argv, "neon_tiny"))
     return 0
 
 

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neon_sim.command import entry_point
 from neon_sim.conditions import condition
 from neon_sim.config import ClipConfig
 from neon_sim.config_loading import main_config
-from neon_sim.errors import EXIT_USER, ConfigError, NeonError
+from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch, apply_condition, observe_row, stack_observations
 from neon_sim.pretrain_data import PRETRAIN_SEED, aimless_actions
 from neon_sim.registry import BACKBONES, task_entry
@@ -166,14 +167,11 @@ def run(config: ProbeConfig) -> dict[str, Any]:
     return probe(frozen, train, test, config.steps, config.seed)
 
 
-def main(argv: list[str] | None = None) -> int:
+@entry_point("probe", "nothing was written")
+def main(argv: list[str]) -> int:
     """Command line."""
-    try:
-        config = main_config(ProbeConfig, sys.argv[1:] if argv is None else argv)
-        values = "  ".join(f"{name} {value:.3f}" for name, value in run(config).items())
-    except NeonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER
+    config = main_config(ProbeConfig, argv)
+    values = "  ".join(f"{name} {value:.3f}" for name, value in run(config).items())
     print(f"{config.backbone} on {config.task}: {values}")
     return 0
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from neon_sim.command import entry_point
 from neon_sim.config import main_config
-from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, CheckpointError, NeonError
+from neon_sim.errors import CheckpointError
 from neon_sim.rl_config import RLConfig
 
 COMMAND = "python -m neon_sim.rl"
@@ -88,21 +88,14 @@ def describe(curve: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 2 an error told in one line, 130 Ctrl-C (go on with --resume)."""
-    typed = list(sys.argv[1:] if argv is None else argv)
-    try:
-        arguments = ["resume=true" if word == "--resume" else word for word in typed]
-        config = main_config(RLConfig, arguments, None, prog=COMMAND)
-        kept = [word for word in typed if not word.startswith("out=") and word != "--resume"]
-        print(f"rl: {plan_text(config)}", file=sys.stderr)
-        path = learn(config, command=" ".join([COMMAND, *kept, "out=DIR"]))
-    except KeyboardInterrupt:
-        print("rl: stopped; the same command with --resume goes on", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except NeonError as error:
-        print(f"rl: error: {error}", file=sys.stderr)
-        return EXIT_USER
+@entry_point("rl", "the same command with --resume goes on")
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    arguments = ["resume=true" if word == "--resume" else word for word in argv]
+    config = main_config(RLConfig, arguments, None, prog=COMMAND)
+    kept = [word for word in argv if not word.startswith("out=") and word != "--resume"]
+    print(f"rl: {plan_text(config)}", file=sys.stderr)
+    path = learn(config, command=" ".join([COMMAND, *kept, "out=DIR"]))
     curve = json.loads(path.with_suffix(".curve.json").read_text())
     print(f"{path}\n{describe(curve)}")
     return 0

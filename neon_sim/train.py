@@ -10,16 +10,15 @@ ends with the same weights as one that was not. The result is
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from neon_sim.command import entry_point
 from neon_sim.config import PolicyConfig
 from neon_sim.config_loading import load_config, main_config
-from neon_sim.errors import EXIT_INTERRUPTED, EXIT_USER, NeonError
 from neon_sim.pretrain import keep_memory
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.robots import ROBOTS
@@ -86,18 +85,12 @@ def describe(curve: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 2 an error told in one line, 130 Ctrl-C (go on by running again)."""
-    try:
-        config, policy = parse(list(sys.argv[1:] if argv is None else argv))
-        keep_memory()
-        path = train(config, policy)
-    except KeyboardInterrupt:
-        print("train: stopped; run the same command to go on", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except NeonError as error:
-        print(f"train: error: {error}", file=sys.stderr)
-        return EXIT_USER
+@entry_point("train", "run the same command to go on")
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    config, policy = parse(argv)
+    keep_memory()
+    path = train(config, policy)
     curve = json.loads(path.with_suffix(".curve.json").read_text())
     print(f"{path}\n{describe(curve)}")
     return 0

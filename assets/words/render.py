@@ -21,6 +21,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from neon_sim.clock import AUDIO_HZ
+from neon_sim.command import Parser, entry_point
 
 WORDS = ("red", "green", "blue", "yellow")
 # name -> split, engine, voice, words a minute (flite: none), pitch 0 to 99
@@ -85,8 +86,10 @@ def write_flac(path: Path, samples: np.ndarray) -> None:
             container.mux(packet)
 
 
-def main() -> None:
-    """Render every word in every voice, and write ``words.json``."""
+@entry_point("render")
+def main(argv: list[str]) -> int:
+    """Render every word in every voice, and write ``words.json``; returns the exit code."""
+    Parser(prog="python -m neon_sim.assets.words.render", description=__doc__).parse_args(argv)
     rows = []
     for name, (split, engine, voice, rate, pitch) in VOICES.items():
         for word in WORDS:
@@ -105,7 +108,8 @@ def main() -> None:
                 }
             )
     (FOLDER / "words.json").write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

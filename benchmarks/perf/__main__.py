@@ -12,7 +12,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
-from neon_sim.errors import EXIT_FAILED, EXIT_USER, NeonError
+from neon_sim.command import Parser, entry_point
+from neon_sim.errors import EXIT_FAILED
 from neon_sim.registry import TASKS, Registry, task_entry
 
 from .rows import Options, Row, table, write_json
@@ -32,9 +33,9 @@ MEASURES = Registry(
 ASKED_FOR = ("foundation",)  # measured when named alone: minutes a model, or a GPU
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m neon_sim.benchmarks.perf", description=__doc__)
+    parser = Parser(prog="python -m neon_sim.benchmarks.perf", description=__doc__)
     parser.add_argument(
         "--measure",
         help=f"by comma, of {', '.join(MEASURES)} (default: all but {', '.join(ASKED_FOR)})",
@@ -49,25 +50,22 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point("perf", "nothing was written")
+def main(arguments: list[str]) -> int:
     """Run what was asked for; returns the exit code."""
     args = parse(arguments)
-    try:
-        usual = [name for name in MEASURES if name not in ASKED_FOR]
-        names = args.measure.split(",") if args.measure else usual
-        chosen = args.task.split(",") if args.task else list(TASKS)
-        options = Options(
-            args.repeats,
-            tuple(task_entry(name).name for name in chosen),
-            tuple(name for name in args.backbone.split(",") if name),
-        )
-        rows: list[Row] = []
-        for name in names:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            rows += MEASURES.resolve(name)(options)
-    except NeonError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER
+    usual = [name for name in MEASURES if name not in ASKED_FOR]
+    names = args.measure.split(",") if args.measure else usual
+    chosen = args.task.split(",") if args.task else list(TASKS)
+    options = Options(
+        args.repeats,
+        tuple(task_entry(name).name for name in chosen),
+        tuple(name for name in args.backbone.split(",") if name),
+    )
+    rows: list[Row] = []
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        rows += MEASURES.resolve(name)(options)
     print(table(rows))
     write_json(args.out, rows)
     print(f"written: {args.out}")

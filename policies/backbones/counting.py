@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from neon_sim.command import Parser, entry_point
 from neon_sim.registry import BACKBONES
 
 from .catalogue import CATALOGUE, HubModel
@@ -252,5 +253,14 @@ def written_down() -> str:
     return "\n".join(["SIZES: dict[str, tuple[int, int, int]] = {", *lines, "}"])
 
 
-if __name__ == "__main__":
+@entry_point("counting")
+def main(argv: list[str]) -> int:
+    """Print ``SIZES`` anew; returns the exit code."""
+    parser = Parser(prog="python -m neon_sim.policies.backbones.counting", description=__doc__)
+    parser.parse_args(argv)
     print(written_down())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -10,11 +10,9 @@ there is no hub, and are what the tests load; published sizes have the real cost
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from neon_sim.command import Parser, entry_point
 from neon_sim.config import ClipConfig
-from neon_sim.errors import EXIT_USER, ConfigError, NeonError
+from neon_sim.errors import ConfigError
 
 from .catalogue import CATALOGUE, LAYOUTS, HubModel, hub_model
 from .counting import size_of
@@ -431,9 +430,10 @@ def foundation_gb() -> dict[str, tuple[float, bool]]:
     return {name: (size.bf16_gb, size.linear > 0) for name, size in sizes.items()}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command: 0 done, 2 an error told in one line."""
-    parser = argparse.ArgumentParser(
+@entry_point("random_weights", "delete the folder, it is not whole")
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    parser = Parser(
         prog="python -m neon_sim.policies.backbones.random_weights",
         description="Write a checkpoint with random weights, to try a policy without the hub.",
     )
@@ -443,17 +443,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--published", action="store_true", help="the published size (bf16), in place of 1 MB"
     )
     args = parser.parse_args(arguments)
-    try:
-        row = hub_model(args.name)
-        if args.folder.exists() and (not args.folder.is_dir() or any(args.folder.iterdir())):
-            raise ConfigError(f"folder must be new or empty (got {args.folder}); name another")
-        if args.published:
-            make_published(row, args.folder)
-        else:
-            make_tiny(row.family, args.folder)
-    except NeonError as error:
-        print(f"random_weights: error: {error}", file=sys.stderr)
-        return EXIT_USER
+    row = hub_model(args.name)
+    if args.folder.exists() and (not args.folder.is_dir() or any(args.folder.iterdir())):
+        raise ConfigError(f"folder must be new or empty (got {args.folder}); name another")
+    if args.published:
+        make_published(row, args.folder)
+    else:
+        make_tiny(row.family, args.folder)
     keys = f"backbone.model_id={args.folder}{_sizes(row, args.published)}"
     print("random weights: what they score says nothing of the model. To use them:")
     seen = keys.replace(" clip.", " policy.clip.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 
+from neon_sim.command import Parser, entry_point
 from neon_sim.registry import HEADS
 
 # Action dimensions of the arm and of a 29-joint humanoid's modes; three more drive its gait.
@@ -41,5 +42,14 @@ def parameter_table(context_dim: int = CONTEXT_DIM) -> str:
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+@entry_point("parameters")
+def main(argv: list[str]) -> int:
+    """Print the table; returns the exit code."""
+    parser = Parser(prog="python -m neon_sim.policies.heads.parameters", description=__doc__)
+    parser.parse_args(argv)
     print(parameter_table())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
