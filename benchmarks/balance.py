@@ -19,11 +19,11 @@ import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.command import entry_point
 from neon_sim.config import main_config
 from neon_sim.errors import ConfigError
+from neon_sim.files import write_json
 from neon_sim.registry import TASKS
 from neon_sim.robots import check_body
 from neon_sim.stats import PairedTable, mcnemar_exact, newcombe_paired, wilson
 
-from .results import write_json
 from .tables import align, p_text, percent, span
 
 COMMAND = "python -m neon_sim.benchmarks.balance"

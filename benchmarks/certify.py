@@ -25,6 +25,7 @@ from neon_sim.clips import stretched
 from neon_sim.clock import latest_camera_tick
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
+from neon_sim.files import make_folder, write_json
 from neon_sim.registry import clip_span_s, task_entry
 from neon_sim.stats import (
     cluster_bootstrap,
@@ -62,7 +63,7 @@ from .plan import (
     split_overrides,
 )
 from .policies import load_player
-from .results import Row, RunFolder, disk_error, write_json
+from .results import Row, RunFolder
 from .suites import chosen_tasks
 from .tables import percent, span
 
@@ -113,10 +114,7 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
     tasks = chosen_tasks(args.task, args.suite, "arm")
     check_certifiable(tasks, args.overrides)
     target = args.out or certificate_folder()
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise disk_error(target, error) from error
+    make_folder(target)
     certificates, failed = [], False
     for name in tasks:
         policy = args.policy or (LISTENER if is_sound(name) else DEFAULT_POLICY)

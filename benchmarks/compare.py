@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from neon_sim.errors import RunError
+from neon_sim.files import write_json
+
 from .certificates import is_certified
 from .claims import claims_of_run
 from .pairing import Column, outcomes
 from .plan import RunOptions, RunPlan, plan_of
-from .results import Row, RunError, RunFolder, write_json
+from .results import Row, RunFolder
 from .scripted import CONDITION
 from .summary import cell_summary, describe_pair, judged, rows_of, summarise
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from neon_sim.clock import AUDIO_HZ
 from neon_sim.errors import ConfigError
+from neon_sim.files import make_folder, write_whole
 from neon_sim.registry import task_entry
 
 from .certify_sound import Twins
@@ -26,7 +27,6 @@ from .filming import drawn_frames
 from .markup import Html, join, markup, resource, tag
 from .media import Recorder, encode_flac, encode_image, for_ears, gain_for, small_video
 from .report_sections import note, section
-from .results import RunFolder, write_whole
 from .spectrogram import spectrogram
 
 
@@ -59,8 +59,8 @@ def write_page(path: Path, tasks: Sequence[str], seed: int = 0, episode: int = 0
     if deaf:
         raise ConfigError(f"a sound task has a cue to listen to (got {', '.join(deaf)}); take one "
                           "of neon-bench list tasks whose kind is sound")  # fmt: skip
+    make_folder(path.parent)
     parts = [task_section(name, seed, episode) for name in names]
-    RunFolder(path.parent).create()
     write_whole(path, page(parts, f"seed {seed}, episode {episode}"))
     return path
 

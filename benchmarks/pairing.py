@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neon_sim.errors import RunError
 from neon_sim.stats import PairedTable
 
-from .results import Row, RunError
+from .results import Row
 
 Column = tuple[str, str]  # policy, condition
 

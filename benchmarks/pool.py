@@ -16,10 +16,10 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, cast
 
 from neon_sim import errors
-from neon_sim.errors import ConfigError, NeonError, install_extra, require_package
+from neon_sim.errors import ConfigError, NeonError, RunError, install_extra, require_package
 
 from .episode import error_text
-from .results import Row, RunError
+from .results import Row
 from .worker import Work, Worker
 
 EXECUTORS = ("local", "ray")

@@ -9,6 +9,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from neon_sim.files import write_whole
+
 from .certificates import read_certificate
 from .compare import plan_of_run, summary_of_run
 from .markup import Html, join, markup, resource, tag
@@ -16,7 +18,7 @@ from .report_background import certificate_section, decisions, failures, provena
 from .report_claims import claims
 from .report_motion import limits, motion, sweep
 from .report_sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
-from .results import Row, RunFolder, write_whole
+from .results import Row, RunFolder
 from .summary import VERSION
 from .videos import VideoGroup, make_videos
 

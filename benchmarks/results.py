@@ -18,7 +18,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from neon_sim.errors import NeonError
+from neon_sim.errors import RunError
+from neon_sim.files import disk_error, make_folder, write_whole
 
 from .plan import Cell
 
@@ -45,10 +46,6 @@ ROW_KEYS = (
 )
 LATER_KEYS = ("replan_steps", "success_swapped", "limits")  # null in rows of older runs
 Row = dict[str, Any]
-
-
-class RunError(NeonError):
-    """A run folder that cannot be written, read, resumed or compared."""
 
 
 class EpisodeKey(NamedTuple):
@@ -106,10 +103,7 @@ class RunFolder:
         Raises:
             RunError: it cannot be made.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise disk_error(self.path, error) from error
+        make_folder(self.path)
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """One of the run's JSON files.
@@ -246,40 +240,6 @@ class EpisodeLog:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never half of it.
-
-    Raises:
-        RunError: the disk is full or the folder cannot be written.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise disk_error(path, error) from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole; see ``write_whole``."""
-    write_whole(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def disk_error(path: Path, error: OSError) -> RunError:
-    """The error for a disk that does not take what is written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RunError(
-            f"no space left on the disk of {path}; finished episodes are kept: free some space "
-            "and run the same command with --resume"
-        )
-    return RunError(f"cannot write {path} ({error.strerror}); choose another --out")
 
 
 def without_timing(rows: Sequence[Row]) -> list[Row]:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from neon_sim.config import PolicyConfig
-from neon_sim.errors import ConfigError
+from neon_sim.errors import ConfigError, RunError
+from neon_sim.files import write_json
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.stats import mean_e_value
 
@@ -22,11 +23,9 @@ from .results import (
     EpisodeKey,
     EpisodeLog,
     Row,
-    RunError,
     RunFolder,
     key_of_row,
     sort_key,
-    write_json,
 )
 from .trial import trials
 

@@ -18,10 +18,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from neon_sim.errors import RunError
+from neon_sim.files import write_json, write_whole
+
 from .compare import plan_of_run
 from .filming import Shot, filmed
 from .pairing import Column, rows_of
-from .results import Row, RunError, RunFolder, dump_row, write_json, write_whole
+from .results import Row, RunFolder, dump_row
 from .sweep import base_name, setting_of
 from .verdict import headline_pairs
 

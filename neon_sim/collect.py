@@ -8,8 +8,6 @@ whatever reason, is continued by the same command, with nothing lost and nothing
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -20,7 +18,6 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
@@ -37,12 +34,12 @@ from neon_sim.config import flat, main_config
 from neon_sim.dataset import INFO_FILE, PROVENANCE_FILE, SHARDS_FOLDER, DemoDataset
 from neon_sim.dataset_write import BUILD_FOLDER, assemble
 from neon_sim.errors import ConfigError, DatasetError, NeonError
+from neon_sim.files import LOCK_FILE, locked
 from neon_sim.gl import renderer_info
 from neon_sim.shards import read_shard, shard_path, write_atomic
 
 COMMAND = "python -m neon_sim.collect"
 BEGUN_FILE = f"{SHARDS_FOLDER}/config.json"
-LOCK_FILE = ".collect.lock"
 CONTENT_FOLDERS = ("data", "videos", "audio", "meta")
 NOT_CONTENT = ("out", "workers")  # settings that do not change what is collected
 BAR = (
@@ -93,7 +90,6 @@ def collect(config: CollectConfig) -> DemoDataset:
     """
     root = Path(config.out)
     check_place(root)
-    root.mkdir(parents=True, exist_ok=True)
     with locked(root):
         begun = {"config": content_config(config), "made_with": made_with()}
         if (root / INFO_FILE).exists():
@@ -118,8 +114,9 @@ def check_place(root: Path) -> None:
     """
     if root.is_file():
         raise ConfigError(f"out={root} is a file; name a folder")
-    ours = {SHARDS_FOLDER, BUILD_FOLDER, LOCK_FILE, *CONTENT_FOLDERS}
+    ours = {SHARDS_FOLDER, BUILD_FOLDER, ".collect.lock", *CONTENT_FOLDERS}
     others = [p.name for p in root.iterdir() if p.name not in ours] if root.exists() else []
+    others = [name for name in others if not name.startswith(LOCK_FILE)]
     begun = (root / BEGUN_FILE).exists() or (root / PROVENANCE_FILE).exists()
     if root.exists() and not begun:
         others += [name for name in CONTENT_FOLDERS if (root / name).exists()]
@@ -127,21 +124,6 @@ def check_place(root: Path) -> None:
         raise ConfigError(
             f"out={root} holds {sorted(others)[0]!r} and is no collection; name an empty folder"
         )
-
-
-@contextlib.contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the folder against a second ``collect``."""
-    path = root / LOCK_FILE
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise NeonError(f"another collect is writing {root}; wait for it or stop it") from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def content_config(config: CollectConfig) -> dict[str, Any]:

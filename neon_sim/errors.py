@@ -40,6 +40,10 @@ class CheckpointError(NeonError):
     """A checkpoint that is missing, damaged, or of another architecture."""
 
 
+class RunError(NeonError):
+    """A run folder or another output that cannot be written, read, resumed or compared."""
+
+
 class PolicyError(NeonError):
     """A policy that returned something that is no action chunk (shape, NaN, range)."""
 

@@ -341,7 +341,7 @@ def test_foreign_folders_are_not_touched(tmp_path: Path) -> None:
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    with command.locked(tmp_path), pytest.raises(NeonError, match="another collect is writing"):
+    with command.locked(tmp_path), pytest.raises(NeonError, match="being written by process"):
         command.collect(settings(tmp_path))
 
 

@@ -22,7 +22,7 @@ from neon_sim.benchmarks.markup import VOID, Html, markup, tag
 from neon_sim.benchmarks.media import MAX_BYTES, encode_image, encode_video, small_video
 from neon_sim.benchmarks.plan import Cell, PolicySpec, RunPlan, make_plan
 from neon_sim.benchmarks.report import current_summary, write_report
-from neon_sim.benchmarks.results import Row, RunError, RunFolder, dump_row, write_json
+from neon_sim.benchmarks.results import Row, RunFolder, dump_row
 from neon_sim.benchmarks.runner import Resources, run
 from neon_sim.benchmarks.videos import (
     choose,
@@ -32,6 +32,8 @@ from neon_sim.benchmarks.videos import (
 )
 from neon_sim.clock import CAMERA_HZ
 from neon_sim.config import PolicyConfig
+from neon_sim.errors import RunError
+from neon_sim.files import write_json
 
 TASKS = ("arm_reach", "arm_catch")
 NASTY = "ValueError: <script>alert('x')</script> & \"quotes\""

@@ -24,7 +24,6 @@ from neon_sim.benchmarks.results import (
     ROW_KEYS,
     EpisodeLog,
     Row,
-    RunError,
     RunFolder,
     parse_rows,
     sort_key,
@@ -39,7 +38,7 @@ from neon_sim.benchmarks.runner import (
     run,
 )
 from neon_sim.clock import CONTROL_DT_S
-from neon_sim.errors import ConfigError, UnknownNameError
+from neon_sim.errors import ConfigError, RunError, UnknownNameError
 
 DRIFT, WATCHING = "bench_fakes:drift", "bench_fakes:watching"
 
