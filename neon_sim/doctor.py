@@ -21,7 +21,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from neon_sim.errors import NeonError, install_extra
+from neon_sim.errors import NeonError, install_command, install_extra
 from neon_sim.gl_probe import MENDS, available
 
 BACKENDS = ("egl", "osmesa", "raycast")
@@ -45,7 +45,7 @@ EXTRAS = {  # import name -> (what needs it, command)
     "onnxruntime": ("the speech embedding", install_extra("sound")),
     "openwakeword": (
         "the speech embedding's weights",
-        "pip install -c constraints.txt --no-deps openwakeword",
+        install_command("openwakeword==0.5.1", options="--no-deps"),
     ),
     "lerobot": ("checking datasets with LeRobot's own reader", "pip install lerobot"),
 }
@@ -185,7 +185,7 @@ def check_packages() -> list[Finding]:
             version = importlib.metadata.version(package)
             findings.append(Finding(f"package/{package}", True, version))
         except importlib.metadata.PackageNotFoundError:
-            mend = f"pip install {package}"
+            mend = install_command(package)
             findings.append(Finding(f"package/{package}", False, "not installed", mend))
     for module, (use, command) in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
@@ -207,7 +207,7 @@ def check_machine(folder: Path | None = None) -> list[Finding]:
     try:
         import torch
     except ImportError as error:
-        return [*findings, Finding("torch", False, str(error), "pip install torch")]
+        return [*findings, Finding("torch", False, str(error), install_command("torch"))]
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
     threads = torch.get_num_threads()
     too_many = threads > cores

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 
 # Exit codes of every command, which ``neon_sim.command`` gives.
@@ -73,9 +76,42 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     return UnknownNameError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(known)}.")
 
 
+def clone_root() -> Path | None:
+    """The clone that this package runs from, or None where it was installed from a wheel."""
+    root = Path(__file__).resolve().parents[1]
+    there = all((root / name).is_file() for name in ("constraints.txt", "pyproject.toml"))
+    return root if there else None
+
+
+def _pip(root: Path | None) -> tuple[str, str]:
+    """The start of an install command, and the clone as seen from the working directory."""
+    if root is None:
+        return "pip install", ""
+    place = "." if os.path.samefile(root, ".") else str(root)
+    pins = shlex.quote("constraints.txt" if place == "." else str(root / "constraints.txt"))
+    return f"pip install -c {pins}", place
+
+
+def install_command(*packages: str, options: str = "") -> str:
+    """The command that installs packages, in a clone under the versions it was tested with.
+
+    Args:
+        packages: as pip takes them. options: of pip, such as ``--no-deps``.
+    """
+    return " ".join((_pip(clone_root())[0], *options.split(), *map(shlex.quote, packages)))
+
+
 def install_extra(extra: str) -> str:
-    """The command that installs an optional extra, from the root of a clone."""
-    return f'pip install -c constraints.txt -e ".[{extra}]"'
+    """The command that installs an optional extra, as it runs from the working directory.
+
+    It names the clone and its pins where the package runs from one, and the installed package
+    where it came as a wheel.
+    """
+    command, place = _pip(clone_root())
+    if not place:
+        return f'{command} "neon-sim[{extra}]"'
+    target = shlex.quote(f"{place}[{extra}]") if place != "." else f'".[{extra}]"'
+    return f"{command} -e {target}"
 
 
 def require_package(module: str, *, why: str, install: str) -> ModuleType:

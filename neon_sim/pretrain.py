@@ -33,6 +33,7 @@ from neon_sim.errors import CheckpointError, ConfigError, unknown_name
 from neon_sim.pretrain_data import ClipDataConfig, ClipStore, make_clips
 from neon_sim.registry import BACKBONES
 from neon_sim.seeding import keyed_rng
+from neon_sim.train_config import MAX_THREADS
 
 OFFSETS = (-6, -3, 0, 1, 3, 5, 7)  # frames of 0.08 s that the decoder draws
 HELD_OUT_BATCH = 32
@@ -57,7 +58,7 @@ class PretrainConfig:
         edge_weight: extra weight of pixels at edges.
         token_noise: standard deviation of noise on the tokens (which have unit scale).
         seed: of weights and batches, >= 0.
-        threads: torch threads.
+        threads: torch threads, at most 256 (or the cores, if more).
         workers: processes that draw clips.
         save_every: steps between resumable states.
         bf16: train in bfloat16 autocast.
@@ -98,6 +99,8 @@ class PretrainConfig:
         for name in ("seed", "warmup", "motion_weight", "edge_weight", "token_noise"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0 (got {getattr(self, name)})")
+        if self.threads > MAX_THREADS:
+            raise ConfigError(f"threads must be at most {MAX_THREADS} (got {self.threads})")
         if not self.lr > 0:
             raise ConfigError(f"lr must be above 0 (got {self.lr})")
         self.out = self.out or f"runs/pretrain/{self.backbone}"

@@ -8,6 +8,7 @@ from typing import Any
 from neon_sim.errors import ConfigError, UnknownNameError, unknown_name
 from neon_sim.registry import RL_ENVIRONMENTS, TASKS, task_entry
 from neon_sim.robots import check_body
+from neon_sim.train_config import MAX_THREADS
 
 OBSERVATIONS = ("state", "pixels")
 ACTIONS = ("auto", "relative", "absolute")
@@ -59,7 +60,7 @@ class RLConfig:
         hidden: widths of the layers of actor and critic.
         log_std: logarithm of the first standard deviation of the actions.
         init: checkpoint of an earlier run whose weights to start from.
-        threads: torch threads; 0 leaves torch's choice.
+        threads: torch threads, at most 256 (or the cores, if more); 0 leaves torch's choice.
         device: ``cpu``, ``cuda``, or ``auto`` for an accelerator when there is one.
         resume: complete the run that is in ``out`` (``--resume`` for short).
     """
@@ -159,6 +160,7 @@ class RLConfig:
             ("target_kl", 0.0, 10.0),
             ("max_grad_norm", 1e-3, 1e3),
             ("log_std", -10.0, 2.0),
+            ("threads", 0, MAX_THREADS),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

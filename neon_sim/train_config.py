@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from neon_sim.conditions import TRAINED_CONDITIONS, condition
 from neon_sim.errors import ConfigError, unknown_name
+
+# More gain nothing, and from some 10,000 on OpenMP cannot make them and ends the process.
+MAX_THREADS = max(256, os.cpu_count() or 1)
 
 
 @dataclass
@@ -33,7 +37,7 @@ class TrainConfig:
         val_fraction: share of episodes held out.
         cache: folder of feature caches; by default ``features`` beside the first dataset.
         ram_gb: features up to this size are held in memory.
-        threads: torch threads; 0 leaves torch's choice.
+        threads: torch threads, at most 256 (or the cores, if more); 0 leaves torch's choice.
         device: ``cpu``, ``cuda``, or ``auto`` for an accelerator when there is one.
         save_every: steps between resumable states.
     """
@@ -78,6 +82,7 @@ class TrainConfig:
             ("window_stride", 1, 1000),
             ("val_fraction", 0.0, 0.9),
             ("save_every", 1, 10**8),
+            ("threads", 0, MAX_THREADS),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

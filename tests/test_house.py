@@ -6,15 +6,18 @@ import ast
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from neon_sim.config import config_names
+from neon_sim.errors import install_command, install_extra
 from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,7 +32,11 @@ def repository_files() -> list[Path]:
         command += ["--exclude-standard"]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
-    return [path for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts]
+    return [
+        path
+        for path in ROOT.rglob("*")
+        if path.is_file() and not path.parts[len(ROOT.parts)].startswith(".venv")
+    ]
 
 
 def sources(*folders: str) -> list[Path]:
@@ -222,6 +229,24 @@ def test_the_pins_hold_here() -> None:
     assert wrong == {}
 
 
+def test_install_commands_run_from_anywhere_in_a_clone(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(ROOT)
+    assert install_extra("sound") == 'pip install -c constraints.txt -e ".[sound]"'
+    assert install_command("ray") == "pip install -c constraints.txt ray"
+    clone = tmp_path / "my clone"
+    clone.symlink_to(ROOT)
+    monkeypatch.chdir(clone)
+    assert install_extra("sound") == 'pip install -c constraints.txt -e ".[sound]"'
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("neon_sim.errors.clone_root", lambda: clone)
+    words = shlex.split(install_extra("sound"))
+    assert words == ["pip", "install", "-c", f"{clone}/constraints.txt", "-e", f"{clone}[sound]"]
+    assert all(Path(word.removesuffix("[sound]")).exists() for word in (words[3], words[5]))
+    monkeypatch.setattr("neon_sim.errors.clone_root", lambda: None)
+    assert install_extra("sound") == 'pip install "neon-sim[sound]"'
+    assert install_command("x==1.*", options="--no-deps") == "pip install --no-deps 'x==1.*'"
+
+
 @pytest.mark.slow
 def test_the_wheel_is_one_package_and_works_alone(tmp_path: Path) -> None:
     """Build the wheel, unpack it elsewhere, and run from there without the repository."""
@@ -244,6 +269,11 @@ def test_the_wheel_is_one_package_and_works_alone(tmp_path: Path) -> None:
         "tasks": sorted(TASKS),
         "policies": config_names("policy"),
         "robot": True,
+        "mends": [
+            'pip install "neon-sim[sound]"',
+            "pip install --no-deps openwakeword==0.5.1",
+            "pip install --no-deps 'torchvision==0.*.*'",
+        ],
     }
 
 
@@ -273,7 +303,12 @@ for name in policies:
 env = gymnasium.make(TASKS["arm_reach"].env_id)
 observation, _ = env.reset(seed=0)
 drawn = observation["pixels"]["front"].std() > 1
-print(json.dumps({"tasks": sorted(TASKS), "policies": policies, "robot": bool(drawn)}))
+import re
+from neon_sim.doctor import EXTRAS
+from neon_sim.policies.backbones.torchvision_video import INSTALL
+mends = [EXTRAS["soundfile"][1], EXTRAS["openwakeword"][1], re.sub(r"0\\.\\d+", "0.*", INSTALL)]
+found = {"tasks": sorted(TASKS), "policies": policies, "robot": bool(drawn), "mends": mends}
+print(json.dumps(found))
 """
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], cwd=folder, capture_output=True, text=True, check=False

@@ -236,6 +236,8 @@ def test_the_command_names_bad_input(capsys):
     assert "steps" in capsys.readouterr().err
     assert main(["lr=0"]) == 2
     assert "lr must be above 0" in capsys.readouterr().err
+    assert main(["threads=99999"]) == 2
+    assert "threads must be at most" in capsys.readouterr().err
 
 
 def test_probe_reads_positions_and_velocities():

@@ -133,7 +133,10 @@ def test_what_a_factory_makes_is_checked(tmp_path, capsys, module, source, text)
         ("return np.full((len(batch), 16, 8), 1.5)", "must be finite in [-1, 1] (got 1.5)"),
         ("return np.full((len(batch), 16, 8), np.nan)", "must be finite in [-1, 1] (got nan)"),
         ("return np.full((len(batch), 16, 8), np.inf)", "must be finite in [-1, 1] (got inf)"),
-        ("raise OSError('connection\\nlost')", "raised at its first look (OSError: connection lost"),
+        (
+            "raise OSError('connection\\nlost')",
+            "raised at its first look (OSError: connection lost",
+        ),
         ("raise SystemExit(4)", "raised at its first look (SystemExit: 4"),
     ],
 )

@@ -87,6 +87,7 @@ def test_help_is_a_table_of_the_settings(capsys):
         ({"observe": "sound"}, "pixels"),
         ({"observe": "pixels", "velocities": True}, "num_frames"),
         ({"batch_size": 64}, "envs x rollout_steps = 32"),
+        ({"threads": 99999}, "threads must be 0 to"),
         ({"gamma": 1.5}, "gamma must be 0.0 to 1.0 .got 1.5"),
         ({"hidden": []}, "widths"),
         ({"out": ""}, "out=DIR"),

@@ -438,6 +438,8 @@ def test_the_command_line_reaches_run_and_policy():
         ("policy.haed=flow", "Did you mean 'head'"),
         ("policy=none_such", "unknown policy"),
         ("device=tpu", "unknown device"),
+        ("threads=99999", "threads must be 0 to"),
+        ("threads=-1", "threads must be 0 to"),
     ],
 )
 def test_bad_settings_exit_non_zero_with_the_mend(argument, message, capsys, data, tmp_path):

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from neon_sim.clock import AUDIO_HZ
-from neon_sim.errors import MissingPackageError, install_extra, require_package
+from neon_sim.errors import MissingPackageError, install_command, install_extra, require_package
 
 from .base import check_rings
 
 FILES = ("melspectrogram.onnx", "embedding_model.onnx")
 INSTALL = install_extra("sound")
-INSTALL_WEIGHTS = "pip install --no-deps openwakeword==0.5.1"  # its dependencies are not needed
+INSTALL_WEIGHTS = install_command("openwakeword==0.5.1", options="--no-deps")
 PCM_SCALE = 32768.0  # the front end takes 16-bit numbers as floats
 # How the front end's output becomes what the embedding was trained on (openWakeWord's README
 # and its utils.py).

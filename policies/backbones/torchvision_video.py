@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from neon_sim.config import MAX_CLIP_FRAMES
-from neon_sim.errors import ConfigError, require_package
+from neon_sim.errors import ConfigError, clone_root, install_command, require_package
 
 from .base import one_place
 from .frames import (
@@ -38,7 +38,9 @@ from .published import (
     seeded,
 )
 
-INSTALL = "pip install -c constraints.txt --no-deps torchvision"
+# torch 2.N is released together with torchvision 0.(N + 15); a clone's pins hold the pair
+PAIRED = f"torchvision==0.{int(torch.__version__.split('.')[1]) + 15}.*"
+INSTALL = install_command("torchvision" if clone_root() else PAIRED, options="--no-deps")
 KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 SLOWFAST = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 

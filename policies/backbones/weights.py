@@ -15,7 +15,13 @@ from typing import Any
 
 import torch
 
-from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
+from neon_sim.errors import (
+    CheckpointError,
+    ConfigError,
+    install_command,
+    install_extra,
+    require_package,
+)
 from neon_sim.tensor_file import PICKLE_SUFFIXES
 
 from .catalogue import CATALOGUE, HubModel
@@ -241,7 +247,7 @@ def quantisation(load_in_4bit: bool, double: bool, skip: tuple[str, ...]) -> Any
     """NF4 for the language model alone, towers in bf16; None for no quantisation."""
     if not load_in_4bit:
         return None
-    require_package("bitsandbytes", why="load_in_4bit", install="pip install bitsandbytes")
+    require_package("bitsandbytes", why="load_in_4bit", install=install_command("bitsandbytes"))
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
