@@ -17,6 +17,7 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from neon_sim.config_text import literal, split_texts, unquoted
 from neon_sim.errors import ConfigError
 
 T = TypeVar("T")
@@ -308,10 +309,14 @@ def _parse_value(override: Override, hint: Any) -> Any:
     inner = without_none(hint)
     if inner is not hint and text in ("null", "None"):
         return None
-    if inner is str:
-        quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-        return text[1:-1] if quoted else text
     is_list = typing.get_origin(inner) in (list, tuple) or inner in (list, tuple)
+    if inner is str or (is_list and typing.get_args(inner)[:1] == (str,)):
+        parts = split_texts(text) if is_list else [unquoted(text)]
+        if not all(parts):
+            raise _empty(override)
+        return literal(parts if is_list else parts[0])
+    if not text:
+        raise _empty(override)
     if is_list and not (text.startswith("[") and text.endswith("]")):
         text = f"[{text}]"
     wrong = f"{override.key} must be {type_name(hint)} (got {override.text!r}, {COMMAND_LINE})"
@@ -324,6 +329,15 @@ def _parse_value(override: Override, hint: Any) -> Any:
     return parsed.value()
 
 
+def _empty(override: Override) -> ConfigError:
+    """The error for nothing where a value belongs: often a shell variable that is not set."""
+    what = "is empty" if not override.text else "holds an empty part"
+    return ConfigError(
+        f"{override.key} {what} (got {override}, {COMMAND_LINE}); an unset variable? Give a value, "
+        f"or leave {override.key}= out for the default"
+    )
+
+
 def _assign_tree(config: Any, cls: type, key: str, value: Any, source: str) -> None:
     """Set ``key`` of a structured config; a mapping is set leaf by leaf, so that it merges."""
     if isinstance(value, dict):
@@ -332,7 +346,7 @@ def _assign_tree(config: Any, cls: type, key: str, value: Any, source: str) -> N
             _assign_tree(config, cls, child, inner, source)
         return
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import OmegaConfBaseException, ValidationError
 
     hint = _hint_of(cls, key, f"{key}={value} in {source}")
     if is_dataclass(without_none(hint)):
@@ -341,8 +355,10 @@ def _assign_tree(config: Any, cls: type, key: str, value: Any, source: str) -> N
             f"{key} is a group of keys (got {value!r}, {source}); set {', '.join(nested)}"
         )
     try:
+        if without_none(hint) is bool and isinstance(value, int) and value not in (0, 1):
+            raise ValidationError  # OmegaConf takes every whole number
         OmegaConf.update(config, key, value, merge=False, force_add=True)
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, OverflowError) as error:
         raise ConfigError(f"{key} must be {type_name(hint)} (got {value!r}, {source})") from error
 
 

@@ -87,12 +87,63 @@ def test_lists(text: str, expected: list[str]) -> None:
     assert load(f"tasks={text}").tasks == expected
 
 
-@settings(max_examples=30)
-@given(st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1))
+PATHS = (
+    "demos (Kopie)",
+    "runs/lr=0.1",
+    "a$b",
+    "${HOME}/x",
+    "a\\${b}",
+    "#1",
+    "it's",
+    "{a:b}",
+    "[x]/y",
+)
+PATHS += (
+    "Übung/日本",
+    "a b",
+    "~/x",
+    "null",
+    "true",
+    "1e3",
+    "3",
+    "a:b",
+    "@x",
+    "%41",
+    "a;b&c|d",
+    "*?",
+)
+
+
+@pytest.mark.parametrize("text", PATHS)
+def test_a_path_is_taken_as_it_is_typed_alone_and_in_a_list(text: str) -> None:
+    assert load(f"out={text}").out == text
+    assert load(f"tasks={text}").tasks == [text]
+    assert load(f"tasks=first,{text}").tasks == ["first", text]
+    assert load(f"extra={text},last").extra == (text, "last")
+    assert load(f'tasks="{text},{text}",b').tasks == [f"{text},{text}", "b"]
+
+
+@settings(max_examples=100)
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1))
 def test_text_fields_take_what_was_typed(text: str) -> None:
-    if "${" in text or text.strip() != text or text[0] in "'\"" or text == "???":
+    if text[0] in "'\"" or text == "???":
         return
     assert load(f"out={text}").out == text
+    if "," not in text and text[0] != "[":
+        assert load(f"tasks={text},b").tasks == [text, "b"]
+
+
+@pytest.mark.parametrize("key", ["out", "tasks", "extra", "limit", "rate", "verbose", "args.x"])
+@pytest.mark.parametrize("nothing", ["", "  "])
+def test_empty_is_not_the_default(key: str, nothing: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key} is empty .*leave {key}= out for the default"):
+        load(f"{key}={nothing}")
+
+
+@pytest.mark.parametrize("text", ["a,,b", ",", "a,", "''", "[a,]"])
+def test_an_empty_part_of_a_list_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="tasks holds an empty part"):
+        load(f"tasks={text}")
 
 
 @settings(max_examples=30)
@@ -132,7 +183,9 @@ def test_required_key_without_value() -> None:
         ("verbose=maybe", ["verbose must be bool", "'maybe'"]),
         ("episodes", ["'episodes' is not key=value", "write episodes=..."]),
         ("--rate=3", ["'--rate=3' is not key=value", "write rate=3"]),
-        ("out=${nothing}", ["nothing"]),
+        ("out=''", ["out holds an empty part"]),
+        ("verbose=2", ["verbose must be bool", "2"]),
+        (f"rate=1{400 * '0'}", ["rate must be float"]),
         ("=3", ["is not key=value"]),
         ("~rate", ["is not key=value"]),
     ],
