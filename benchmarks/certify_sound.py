@@ -160,7 +160,7 @@ class Twins:
         wrong_at = None
         for step in range(len(tape) + 1):
             if step:
-                core.advance(tape[step - 1])
+                core.advance(tape[step - 1], past_end=True)
                 heard.append(core.sound.newest())
             seen.append(self._look())
             for index, other in enumerate(self.cues):

@@ -54,7 +54,7 @@ class ArmSpoken(TouchTask):
 
     def sample_scene(self, rng: np.random.Generator) -> dict[str, Any]:
         """Places in m, colours, whose voice it is, the tick at which it begins."""
-        split = voices("train" if self._seed >= FIRST_TRAINING_SEED else "test")
+        split = voices("train" if self.run_seed >= FIRST_TRAINING_SEED else "test")
         return {
             "places": draw_places(rng),
             "colours": draw_colours(rng),

@@ -74,8 +74,7 @@ class ArmTask(Task):
     """An arm at a table with a job to do.
 
     Args:
-        cameras, image_size, robot, render_mode, seed, start_noise, microphones, room: as of
-            ``Task``.
+        args, kwargs: as of ``Task``.
 
     Attributes:
         kinematics: IK of this task's tool point.
@@ -93,20 +92,8 @@ class ArmTask(Task):
     proprio_dim = ACTION_DIM
     num_joints = num_steered = NUM_JOINTS
 
-    def __init__(
-        self,
-        cameras: Sequence[str] = ("front",),
-        image_size: int = 96,
-        robot: str = "primitive",
-        render_mode: str | None = None,
-        seed: int = 0,
-        start_noise: float = 0.0,
-        microphones: Sequence[str] | None = None,
-        room: str = "anechoic",
-    ) -> None:
-        super().__init__(
-            cameras, image_size, robot, render_mode, seed, start_noise, microphones, room
-        )
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.kinematics = ArmKinematics(self.TOOL_POINT)
         self._ramp = Ramp()
         self._hand = self.model.body("hand").id

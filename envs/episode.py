@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from neon_sim.errors import ActionError, unknown_name
 
 
 @dataclass
@@ -42,13 +45,28 @@ def check_action(action: Any, size: int) -> list[float]:
     """Turn an action into ``size`` numbers.
 
     Raises:
-        ValueError: wrong shape, or a value that is not finite; names index, value and rule.
+        ActionError: no numbers, wrong shape, or a value that is not finite; names index, value
+            and rule.
     """
-    array = np.asarray(action, dtype=np.float64)
+    try:
+        array = np.asarray(action, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ActionError(f"action must be {size} numbers in [-1, 1] ({error})") from error
     if array.shape != (size,):
-        raise ValueError(f"action must have shape ({size},) (got {array.shape})")
+        raise ActionError(f"action must have shape ({size},) (got {array.shape})")
     values: list[float] = array.tolist()
     for index, value in enumerate(values):
         if not math.isfinite(value):
-            raise ValueError(f"action[{index}] must be finite in [-1, 1] (got {value})")
+            raise ActionError(f"action[{index}] must be finite in [-1, 1] (got {value})")
     return values
+
+
+def check_render_mode(mode: str | None, known: Sequence[str]) -> str | None:
+    """``mode``, where it is one of ``known`` or None.
+
+    Raises:
+        UnknownNameError: no such mode.
+    """
+    if mode is not None and mode not in known:
+        raise unknown_name("render_mode", mode, known)
+    return mode

@@ -73,9 +73,9 @@ class HumanoidTask(Task):
     """A humanoid with a job to do.
 
     Args:
-        cameras, image_size, robot, render_mode, seed, start_noise, microphones, room: as of
-            ``Task``; the noise is of the arms' start pose. Camera ``front`` is the one in the
-            head, and there the microphones are (``wrist_contact`` sits on the right wrist).
+        args, kwargs: as of ``Task``; the noise is of the arms' start pose. Camera ``front`` is the
+            one in the head, and there the microphones are (``wrist_contact`` sits on the right
+            wrist).
         mode: name of ``humanoid.MODES``; the task's own by default.
         lower: ``"standing"``, ``"reflex"``, ``"learned"``, ``"harness"`` or ``"base"``; the
             task's own by default.
@@ -100,26 +100,14 @@ class HumanoidTask(Task):
     proprio_dim = NUM_JOINTS + 3
 
     def __init__(
-        self,
-        cameras: Sequence[str] = ("front",),
-        image_size: int = 96,
-        robot: str = "primitive",
-        render_mode: str | None = None,
-        seed: int = 0,
-        start_noise: float = 0.0,
-        microphones: Sequence[str] | None = None,
-        room: str = "anechoic",
-        mode: str | None = None,
-        lower: str | None = None,
+        self, *args: Any, mode: str | None = None, lower: str | None = None, **kwargs: Any
     ) -> None:
         self.mode, keeper = self.check_body(mode, lower)
         self.action_dim, self.num_joints = self.mode.dim, self.mode.num_joints
         self.num_steered = self.action_dim
         self._prepare = keeper.prepare
         self.rides = self.mode.command and keeper.FOLLOWS
-        super().__init__(
-            cameras, image_size, robot, render_mode, seed, start_noise, microphones, room
-        )
+        super().__init__(*args, **kwargs)
         self.lower = keeper(self.world, self._step_physics)
         self.kinematics = HumanoidKinematics()
         self._ramp = JointRamp(self.SPEED_RAD_S or keeper.SPEED, self.RAMP_RAD_S2)

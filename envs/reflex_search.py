@@ -169,7 +169,7 @@ class Judge:
         env.reset(seed=0, options={"latent": latent})
         calm, action = 0, np.zeros(NUM_JOINTS)
         for step in range(MAX_STEPS):
-            env.advance(action)
+            env.advance(action, past_end=True)  # the fall is judged by height alone
             if env.data.qpos[2] < LOST_HEIGHT_M:
                 return 0.5 * step / 100
             quiet = step > 20 and bool((np.abs(self.lower.observe()[2:9]) < CALM).all())

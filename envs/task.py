@@ -22,18 +22,19 @@ from neon_sim.audio.soundscape import RING_SAMPLES, SoundScape
 from neon_sim.clips import ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.clock import CONTROL_HZ, latest_camera_tick
 from neon_sim.config import ClipConfig
-from neon_sim.errors import ConfigError
+from neon_sim.errors import ConfigError, ResetNeededError
 from neon_sim.registry import clip_span_s
 from neon_sim.seeding import episode_rng
 from neon_sim.world import World
 
-from .episode import Start, Twins, check_action
+from .episode import Start, Twins, check_action, check_render_mode
 from .limits import LimitMeter
 from .scene import View
 
 STATE_DIM = 16
 HOLD_STEPS = 10  # control steps that success must last before the episode ends
 VIEW_HEIGHT, VIEW_WIDTH = 480, 640
+FIRST_DRAWN_SEED = 2**30  # run seeds that an environment draws for itself; nobody types these
 
 
 class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -44,12 +45,16 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         image_size: pixels per side of the square images.
         robot: ``"primitive"`` or ``"menagerie"`` (published meshes, ``MENAGERIE_ROOT``).
         render_mode: ``None`` or ``"rgb_array"``.
-        seed: run seed used until ``reset(seed=...)`` names another.
+        seed: run seed used until ``reset(seed=...)`` names another. With ``None`` the first reset
+            that names none draws one, 2**30 or above, and ``info["run_seed"]`` tells it: made side
+            by side without a seed, environments play different episodes.
         start_noise: radius in rad of the perturbation of the start pose.
         microphones: arrays, or one, in the observation (``mono``, ``linear4``, ``head_stereo``,
             ``wrist_contact``); empty for none (then nothing is heard, and nothing is paid);
             by default those that the task's ``MICROPHONES`` name.
         room: whose reflections they hear: ``anechoic``, ``dry`` or ``live``.
+        privileged_info: tell the latent of the episode in the info of ``reset``, too: true
+            velocities, places of what is hidden, the cue. No robot knows them.
 
     Attributes:
         world: physics and cameras. sound: what is heard, or None.
@@ -84,29 +89,31 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         image_size: int = 96,
         robot: str = "primitive",
         render_mode: str | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         start_noise: float = 0.0,
         microphones: Sequence[str] | None = None,
         room: str = "anechoic",
+        privileged_info: bool = False,
     ) -> None:
         microphones = self.MICROPHONES if microphones is None else microphones
         microphones = (microphones,) if isinstance(microphones, str) else tuple(microphones)
         self.cameras = tuple(cameras)
         self.image_size = image_size
         self.robot = robot
-        self.render_mode = render_mode
+        self.render_mode = check_render_mode(render_mode, self.metadata["render_modes"])
+        self.privileged_info = privileged_info
         self.start_noise = start_noise
         self._addresses: dict[str, tuple[int, int]] = {}
         self.world = World(self._make_spec(robot))
         for camera in self.cameras:
             self.world.camera_id(camera)  # an unknown one is an error now
         self.sound = self._make_sound(microphones, room) if microphones else None
-        self._seed, self._episode = seed, -1
+        self._seed, self._episode = seed, -1  # of the run and in it; no seed until the first reset
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_dim,), np.float32)
         self.observation_space = self._make_observation_space()
         self.latent: dict[str, Any] = {}
         self.start = self._blank_start()
-        self.control_step = 0
+        self.control_step, self._over = 0, True
 
     # ---- what a robot adds ----------------------------------------------------------------
 
@@ -200,6 +207,11 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         raise NotImplementedError
 
     @property
+    def task(self) -> str:
+        """The task's name; LeRobot's tools ask for it beside ``task_description``."""
+        return self.NAME
+
+    @property
     def task_description(self) -> str:
         """The instruction of this episode, in words of ``neon_sim.vocabulary``."""
         raise NotImplementedError
@@ -256,13 +268,15 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
                 one), ``start_noise`` (rad, for this episode).
 
         Returns:
-            observation and info: ``is_success``, ``progress``, ``seed``, ``episode`` (as at
-            every step) and ``latent``.
+            observation and info: ``is_success``, ``progress``, ``run_seed``, ``episode_index``
+            (as at every step), and ``latent`` with ``privileged_info``.
         """
         super().reset(seed=seed)
         options = options or {}
         if seed is not None:
             self._seed, self._episode = int(seed), -1
+        elif self._seed is None:
+            self._seed = int(self.np_random.integers(FIRST_DRAWN_SEED, 2 * FIRST_DRAWN_SEED))
         episode = options.get("episode")
         self._episode = self._episode + 1 if episode is None else int(episode)
         latent = options.get("latent")
@@ -270,7 +284,9 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         noise = options.get("start_noise")
         self._begin(self.start_noise if noise is None else float(noise))
         info = self._info(self._outcome()[0], self._last_progress)
-        return self.observe(), info | {"latent": copy.deepcopy(self.latent)}
+        if self.privileged_info:
+            info["latent"] = copy.deepcopy(self.latent)
+        return self.observe(), info
 
     def _begin(self, start_noise: float) -> None:
         self.start = self._blank_start()
@@ -285,10 +301,10 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
             mocap_quat=start.mocap_quat,
         )
         if self.sound is not None:
-            self.sound.reset((self.NAME, self.VERSION, self._seed, self._episode))
+            self.sound.reset((self.NAME, self.VERSION, self.run_seed, self._episode))
             self.begin_sound(self.sound)
         self.limits.reset()
-        self.control_step, self._held = 0, 0
+        self.control_step, self._held, self._over = 0, 0, False
         self._last_progress = self.progress()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -296,18 +312,25 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         reward, terminated, truncated, info = self.advance(action)
         return self.observe(), reward, terminated, truncated, info
 
-    def advance(self, action: np.ndarray) -> tuple[float, bool, bool, dict[str, Any]]:
+    def advance(
+        self, action: np.ndarray, *, past_end: bool = False
+    ) -> tuple[float, bool, bool, dict[str, Any]]:
         """Ten physics ticks without drawing anything.
 
         Args:
             action: (A,) in [-1, 1]; values beyond are clipped.
+            past_end: go on where the episode is over, too: for who watches what becomes of the
+                scene and asks for no outcome.
 
         Returns:
             reward (change of progress), terminated, truncated, info.
 
         Raises:
-            ValueError: an action of another shape or with a value that is not finite.
+            ActionError: an action of another shape or with a value that is not finite.
+            ResetNeededError: before the first reset, or after the end of the episode.
         """
+        if self._over and (self._episode < 0 or not past_end):
+            raise ResetNeededError(self._why_over())
         self._drive(check_action(action, self.action_dim))
         self.control_step += 1
         self.after_step()
@@ -317,6 +340,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         terminated = self._held >= HOLD_STEPS or failed
         reward, self._last_progress = progress - self._last_progress, progress
         truncated = self.control_step >= self.EPISODE_STEPS
+        self._over = self._over or terminated or truncated
         return reward, terminated, truncated, self._info(success, progress)
 
     def observe(self) -> dict[str, Any]:
@@ -330,8 +354,18 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
             observation["audio"] = self.sound.observation()
         return observation
 
-    def render(self) -> np.ndarray:
-        """(480, 640, 3) uint8 of the current state, for people."""
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """(480, 640, 3) uint8 of the current state, for people.
+
+        Returns:
+            None, and a warning, where no ``render_mode`` was asked for: Gymnasium's convention.
+        """
+        if self.render_mode is None:
+            gymnasium.logger.warn(
+                f"{self.NAME} was made without a render_mode: render() returns None. "
+                'Make it with render_mode="rgb_array".'
+            )
+            return None
         return self.world.render_now("view", VIEW_HEIGHT, VIEW_WIDTH, "view")
 
     def render_frame(
@@ -355,6 +389,17 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
     def data(self) -> Any:
         """The live ``mujoco.MjData``."""
         return self.world.data
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of the run; with the index of the episode it decides how an episode starts.
+
+        Raises:
+            ResetNeededError: made without a seed, and not reset yet.
+        """
+        if self._seed is None:
+            raise ResetNeededError(f"{self.NAME} has no run seed before its first reset()")
+        return self._seed
 
     @property
     def tick(self) -> int:
@@ -412,7 +457,7 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def rng(self, stream: str) -> np.random.Generator:
         """Generator of one named stream of this episode."""
-        return episode_rng(self.NAME, self.VERSION, self._seed, self._episode, stream)
+        return episode_rng(self.NAME, self.VERSION, self.run_seed, self._episode, stream)
 
     def place_body(
         self,
@@ -467,6 +512,14 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
             mocap_quat=np.tile([1.0, 0.0, 0.0, 0.0], (model.nmocap, 1)),
         )
 
+    def _why_over(self) -> str:
+        if self._episode < 0:
+            return f"{self.NAME} has not begun: call reset() before step()"
+        return (
+            f"{self.NAME}, episode {self._episode}, is over since control step "
+            f"{self.control_step}: call reset() before the next step()"
+        )
+
     def _progress(self, success: bool, failed: bool) -> float:
         if success:
             return 1.0
@@ -476,6 +529,6 @@ class Task(gymnasium.Env[dict[str, Any], np.ndarray]):
         return {
             "is_success": success,
             "progress": progress,
-            "seed": self._seed,
-            "episode": self._episode,
+            "run_seed": self.run_seed,
+            "episode_index": self._episode,
         }

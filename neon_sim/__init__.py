@@ -12,4 +12,8 @@ __version__ = "0.1.0"
 watch_triton()
 for _task in TASKS.values():
     if _task.env_id not in gymnasium.registry:
-        gymnasium.register(id=_task.env_id, entry_point=_task.entry_point)
+        gymnasium.register(
+            id=_task.env_id,
+            entry_point=_task.entry_point,
+            max_episode_steps=_task.episode_steps,
+        )

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
+import gymnasium.error
+
 # Exit codes of every command, which ``neon_sim.command`` gives.
 EXIT_FAILED = 1  # it ran, and what was measured failed: an episode raised, a target was missed
 EXIT_USER = 2  # a NeonError: an option, a file or the machine is the user's to mend
@@ -49,6 +51,14 @@ class RunError(NeonError):
 
 class PolicyError(NeonError):
     """A policy that returned something that is no action chunk (shape, NaN, range)."""
+
+
+class ActionError(NeonError, ValueError):
+    """An action of another shape, or with a number that is not finite."""
+
+
+class ResetNeededError(NeonError, gymnasium.error.ResetNeeded):
+    """A step before the first reset, or after the end of the episode."""
 
 
 class MissingPackageError(NeonError):

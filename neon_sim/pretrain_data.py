@@ -98,7 +98,7 @@ class AimlessArm:
         first = int(rng.integers(0, max(steps - span, 0) + 1)) if rng.uniform() < 0.5 else 0
         last = first + span - 1
         for action in aimless_actions(rng, env.agent_pos(), last):
-            _, terminated, truncated, _ = env.advance(action)
+            _, terminated, truncated, _ = env.advance(action, past_end=True)
             if terminated or truncated:
                 last = min(last, env.control_step + AFTERMATH * STEPS_PER_FRAME)
             if env.control_step >= last:

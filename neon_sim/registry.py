@@ -92,6 +92,8 @@ class TaskEntry:
         entry_point: ``"module:Class"``.
         kind: ``"static"`` (no gain from history is expected), ``"temporal"``, ``"state"``
             (cameras tell nothing of it: no ladder, no certificate), or ``"sound"``.
+        episode_steps: control steps after which an episode is truncated, the class's
+            ``EPISODE_STEPS``: Gymnasium's ``max_episode_steps``, known before the class is.
         version: the number after ``-v``.
         robot: whose task it is, a name of ``EMBODIMENTS``.
         clip_span_s: seconds that every clip of this task reaches back, at least; 0 leaves clips
@@ -102,6 +104,7 @@ class TaskEntry:
     env_id: str
     entry_point: str
     kind: str
+    episode_steps: int
     version: int = 0
     robot: str = "arm"
     clip_span_s: float = 0.0
@@ -111,43 +114,42 @@ class TaskEntry:
         return _import(self.entry_point)
 
 
-def _arm(name: str, camel: str, kind: str, clip_span_s: float = 0.0) -> TaskEntry:
+def _arm(name: str, camel: str, kind: str, steps: int, clip_span_s: float = 0.0) -> TaskEntry:
     path = f"neon_sim.envs.{name}:{camel}"
-    return TaskEntry(name, f"neon_sim/{camel}-v0", path, kind, clip_span_s=clip_span_s)
+    return TaskEntry(name, f"neon_sim/{camel}-v0", path, kind, steps, clip_span_s=clip_span_s)
 
 
-def _humanoid(name: str, camel: str, kind: str) -> TaskEntry:
-    return TaskEntry(
-        name, f"neon_sim/{camel}-v0", f"neon_sim.envs.{name}:{camel}", kind, robot="humanoid"
-    )
+def _humanoid(name: str, camel: str, kind: str, steps: int) -> TaskEntry:
+    path = f"neon_sim.envs.{name}:{camel}"
+    return TaskEntry(name, f"neon_sim/{camel}-v0", path, kind, steps, robot="humanoid")
 
 
 TASKS: dict[str, TaskEntry] = {
     entry.name: entry
     for entry in (
-        _arm("arm_reach", "ArmReach", "static"),
-        _arm("arm_pick_place", "ArmPickPlace", "static"),
-        _arm("arm_block", "ArmBlock", "temporal"),
-        _arm("arm_catch", "ArmCatch", "temporal"),
-        _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal"),
-        _arm("arm_occluded", "ArmOccluded", "temporal"),
-        _arm("arm_shell_game", "ArmShellGame", "temporal", clip_span_s=2.24),
-        _arm("arm_rebound", "ArmRebound", "temporal"),
-        _arm("arm_parallax", "ArmParallax", "temporal"),
-        _arm("arm_swing", "ArmSwing", "temporal"),
-        _arm("arm_rattle", "ArmRattle", "sound"),
-        _arm("arm_ringing", "ArmRinging", "sound"),
-        _arm("arm_material", "ArmMaterial", "sound"),
-        _arm("arm_tone_order", "ArmToneOrder", "sound"),
-        _arm("arm_latch", "ArmLatch", "sound"),
-        _arm("arm_spoken", "ArmSpoken", "sound"),
-        _arm("arm_audio_visual", "ArmAudioVisual", "sound"),
-        _humanoid("humanoid_reach", "HumanoidReach", "static"),
-        _humanoid("humanoid_goalkeeper", "HumanoidGoalkeeper", "temporal"),
-        _humanoid("humanoid_handover", "HumanoidHandover", "temporal"),
-        _humanoid("humanoid_follow", "HumanoidFollow", "temporal"),
-        _humanoid("humanoid_alarm", "HumanoidAlarm", "sound"),
-        _humanoid("humanoid_balance", "HumanoidBalance", "state"),
+        _arm("arm_reach", "ArmReach", "static", 125),
+        _arm("arm_pick_place", "ArmPickPlace", "static", 225),
+        _arm("arm_block", "ArmBlock", "temporal", 60),
+        _arm("arm_catch", "ArmCatch", "temporal", 68),
+        _arm("arm_conveyor_pick", "ArmConveyorPick", "temporal", 125),
+        _arm("arm_occluded", "ArmOccluded", "temporal", 70),
+        _arm("arm_shell_game", "ArmShellGame", "temporal", 120, clip_span_s=2.24),
+        _arm("arm_rebound", "ArmRebound", "temporal", 76),
+        _arm("arm_parallax", "ArmParallax", "temporal", 95),
+        _arm("arm_swing", "ArmSwing", "temporal", 85),
+        _arm("arm_rattle", "ArmRattle", "sound", 300),
+        _arm("arm_ringing", "ArmRinging", "sound", 125),
+        _arm("arm_material", "ArmMaterial", "sound", 200),
+        _arm("arm_tone_order", "ArmToneOrder", "sound", 150),
+        _arm("arm_latch", "ArmLatch", "sound", 215),
+        _arm("arm_spoken", "ArmSpoken", "sound", 150),
+        _arm("arm_audio_visual", "ArmAudioVisual", "sound", 175),
+        _humanoid("humanoid_reach", "HumanoidReach", "static", 125),
+        _humanoid("humanoid_goalkeeper", "HumanoidGoalkeeper", "temporal", 65),
+        _humanoid("humanoid_handover", "HumanoidHandover", "temporal", 75),
+        _humanoid("humanoid_follow", "HumanoidFollow", "temporal", 125),
+        _humanoid("humanoid_alarm", "HumanoidAlarm", "sound", 200),
+        _humanoid("humanoid_balance", "HumanoidBalance", "state", 250),
     )
 }
 

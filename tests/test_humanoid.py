@@ -372,7 +372,7 @@ def test_a_fall_is_a_failure_and_ends_the_episode(task):
     assert env.has_fallen()
     env.is_success = lambda: True  # whatever is touched
     assert not info["is_success"]
-    assert not env.advance(np.zeros(env.action_dim))[3]["is_success"]
+    assert not env.advance(np.zeros(env.action_dim), past_end=True)[3]["is_success"]
 
 
 @pytest.mark.parametrize("lower", ["standing", "harness"])
@@ -383,7 +383,7 @@ def test_it_stands_while_the_arms_swing(lower):
     for step in range(150):
         if step % 50 == 0:  # full range, one target a second
             action[:14] = rng.uniform(-1, 1, 14)
-        env.advance(action)
+        env.advance(action, past_end=True)
     assert not env.has_fallen()
 
 
@@ -392,17 +392,17 @@ def test_the_base_follows_commands_with_a_lag_and_stays_up():
     env.reset(seed=0)
     action = np.zeros(17)
     action[14:] = 1.0, -1.0, 0.0
-    env.advance(action)
+    env.advance(action, past_end=True)
     assert 0.0 < env.lower.velocity[0] < 0.2
     for _ in range(99):
-        env.advance(action)
+        env.advance(action, past_end=True)
         assert (np.abs(env.lower.velocity) <= COMMAND_LIMIT + 1e-9).all()
     np.testing.assert_allclose(env.lower.velocity, [1.5, -0.5, 0.0], atol=1e-2)
     np.testing.assert_allclose(env.data.qpos[:2], [1.5 * 1.75, -0.5 * 1.75], atol=0.06)
     assert env.data.qpos[2] == pytest.approx(0.79, abs=0.02)
     action[14:] = 0.0, 0.0, 1.0
     for _ in range(100):
-        env.advance(action)
+        env.advance(action, past_end=True)
     assert 1.5 < 2 * np.arctan2(env.data.qpos[6], env.data.qpos[3]) < 1.9
     assert not env.has_fallen()
 

@@ -241,7 +241,7 @@ def test_the_taken_block_goes_with_the_hand_and_the_partner_leaves() -> None:
     env = make("humanoid_handover")
     env.reset(seed=0, options={"episode": 1})
     for _ in range(COMING_STEPS + OFFER_STEPS + 8):
-        env.advance(env.expert_action())
+        env.advance(env.expert_action(), past_end=True)
     q = env._partner[0]
     assert env.is_success()
     assert env.data.qpos[q] > env._aim[0] + 0.1
@@ -283,12 +283,12 @@ def test_trailing_the_post_is_not_meeting_it() -> None:
 
 def test_nothing_but_sound_depends_on_which_alarm_sounds() -> None:
     env = make("humanoid_alarm", cameras=("front",), image_size=32, microphones=("head_stereo",))
-    _, info = env.reset(seed=2, options={"episode": 0})
+    env.reset(seed=2, options={"episode": 0})
     tape = np.random.default_rng(0).uniform(-0.3, 0.3, (24, env.action_dim))
     tape[:, -3:] *= [0.0, 0.0, 1.0]
     heard, seen = [], []
     for cue in env.cues():
-        env.reset(seed=2, options={"episode": 0, "latent": {**info["latent"], env.CUE: cue}})
+        env.reset(seed=2, options={"episode": 0, "latent": {**env.latent, env.CUE: cue}})
         views = []
         for action in tape:
             env.advance(action)
@@ -311,8 +311,8 @@ def delay_samples(audio: np.ndarray) -> float:
 def test_two_ears_tell_the_four_alarms_apart() -> None:
     """The delay between the ears orders them: right abeam, right ahead, left ahead, left abeam."""
     env = make("humanoid_alarm", microphones=("head_stereo",))
-    _, info = env.reset(seed=0, options={"episode": 0})
-    latent = {**info["latent"], "start_tick": 100}
+    env.reset(seed=0, options={"episode": 0})
+    latent = {**env.latent, "start_tick": 100}
     delays = []
     for cue in env.cues():
         env.reset(seed=0, options={"episode": 0, "latent": {**latent, env.CUE: cue}})
@@ -326,7 +326,7 @@ def test_two_ears_tell_the_four_alarms_apart() -> None:
 def test_the_first_touch_is_the_choice() -> None:
     env = make("humanoid_alarm")
     _, info = env.reset(seed=0, options={"episode": 1})
-    wrong = next(cue for cue in env.cues() if cue != info["latent"][env.CUE])
+    wrong = next(cue for cue in env.cues() if cue != env.latent[env.CUE])
     over = False
     while not over:
         action = env.turn_and_reach(env._places[wrong])
@@ -342,9 +342,9 @@ def test_the_expert_touches_every_alarm_where_no_command_turns_the_robot(
     body: dict[str, str],
 ) -> None:
     env = make("humanoid_alarm", **body)
-    _, info = env.reset(seed=1, options={"episode": 0})
+    env.reset(seed=1, options={"episode": 0})
     for cue in env.cues():
-        latent = {**info["latent"], env.CUE: cue}
+        latent = {**env.latent, env.CUE: cue}
         assert rollout(env, expert, 0, latent=latent), cue
         assert abs(yaw_of(env.data.qpos[3:7])) < 0.2
 

@@ -75,7 +75,7 @@ def env(place: Place, registered: Callable[[str], Any]) -> Iterator[gymnasium.En
     """The recipe's task, registered and made."""
     place("envs/arm_point.py")
     entry = registered("registry task")
-    gymnasium.register(entry.env_id, entry.entry_point)
+    gymnasium.register(entry.env_id, entry.entry_point, max_episode_steps=entry.episode_steps)
     env = gymnasium.make(entry.env_id)
     yield env
     env.close()
@@ -91,7 +91,8 @@ def test_task_recipe_makes_a_conforming_environment(env: gymnasium.Env) -> None:
     assert vocabulary.encode(task.task_description)
     again = gymnasium.make(env.spec) if env.spec else env
     twin_observation, twin_info = again.reset(seed=3)
-    assert info["latent"] == twin_info["latent"]
+    assert info == twin_info
+    assert task.latent == again.unwrapped.latent
     np.testing.assert_array_equal(
         observation["pixels"]["front"], twin_observation["pixels"]["front"]
     )

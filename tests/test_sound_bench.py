@@ -39,7 +39,7 @@ LISTENER = "sound_fakes:listener"
 def register(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
     """Make a class of ``sound_fakes`` a registered task; gone after the test."""
     task = f"test_{name.lower()}"
-    entry = TaskEntry(task, f"neon_sim/{name}-v0", f"sound_fakes:{name}", "sound")
+    entry = TaskEntry(task, f"neon_sim/{name}-v0", f"sound_fakes:{name}", "sound", 32)
     monkeypatch.setitem(TASKS, task, entry)
     if entry.env_id not in gymnasium.registry:
         gymnasium.register(entry.env_id, entry.entry_point)

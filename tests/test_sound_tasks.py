@@ -78,7 +78,7 @@ def replay(env: HearingTask, episode: int, cue: Any, tape: list[np.ndarray]) -> 
     assert 0.0 <= env.progress() <= 0.5
     unheard, heard, before = hashlib.sha256(env.task_description.encode()), hashlib.sha256(), []
     for action in tape:
-        reward, terminated, truncated, _ = env.advance(action)
+        reward, terminated, truncated, _ = env.advance(action, past_end=True)
         if env._chosen is None:
             before.append((reward, terminated, truncated))
         unheard.update(env.agent_pos().tobytes() + env.environment_state().tobytes())
@@ -163,7 +163,7 @@ def test_the_latch_wants_its_handle_in_time(delay: int, in_time: bool) -> None:
     while env.tick < click + delay * TICKS_PER_CONTROL:
         env.advance(env.go(env._places[0]))
     for _ in range(15):
-        env.advance(env.go(env._places[0], -1.0))
+        env.advance(env.go(env._places[0], -1.0), past_end=True)
     assert env._chosen is not None
     assert env.fits(click) == in_time
     env.close()
@@ -175,7 +175,7 @@ def test_latch_times_share_no_squeeze() -> None:
     assert (np.diff(env.cues()) > LIMIT_TICKS).all()
     assert env.cues()[-1] + LIMIT_TICKS <= env.EPISODE_STEPS * TICKS_PER_CONTROL
     for _ in range(40):  # squeezed before any click that may be
-        env.advance(env.go(env._places[0], -1.0))
+        env.advance(env.go(env._places[0], -1.0), past_end=True)
     assert env._chosen == NOTHING
     assert env.failed()
     env.close()
