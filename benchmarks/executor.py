@@ -89,6 +89,6 @@ class ChunkExecutor:
             left = len(self._current.actions) - (self.step - self._current.base)
             self._previous = self._current
             self._blend_from = self.step
-            self._blend_steps = max(min(self.replan_steps, left), 0)
+            self._blend_steps = min(self.replan_steps, left)
         self._current = chunk
         return not first

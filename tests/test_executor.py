@@ -67,6 +67,62 @@ def test_linear_blending_never_blends_with_an_exhausted_chunk() -> None:
     assert numbers == [0] * 16 + [1] * 4
 
 
+def test_linear_blending_ends_where_the_old_chunk_does() -> None:
+    """Each chunk has 4 of its 16 actions left when the next takes over after 12."""
+    executor = ChunkExecutor(12, blending="linear")
+    done = play(executor, 42)
+    numbers = [number for number, _ in done]
+    for takeover in (12, 24, 36):
+        old, new = takeover // 12 - 1, takeover // 12
+        blended = numbers[takeover : takeover + 4]
+        assert blended == pytest.approx([old + share for share in (0.2, 0.4, 0.6, 0.8)])
+        assert set(numbers[takeover + 4 : takeover + 12]) == {new}
+    # of the old chunk actions 12 to 15, of the new one 0 to 3
+    assert [index for _, index in done[24:28]] == pytest.approx(
+        [0.8 * 12, 0.6 * 13 + 0.4, 0.4 * 14 + 0.6 * 2, 0.2 * 15 + 0.8 * 3]
+    )
+
+
+def test_a_chunk_that_came_too_late_to_blend_is_played_as_it_is() -> None:
+    executor = ChunkExecutor(2, latency_steps=3, blending="linear")
+    executor.reset(np.zeros(2))
+    executor.push(recorded(0)[:4])
+    numbers = []
+    for step in range(12):
+        if step == 5:
+            executor.push(recorded(1))  # takes over at 8, four steps after the first ran out
+        numbers.append(float(executor.next()[0][0]))
+    assert numbers == [0] * 8 + [1] * 4
+
+
+def test_steps_are_counted_from_the_reset() -> None:
+    executor = ChunkExecutor(1)
+    for _ in range(2):
+        play(executor, 5)
+        assert executor.step == 5
+        executor.reset(np.zeros(2))
+        assert executor.step == 0
+    assert executor.next()[1] is False
+
+
+def test_a_reset_forgets_what_was_under_way() -> None:
+    executor = ChunkExecutor(4, latency_steps=2, blending="linear")
+    first = play(executor, 11)  # chunk 2 is under way
+    assert play(executor, 11) == first
+    assert first[:2] == [(-1, -1), (-1, -1)]
+
+
+def test_of_two_chunks_for_one_step_the_later_counts() -> None:
+    executor = ChunkExecutor(4)
+    executor.reset(np.zeros(2))
+    for number in (0, 1):
+        executor.push(recorded(number))
+    action, boundary = executor.next()
+    assert action[0] == 1
+    assert boundary
+    assert not executor.next()[1]
+
+
 def test_boundaries_are_where_a_later_chunk_takes_over() -> None:
     executor = ChunkExecutor(3, latency_steps=1)
     executor.reset(np.zeros(2))
@@ -90,3 +146,12 @@ def test_boundaries_are_where_a_later_chunk_takes_over() -> None:
 def test_bad_settings_are_errors(arguments, error) -> None:
     with pytest.raises(error):
         ChunkExecutor(*arguments)
+
+
+def test_the_ends_of_the_ranges_are_allowed() -> None:
+    for replan in (1, 16):
+        assert ChunkExecutor(replan).replan_steps == replan
+    plain = ChunkExecutor(4)
+    assert (plain.latency_steps, plain.blending) == (0, "none")
+    # at one look a step every action is the first of its chunk
+    assert play(ChunkExecutor(1), 3) == [(0, 0), (1, 0), (2, 0)]
