@@ -65,7 +65,7 @@ def same(one: ClipBatch, other: ClipBatch, names: tuple[str, ...] = ARRAYS) -> b
     return one.text == other.text
 
 
-# ---- batches --------------------------------------------------------------------------------------
+# ---- batches ----
 
 
 def test_rows_of_a_batch_in_any_order() -> None:
@@ -125,7 +125,7 @@ def test_single_frames_are_new_clips_of_one() -> None:
     assert single_frames(replace(batch, video=None)).video is None
 
 
-# ---- observing --------------------------------------------------------------------------------------
+# ---- observing ----
 
 
 class World:
@@ -192,7 +192,7 @@ def test_listening_needs_a_microphone() -> None:
     assert observe_row(World(hears=False), ClipConfig(), {"body"}).audio is None
 
 
-# ---- the ladder ----------------------------------------------------------------------------------------
+# ---- the ladder ----
 
 # name: (needs, frames and order, sound, the condition whose checkpoint plays)
 LADDER = {
@@ -229,8 +229,8 @@ def test_the_ladder_is_known_by_name() -> None:
         assert row.about_sound == (name in SOUND)
         assert row.trained_as == LADDER[name][3]
         assert row.about
-    assert TRAINED_CONDITIONS == tuple(name for name, row in LADDER.items() if row[3] == name)
-    with pytest.raises(UnknownNameError, match="unknown condition 'viedo'.*'video'"):
+    assert tuple(name for name, row in LADDER.items() if row[3] == name) == TRAINED_CONDITIONS
+    with pytest.raises(UnknownNameError, match=r"unknown condition 'viedo'.*'video'"):
         condition("viedo")
     assert Condition("mine", "video", "all", "true", "mine", "a row of your own").sound == "true"
 
@@ -353,7 +353,7 @@ def test_conditions_that_show_the_same_have_one_sight() -> None:
         assert sight_of(row) is condition(sights.get(name, name))
 
 
-# ---- hearing ---------------------------------------------------------------------------------------------
+# ---- hearing ----
 
 
 @pytest.mark.parametrize("name", LADDER)

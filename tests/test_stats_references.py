@@ -60,7 +60,7 @@ def z_of(confidence: float) -> float:
     return float(norm.isf((1 - confidence) / 2))
 
 
-# ---- tables -------------------------------------------------------------------------------------
+# ---- tables ----
 
 
 def test_a_table_counts_who_succeeded() -> None:
@@ -84,7 +84,7 @@ def test_a_table_has_no_negative_count(place: int) -> None:
         PairedTable(*counts)
 
 
-# ---- one rate -----------------------------------------------------------------------------------
+# ---- one rate ----
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99])
@@ -144,7 +144,7 @@ def test_uniform_p_is_pearsons_with_a_choice_of_its_own_for_every_draw() -> None
     assert uniform_p([0] * 40, [2] * 40) < 1e-8
 
 
-# ---- exact tests ----------------------------------------------------------------------------------
+# ---- exact tests ----
 
 
 def test_mcnemar_enumerated() -> None:
@@ -194,7 +194,7 @@ def test_holm_by_its_definition() -> None:
         assert all(type(p) is float for p in have)
 
 
-# ---- intervals of a paired difference ---------------------------------------------------------------
+# ---- intervals of a paired difference ----
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
@@ -330,7 +330,7 @@ def test_smallest_shown_is_where_holm_would_reject() -> None:
     assert smallest_shown(1, alpha=1.0) == 1.0
 
 
-# ---- several training seeds ----------------------------------------------------------------------------
+# ---- several training seeds ----
 
 
 def resampled(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
@@ -395,7 +395,7 @@ def test_cluster_statistics_need_a_matrix(values: np.ndarray) -> None:
             call(values)
 
 
-# ---- evidence at every look -------------------------------------------------------------------------------
+# ---- evidence at every look ----
 
 
 @pytest.mark.parametrize("prior", [0.5, 1.0, 2.0])
