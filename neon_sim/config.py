@@ -43,6 +43,8 @@ __all__ = [
 
 MAX_CLIP_FRAMES = 64
 EXCHANGED = "+"  # in a policy's name, before a backbone that is not its YAML's
+# parts whose arguments stand beside them in ``<part>_args``, ``backbone`` apart
+ARGUED_PARTS = ("connector", "stack_connector", "temporal", "audio", "fusion", "head")
 NO_AUDIO, OWN_EARS = "none", "backbone"  # words of ``PolicyConfig.audio`` beside the encoders
 
 
@@ -112,7 +114,8 @@ class PolicyConfig:
         replan_steps: control steps of a chunk that are executed before the next call.
 
     ``backbone.model_id=/path`` on a command line means ``backbone_args.model_id=/path``. Naming
-    ``backbone`` without ``image_backbone`` exchanges both (``implied``).
+    ``backbone`` without ``image_backbone`` exchanges both, and naming another part drops the
+    arguments of the one before (``implied``).
     """
 
     KEY_ALIASES: ClassVar[dict[str, str]] = {"backbone.": "backbone_args."}
@@ -141,11 +144,13 @@ class PolicyConfig:
 
     @staticmethod
     def implied(named: dict[str, Any], before: Any) -> dict[str, Any]:
-        """What a YAML or a command line that names ``backbone`` alone means besides.
+        """What a YAML or a command line means besides what it says.
 
-        Its image twin; a name that tells it apart, ``neon_tiny+transnetv2``, to which no shipped
-        head belongs; no argument of the backbone before; and where a shipped policy is called
-        like the backbone, the arguments, connectors and the room for tokens that stand there.
+        Where it names ``backbone`` alone: its image twin; a name that tells it apart,
+        ``neon_tiny+transnetv2``, to which no shipped head belongs; no argument of the backbone
+        before; and where a shipped policy is called like the backbone, the arguments, connectors
+        and the room for tokens that stand there. Where it names another connector, mechanism,
+        fusion or head: none of the arguments that were for the one before.
 
         Args:
             named: the values given, by key. before: the settings they change.
@@ -154,6 +159,16 @@ class PolicyConfig:
             ConfigError: the backbone has no twin, or the policy looked at single frames through
                 something that is no twin, so that nobody can tell which is meant.
         """
+        meant = PolicyConfig._exchanged(named, before)
+        for part in ARGUED_PARTS:
+            standing = meant.get(part, getattr(before, part))
+            if named.get(part, standing) != standing:
+                meant[f"{part}_args"] = {}
+        return meant
+
+    @staticmethod
+    def _exchanged(named: dict[str, Any], before: Any) -> dict[str, Any]:
+        """What naming ``backbone`` alone means besides; nothing where it does not."""
         name = named.get("backbone")
         if name in (None, before.backbone) or "image_backbone" in named:
             return {}

@@ -68,7 +68,8 @@ def load_config(cls: type[T], group: str, name: str | None, overrides: Sequence[
         group: folder of ``configs/`` (``"policy"``).
         name: YAML of that folder without suffix, or the path of a YAML file of the
             user's own (it ends in ``.yaml``); None takes the dataclass's defaults.
-        overrides: ``key=value`` texts; nested keys by dots; lists as ``a,b`` or ``[a,b]``.
+        overrides: ``key=value`` texts; nested keys by dots; lists as ``a,b`` or ``[a,b]``;
+            a dict as ``{a: 1}``, entry by entry into the one that stands there, ``{}`` empties it.
 
     Returns:
         An instance of ``cls``, after its ``validate()`` when it has one.
@@ -87,7 +88,7 @@ def load_config(cls: type[T], group: str, name: str | None, overrides: Sequence[
         _assign_tree(config, cls, "", values, source)
     hints = [_hint_of(cls, item.key, f"{item} on {COMMAND_LINE}") for item in parsed]
     given = [(item.key, _parse_value(item, hint)) for item, hint in zip(parsed, hints, strict=True)]
-    _imply(config, cls, {key.partition(".")[0]: value for key, value in given})
+    _imply(config, cls, {name: leaf for item in given for name, leaf in _leaves(cls, *item)})
     for key, value in given:
         _assign_tree(config, cls, key, value, COMMAND_LINE)
     try:
@@ -217,8 +218,19 @@ def _unalias(cls: type, override: Override) -> Override:
     return override
 
 
+def _leaves(cls: type, key: str, value: Any) -> list[tuple[str, Any]]:
+    """What a typed value sets, by dotted key; a mapping of a group of keys, each of its own."""
+    group = isinstance(value, dict) and is_dataclass(without_none(_hint_of(cls, key, key)))
+    if not group:
+        return [(key, value)]
+    return [leaf for name in value for leaf in _leaves(cls, f"{key}.{name}", value[name])]
+
+
 def _imply(config: Any, cls: type, named: dict[str, Any]) -> None:
-    """Set what the class's ``implied`` says that a file or a command line means besides."""
+    """Set what the class's ``implied`` says that a file or a command line means besides.
+
+    Of a command line ``named`` holds the dotted keys that were typed, of a file its own tree.
+    """
     from omegaconf import OmegaConf
 
     implied = getattr(cls, "implied", None)
@@ -339,8 +351,12 @@ def _empty(override: Override) -> ConfigError:
 
 
 def _assign_tree(config: Any, cls: type, key: str, value: Any, source: str) -> None:
-    """Set ``key`` of a structured config; a mapping is set leaf by leaf, so that it merges."""
-    if isinstance(value, dict):
+    """Set ``key`` of a structured config; a mapping is set leaf by leaf, so that it merges.
+
+    An empty one has no leaf, and empties the dict that it is given for.
+    """
+    hint = _hint_of(cls, key, f"{key}={value} in {source}") if key else cls
+    if isinstance(value, dict) and (value or is_dataclass(without_none(hint))):
         for name, inner in value.items():
             child = f"{key}.{name}" if key else str(name)
             _assign_tree(config, cls, child, inner, source)
@@ -348,7 +364,6 @@ def _assign_tree(config: Any, cls: type, key: str, value: Any, source: str) -> N
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException, ValidationError
 
-    hint = _hint_of(cls, key, f"{key}={value} in {source}")
     if is_dataclass(without_none(hint)):
         nested = [f"{key}.{name}" for name in field_map(typing.cast(type, without_none(hint)))]
         raise ConfigError(

@@ -15,11 +15,13 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import shlex
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,13 +32,15 @@ from torch.nn import functional
 from neon_sim.command import entry_point
 from neon_sim.config_loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError, unknown_name
-from neon_sim.pretrain_data import ClipDataConfig, ClipStore, make_clips
-from neon_sim.registry import BACKBONES
+from neon_sim.files import locked
+from neon_sim.pretrain_data import ALL_TASKS, ClipDataConfig, ClipStore, make_clips
+from neon_sim.registry import BACKBONES, task_entry
 from neon_sim.seeding import keyed_rng
 from neon_sim.train_config import MAX_THREADS
 
 OFFSETS = (-6, -3, 0, 1, 3, 5, 7)  # frames of 0.08 s that the decoder draws
 HELD_OUT_BATCH = 32
+STATE_KEYS = ("config", "step", "losses", "network", "decoder", "optimiser")
 
 
 @dataclass
@@ -83,6 +87,38 @@ class PretrainConfig:
     save_every: int = 250
     bf16: bool = True
     init: str = ""
+
+    @staticmethod
+    def implied(named: dict[str, Any], before: Any) -> dict[str, Any]:
+        """What a command line that says which sequences are drawn means besides.
+
+        ``clips.counts`` of a YAML stand for the tasks and the ``clips.per_task`` of that YAML: a
+        ``per_task`` that is typed counts for every task, and ``tasks`` that are typed leave none
+        of the others. Counts that are typed themselves are added afterwards.
+
+        Args:
+            named: the values given, by dotted key. before: the settings they change.
+
+        Raises:
+            ConfigError: tasks are typed, and the YAML draws nothing of a task.
+            UnknownNameError: no such task.
+        """
+        if "clips.per_task" in named:
+            return {"clips.counts": {}}
+        if "clips.tasks" not in named:
+            return {}
+        tasks = named["clips.tasks"]
+        counted = any(key.startswith("clips.counts") for key in named)
+        if tasks and not counted and not before.clips.per_task:
+            raise ConfigError(
+                f"clips.tasks={','.join(tasks)} draws nothing, for clips.per_task is 0 here; give "
+                "clips.per_task= too"
+            )
+        if tasks == ALL_TASKS:
+            return {}
+        kept = {task_entry(name).name for name in tasks}
+        counts = {task: n for task, n in before.clips.counts.items() if task in kept}
+        return {"clips.counts": counts}
 
     def validate(self) -> None:
         """Hold the rules of the docstring.
@@ -184,9 +220,7 @@ class Trainer:
     def __init__(self, config: PretrainConfig, store: ClipStore) -> None:
         torch.manual_seed(config.seed)
         self.config, self.store = config, store
-        self.backbone = BACKBONES.resolve(config.backbone)
-        if not hasattr(self.backbone, "new_network"):
-            raise ConfigError(f"backbone {config.backbone!r} cannot be pretrained here")
+        self.backbone = trainable_backbone(config.backbone)
         self.network = self.backbone.new_network()
         self.network.pixel_dtype = torch.bfloat16 if config.bf16 else torch.float32
         self.decoder = Decoder(self.network.dim)
@@ -209,14 +243,13 @@ class Trainer:
         Raises:
             CheckpointError: no such state, or one of another architecture.
         """
-        if not path.is_file():
-            raise CheckpointError(f"init={path} does not exist; give the state.pt of a run")
-        state = torch.load(path, weights_only=True)
+        state = read_state(path)
         try:
             self.network.load_state_dict(state["network"])
             self.decoder.load_state_dict(state["decoder"])
         except RuntimeError as error:
-            raise CheckpointError(f"init={path} is of another architecture: {error}") from error
+            told = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"init={path} is of another architecture: {told}") from error
 
     def _rate(self) -> float:
         config = self.config
@@ -286,13 +319,58 @@ class Trainer:
         Raises:
             CheckpointError: the state belongs to other settings.
         """
-        state = torch.load(path, weights_only=True)
-        if state["config"] != asdict(self.config):
-            raise CheckpointError(f"{path} belongs to other settings; choose another out=")
+        state = read_state(path)
+        hold_settings(path, state, self.config)
         self.step, self.losses = state["step"], state["losses"]
         self.network.load_state_dict(state["network"])
         self.decoder.load_state_dict(state["decoder"])
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+def trainable_backbone(name: str) -> Any:
+    """The class of a backbone that makes networks to be pretrained.
+
+    Raises:
+        ConfigError: it makes none.
+    """
+    backbone = BACKBONES.resolve(name)
+    if not hasattr(backbone, "new_network"):
+        raise ConfigError(f"backbone {name!r} cannot be pretrained here; neon_tiny can")
+    return backbone
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state of a run, tensors and plain values alone.
+
+    Raises:
+        CheckpointError: no such file, or none that ``Trainer.save_state`` wrote.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; give the state.pt of a run")
+    try:
+        state = torch.load(path, weights_only=True)
+    except Exception as error:  # torch, zipfile and pickle raise many kinds, all about this file
+        raise CheckpointError(
+            f"{path} is no whole state of a pretraining ({type(error).__name__}); delete it to "
+            "begin anew"
+        ) from error
+    absent = [key for key in STATE_KEYS if not isinstance(state, dict) or key not in state]
+    if absent:
+        raise CheckpointError(
+            f"{path} is no state of a pretraining (it lacks {absent[0]}); give the state.pt of a "
+            "run, or choose another out="
+        )
+    return state
+
+
+def hold_settings(path: Path, state: dict[str, Any], config: PretrainConfig) -> None:
+    """Hold a state to the settings of the run that would go on from it.
+
+    Raises:
+        CheckpointError: it belongs to others.
+    """
+    if state["config"] != asdict(config):
+        raise CheckpointError(f"{path} belongs to other settings; choose another out=")
 
 
 def git_commit() -> str:
@@ -313,7 +391,7 @@ def export(trainer: Trainer, wall_s: float) -> Path:
         "architecture": trainer.network.architecture,
         "parameters": sum(p.numel() for p in trainer.network.parameters()),
         "config": asdict(config),
-        "command": " ".join(["python -m neon_sim.pretrain", *sys.argv[1:]]),
+        "command": f"python -m neon_sim.pretrain {shlex.join(sys.argv[1:])}".rstrip(),
         "commit": trainer.commit,
         "seed": config.seed,
         "data_sha256": trainer.store.sha256(),
@@ -345,15 +423,28 @@ def pretrain(config: PretrainConfig) -> Path:
         Path of the weights.
 
     Raises:
-        ConfigError: the backbone cannot be pretrained, or the data are of other settings.
-        CheckpointError: ``out`` holds a run of other settings.
+        ConfigError: the backbone cannot be pretrained, or ``data`` holds something else; nothing
+            is drawn or written then.
+        CheckpointError: ``out`` holds a run of other settings, or ``init`` is no state of a run.
+        RunError: another process writes into ``data`` or ``out``.
     """
+    trainable_backbone(config.backbone)
+    state = Path(config.out) / "state.pt"
+    if state.exists():
+        hold_settings(state, read_state(state), config)
+    if config.init:
+        read_state(Path(config.init))
     torch.set_num_threads(config.threads)
     keep_memory()
     store = make_clips(Path(config.data), config.clips, config.workers)
     trainer = Trainer(config, store)
-    state = Path(config.out) / "state.pt"
-    state.parent.mkdir(parents=True, exist_ok=True)
+    with locked(state.parent):
+        return _run(trainer, state)
+
+
+def _run(trainer: Trainer, state: Path) -> Path:
+    """Take the steps that are left, in a folder that is held; returns the weights."""
+    config = trainer.config
     if state.exists():
         trainer.load_state(state)
         print(f"resumed at step {trainer.step}")

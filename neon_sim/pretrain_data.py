@@ -4,17 +4,18 @@ Two sources are mixed: procedural scenes (``neon_sim.pretrain_scenes``) and the 
 scenes themselves with aimless arm motion, from seeds that no demonstration and no
 evaluation uses. Frames are stored as one flat uint8 file, 0.08 s apart; the file is
 filled by several processes, survives a kill (finished sequences are kept), and depends on
-the configuration alone.
+the configuration alone. Nothing but such clips is read: a folder of somebody else's files is
+refused and left as it is.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
+import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ import numpy as np
 
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL, ticks_to_s
 from neon_sim.errors import ConfigError, DatasetError
+from neon_sim.files import locked, write_json, write_whole
 from neon_sim.pretrain_scenes import ProceduralScene
 from neon_sim.registry import TASKS, task_entry
+from neon_sim.schema import checked, read_json
 from neon_sim.seeding import keyed_rng
 
 FRAME_TICKS = 2 * TICKS_PER_CAMERA  # 0.08 s
@@ -34,6 +37,13 @@ PROCEDURAL = "procedural"
 STEPS_PER_FRAME = FRAME_TICKS // TICKS_PER_CONTROL
 AFTERMATH = 4  # frames
 FORMAT_VERSION = 1
+ALL_TASKS = ["all"]
+# what a kill before the note is there may leave
+OWN_TRACES = re.compile(r"\.lock(\.json)?$|\.(lock|config)\.json\.\d+\.tmp$")
+NOTE, LENGTHS = "config.json", "lengths.i4"
+FEWEST = 2  # sequences: one to learn from, one to be held out
+ANEW = "delete the folder to draw the clips anew, or name another: data="
+VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".gif")
 
 
 @dataclass
@@ -44,7 +54,7 @@ class ClipDataConfig:
         procedural: sequences of procedural scenes.
         per_task: sequences of each task scene.
         counts: how many of single tasks instead, ``{arm_catch: 2000}``.
-        tasks: task names; ``["all"]`` is every registered task.
+        tasks: task names; ``["all"]`` is every registered task of the arm.
         sequence_frames: frames of a sequence, 0.08 s apart.
         image_size: pixels per side.
         camera: camera of the task scenes.
@@ -54,7 +64,7 @@ class ClipDataConfig:
     procedural: int = 900
     per_task: int = 500
     counts: dict[str, int] = field(default_factory=dict)
-    tasks: list[str] = field(default_factory=lambda: ["all"])
+    tasks: list[str] = field(default_factory=lambda: list(ALL_TASKS))
     sequence_frames: int = 20
     image_size: int = 96
     camera: str = "front"
@@ -62,16 +72,46 @@ class ClipDataConfig:
 
     def sources(self) -> list[str]:
         """Source of every sequence, interleaved so that any prefix holds the mixture."""
-        if self.tasks == ["all"]:  # of the arm, which ``AimlessArm`` moves
-            names = [entry.name for entry in TASKS.values() if entry.robot == "arm"]
+        if self.tasks == ALL_TASKS:
+            entries = [entry for entry in TASKS.values() if entry.robot == "arm"]
         else:
-            names = [task_entry(name).name for name in self.tasks]
+            entries = [task_entry(name) for name in self.tasks]
+        names = [entry.name for entry in entries]
+        foreign = [entry.name for entry in entries if entry.robot != "arm"]
+        if foreign:
+            raise ConfigError(
+                f"clips.tasks must be tasks of the arm, which wanders in them (got {foreign[0]}); "
+                "leave it out"
+            )
         unknown = set(self.counts) - set(names)
         if unknown:
-            raise ConfigError(f"clips.counts names {sorted(unknown)}, which clips.tasks does not")
+            raise ConfigError(
+                f"clips.counts must be of tasks of clips.tasks (got {sorted(unknown)}); name them "
+                "there, or empty it: clips.counts={}"
+            )
         counts = {PROCEDURAL: self.procedural, **dict.fromkeys(names, self.per_task)} | self.counts
         placed = [((i + 0.5) / n, name) for name, n in counts.items() for i in range(n)]
+        if len(placed) < FEWEST:
+            raise ConfigError(
+                f"clips must be at least {FEWEST} sequences (got {len(placed)}); raise "
+                "clips.procedural or clips.per_task"
+            )
         return [name for _, name in sorted(placed)]
+
+    def validate(self) -> None:
+        """Hold the mixture to its rules, as ``sources`` says them.
+
+        Raises:
+            ConfigError: too few sequences, counts of other tasks, a task without an arm, or a
+                ``per_task`` of no task.
+            UnknownNameError: no such task.
+        """
+        if self.per_task and not self.tasks:
+            raise ConfigError(
+                f"clips.per_task must be 0 where clips.tasks names none (got {self.per_task}); "
+                "name tasks, or all: clips.tasks=all"
+            )
+        self.sources()
 
 
 class AimlessArm:
@@ -164,7 +204,7 @@ def _open(folder: Path, config: ClipDataConfig, mode: Any) -> _Files:
     return _Files(
         frames=np.memmap(folder / "frames.u8", dtype=np.uint8, mode=mode, shape=full),
         halves=np.memmap(folder / "halves.u8", dtype=np.uint8, mode=mode, shape=half),
-        lengths=np.memmap(folder / "lengths.i4", dtype=np.int32, mode=mode, shape=(total,)),
+        lengths=np.memmap(folder / LENGTHS, dtype=np.int32, mode=mode, shape=(total,)),
     )
 
 
@@ -209,28 +249,104 @@ def make_clips(folder: Path, config: ClipDataConfig, workers: int = 2) -> ClipSt
         workers: processes.
 
     Raises:
-        ConfigError: the folder holds clips of another configuration.
+        ConfigError: the folder holds something else, or clips of another configuration; nothing
+            is written into it.
+        DatasetError: the clips in it are damaged, or a worker failed.
+        RunError: another process draws into it, or it cannot be written.
+    """
+    hold_folder(folder, config)
+    if not (folder / LENGTHS).exists() or (_opened(folder, config).lengths == 0).any():
+        with locked(folder):
+            hold_folder(folder, config)  # whoever held it may have made it in the meantime
+            _draw(folder, config, workers)
+    return ClipStore(folder)
+
+
+def _draw(folder: Path, config: ClipDataConfig, workers: int) -> None:
+    """Draw what is missing in a folder that is held.
+
+    Raises:
         DatasetError: a worker failed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    wanted = {"version": FORMAT_VERSION, **asdict(config)}
-    note = folder / "config.json"
-    if note.exists() and json.loads(note.read_text()) != wanted:
-        raise ConfigError(f"{folder} holds clips of another configuration; choose another data=")
-    if not note.exists():
+    if not (folder / NOTE).exists():
+        write_json(folder / NOTE, {"version": FORMAT_VERSION, **asdict(config)})
+    if not (folder / LENGTHS).exists():  # it is made last
         _open(folder, config, "w+")
-        note.write_text(json.dumps(wanted, indent=1))
-    lengths = _open(folder, config, "r").lengths
-    if (lengths == 0).any():
-        context = multiprocessing.get_context("spawn")
-        jobs = [(folder, config, worker, workers) for worker in range(workers)]
-        processes = [context.Process(target=_work, args=job) for job in jobs]
-        for process in processes:
-            process.start()
-        _watch(lengths, processes)
-        if any(process.exitcode for process in processes) or (lengths == 0).any():
-            raise DatasetError(f"drawing clips into {folder} failed; run again to complete it")
-    return ClipStore(folder)
+    lengths = _opened(folder, config).lengths
+    context = multiprocessing.get_context("spawn")
+    jobs = [(folder, config, worker, workers) for worker in range(workers)]
+    processes = [context.Process(target=_work, args=job) for job in jobs]
+    for process in processes:
+        process.start()
+    _watch(lengths, processes)
+    if any(process.exitcode for process in processes) or (lengths == 0).any():
+        raise DatasetError(f"drawing clips into {folder} failed; run again to complete it")
+
+
+def hold_folder(folder: Path, config: ClipDataConfig) -> None:
+    """Hold the folder of ``data=`` to one that is new, empty, or holds just these clips.
+
+    Raises:
+        ConfigError: it holds something else, or clips of another configuration.
+        DatasetError: the note of its clips is damaged.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"data must be a folder (got {folder}, a file); name another: data=")
+    if (folder / NOTE).exists():
+        wanted = {"version": FORMAT_VERSION, **asdict(config)}
+        if _read_note(folder) != wanted:
+            raise ConfigError(
+                f"{folder} holds clips of another configuration; choose another data="
+            )
+        return
+    others = sorted(path.name for path in folder.iterdir() if not OWN_TRACES.match(path.name))
+    if not others:
+        return
+    videos = [name for name in others if name.lower().endswith(VIDEOS)]
+    unread = f"; videos such as {videos[0]} are not read, clips are drawn" if videos else ""
+    raise ConfigError(
+        f"data must be a new or empty folder, or one that pretrain made (got {folder}, which "
+        f"holds {others[0]}{unread}); name another: data="
+    )
+
+
+def _read_note(folder: Path) -> dict[str, Any]:
+    """What the note of a folder of clips says.
+
+    Raises:
+        ConfigError: it is the ``config.json`` of something else.
+        DatasetError: it is no JSON, or a value of it is of another type.
+    """
+    path = folder / NOTE
+    stored = read_json(path, dict[str, Any], DatasetError, ANEW)
+    if set(stored) != {"version", *(item.name for item in fields(ClipDataConfig))}:
+        raise ConfigError(
+            f"data must be a new or empty folder, or one that pretrain made (got {folder}, whose "
+            f"{NOTE} is of something else); name another: data="
+        )
+    if stored["version"] != FORMAT_VERSION:
+        raise DatasetError(f"{folder} holds clips of another version; {ANEW}")
+    told = {name: value for name, value in stored.items() if name != "version"}
+    checked(told, ClipDataConfig, str(path), DatasetError, ANEW)
+    return stored
+
+
+def _opened(folder: Path, config: ClipDataConfig) -> _Files:
+    """The files of a folder, to be read.
+
+    Raises:
+        DatasetError: one is missing or shorter than the note says.
+    """
+    try:
+        files = _open(folder, config, "r")
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{folder} is truncated ({error}); {ANEW}") from error
+    longest = config.sequence_frames
+    if (files.lengths < 0).any() or (files.lengths > longest).any():
+        raise DatasetError(f"{folder / LENGTHS} is damaged: a length beyond {longest}; {ANEW}")
+    return files
 
 
 @dataclass(frozen=True)
@@ -258,17 +374,12 @@ class ClipStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        note = folder / "config.json"
-        if not note.is_file():
+        if not (folder / NOTE).is_file():
             raise DatasetError(f"no clips in {folder}; python -m neon_sim.pretrain makes them")
-        stored = json.loads(note.read_text())
-        if stored.pop("version") != FORMAT_VERSION:
-            raise DatasetError(f"{folder} holds clips of another version")
+        stored = _read_note(folder)
+        del stored["version"]
         self.folder, self.config = folder, ClipDataConfig(**stored)
-        try:
-            files = _open(folder, self.config, "r")
-        except ValueError as error:
-            raise DatasetError(f"{folder} is truncated ({error})") from error
+        files = _opened(folder, self.config)
         self.frames, self.halves, self.lengths = files.frames, files.halves, files.lengths
         if (self.lengths == 0).any():
             raise DatasetError(f"{folder} is unfinished; python -m neon_sim.pretrain completes it")
@@ -280,7 +391,7 @@ class ClipStore:
             digest = hashlib.sha256(self.lengths.tobytes())
             for sequence in self.frames:
                 digest.update(sequence)
-            note.write_text(digest.hexdigest())
+            write_whole(note, digest.hexdigest())
         return note.read_text()
 
     def batch(
