@@ -23,8 +23,9 @@ run (checkpoint=PATH, blending=linear, robot=menagerie, start_noise=0.05 rad; of
 lower=standing|reflex|learned|harness|base, what keeps it up, and mode=arms|upper_body|whole_body|
 whole_body_command, what a policy sets). A checkpoint may hold {policy},
 {condition}, {task} and {train_seed}. A policy of your own is module:function,
-called with condition, task and train_seed; what it returns has clip (a ClipConfig), needs (of video,
-state, audio, flow, body), reset(num_envs) and act(ClipBatch) -> (B, 16, A) floats in [-1, 1]."""
+called with condition, task and train_seed; what it returns has clip (a ClipConfig), needs (of
+video, state, audio, flow, body), reset(num_envs) and act(ClipBatch) -> (B, 16, A) floats in
+[-1, 1]."""
 RUN_EXAMPLES = (
     "neon-bench run --policy neon_tiny --condition frame,video --suite arm --out runs/x",
     "neon-bench run --policy expert --task arm_latch --replan-steps 1,8 --latency-steps 0,5 "

@@ -25,7 +25,7 @@ from neon_sim.clips import stretched
 from neon_sim.clock import latest_camera_tick
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
-from neon_sim.files import make_folder, write_json
+from neon_sim.files import locked, make_folder, write_json
 from neon_sim.registry import clip_span_s, task_entry
 from neon_sim.stats import (
     cluster_bootstrap,
@@ -74,6 +74,7 @@ MIN_GAIN = 0.25  # history oracle over memoryless oracle, temporal tasks
 MAX_BLIND = 0.25
 MARGIN = 0.05  # of equivalence, static tasks
 NUM_TWINS = 16
+WAIT_S = 60.0  # for another certify that is just writing
 
 Play = Callable[..., bool]
 
@@ -122,10 +123,13 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         plan, skipped = _plan(args, name, policy)
         folder = RunFolder(args.run / name)
         failed |= play(plan, folder, args, command, resume=True)
-        body = certificate(folder.read_rows(), name, policy, args.seed, skipped)
+        with folder.locked():
+            body = certificate(folder.read_rows(), name, policy, args.seed, skipped)
         body["command"] = " ".join(command)
         body["clip"] = shown_clip(plan, name)
-        write_json(target / f"{name}.json", body)
+        with locked(target, WAIT_S):
+            keep_larger(target / f"{name}.json", args.episodes)
+            write_json(target / f"{name}.json", body)
         certificates.append(body)
     print(certificates_table(certificates))
     print(f"\nwritten: {target}")

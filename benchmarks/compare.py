@@ -46,7 +46,8 @@ def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
     summary["drawn_weights"] = manifest.get("drawn_weights", {})
     summary["claims"] = claims_of_run(rows, plan, is_certified)
     if write:
-        write_json(folder.summary, summary)
+        with folder.locked():
+            write_json(folder.summary, summary)
     return summary
 
 

@@ -52,9 +52,11 @@ def write_report(
             space.
     """
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
-    summary = current_summary(run)
-    groups = make_videos(run, summary, videos, workers=workers, verbose=verbose)
-    write_whole(run.report, page(run, summary, groups))
+    plan_of_run(run)  # before a folder that is no run gets a lock
+    with run.locked():
+        summary = current_summary(run)
+        groups = make_videos(run, summary, videos, workers=workers, verbose=verbose)
+        write_whole(run.report, page(run, summary, groups))
     return run.report
 
 

@@ -11,15 +11,16 @@ control steps in which some joint was at the end of its range, its largest speed
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from neon_sim.errors import RunError
-from neon_sim.files import disk_error, make_folder, write_whole
+from neon_sim.files import FolderLock, disk_error, make_folder, write_whole
 
 from .plan import Cell
 
@@ -96,6 +97,7 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         self.report = self.path / "report.html"
         self.videos = self.path / "videos"
+        self._lock = FolderLock(self.path)
 
     def create(self) -> None:
         """Make the folder.
@@ -104,6 +106,17 @@ class RunFolder:
             RunError: it cannot be made.
         """
         make_folder(self.path)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder where there is none and keep every other writer out; may be nested.
+
+        Raises:
+            RunError: another process writes it, or it cannot be made.
+        """
+        self.create()
+        with self._lock:
+            yield
 
     def read_json(self, path: Path) -> dict[str, Any]:
         """One of the run's JSON files.

@@ -18,7 +18,7 @@ from .machine import git_commit, machine, now
 from .pairing import outcomes
 from .plan import Cell, PolicySpec, RunOptions, RunPlan
 from .policies import check_players
-from .pool import make_pool
+from .pool import Pool, make_pool
 from .results import (
     EpisodeKey,
     EpisodeLog,
@@ -89,24 +89,37 @@ def run(
         checkpoints = check_players(plan) if checkpoints is None else checkpoints
         for _ in pool.run(list(trials(plan))):
             pass  # a trial gives no rows: it raises
-        folder.create()
-        manifest = _manifest(plan, resources, checkpoints)
-        log = _open_log(plan, folder, manifest, resume)
-        with closing(log):
-            write_json(folder.manifest, manifest)
-            decisions: dict[str, Any] = {}
-            for block in blocks(plan):
-                tasks = [task for task in plan.tasks if not decisions.get(task, {}).get("decided")]
-                jobs = make_jobs(plan, tasks, block, log.rows, resources)
-                for row in pool.run(jobs):
-                    log.append(row)
-                    if progress is not None:
-                        progress(row)
-                if plan.until_decided:
-                    decisions |= {task: decide(plan, task, log.rows) for task in tasks}
-            rows = sorted(log.rows, key=sort_key)
-            log.rewrite(rows)
-        write_json(folder.manifest, {**manifest, "finished": now(), "decisions": decisions})
+        with folder.locked():
+            return _continue(plan, folder, resources, pool, checkpoints, resume, progress)
+
+
+def _continue(
+    plan: RunPlan,
+    folder: RunFolder,
+    resources: Resources,
+    pool: Pool,
+    checkpoints: dict[str, str],
+    resume: bool,
+    progress: Progress | None,
+) -> list[Row]:
+    """Compute what a folder that nobody else writes lacks; see ``run``."""
+    manifest = _manifest(plan, resources, checkpoints)
+    log = _open_log(plan, folder, manifest, resume)
+    with closing(log):
+        write_json(folder.manifest, manifest)
+        decisions: dict[str, Any] = {}
+        for block in blocks(plan):
+            tasks = [task for task in plan.tasks if not decisions.get(task, {}).get("decided")]
+            jobs = make_jobs(plan, tasks, block, log.rows, resources)
+            for row in pool.run(jobs):
+                log.append(row)
+                if progress is not None:
+                    progress(row)
+            if plan.until_decided:
+                decisions |= {task: decide(plan, task, log.rows) for task in tasks}
+        rows = sorted(log.rows, key=sort_key)
+        log.rewrite(rows)
+    write_json(folder.manifest, {**manifest, "finished": now(), "decisions": decisions})
     return rows
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -102,13 +103,14 @@ class FolderLock:
 
     Args:
         folder: what is written. It must exist when the lock is taken.
-        name: of the lock file, which also tells what is locked where a folder has several.
+        wait_s: how long to wait for another holder, for work of a moment.
     """
 
-    def __init__(self, folder: str | Path, name: str = LOCK_FILE) -> None:
+    def __init__(self, folder: str | Path, wait_s: float = 0.0) -> None:
         self.folder = Path(folder)
-        self._holder = self.folder / f"{name}.json"  # who holds it; the lock file is truncated
-        self._lock = FileLock(self.folder / name)
+        self._wait_s = wait_s
+        self._holder = self.folder / f"{LOCK_FILE}.json"  # who; taking a lock empties its file
+        self._lock = FileLock(self.folder / LOCK_FILE)
 
     def __enter__(self) -> FolderLock:
         """Take the lock.
@@ -118,7 +120,7 @@ class FolderLock:
         """
         first = not self._lock.is_locked
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=self._wait_s)
         except Timeout:
             raise RunError(
                 f"{self.folder} is being written by {_describe(self._holder)}; wait until that "
@@ -143,14 +145,14 @@ class FolderLock:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, name: str = LOCK_FILE) -> Iterator[None]:
+def locked(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Make a folder where there is none and hold it; see ``FolderLock``.
 
     Raises:
         RunError: somebody else holds it, or it cannot be made.
     """
     make_folder(folder)
-    with FolderLock(folder, name):
+    with FolderLock(folder, wait_s):
         yield
 
 
@@ -165,13 +167,15 @@ def _this_process() -> dict[str, Any]:
 
 
 def _describe(holder: Path) -> str:
-    """Who holds a lock, as far as it can be told (the file may just be being written)."""
-    try:
-        body = json.loads(holder.read_bytes())
-        host = "" if body["host"] == socket.gethostname() else f" on {body['host']}"
-        return f"process {body['pid']}{host} ({body['command']!r}, since {body['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
+    """Who holds a lock; one that was just taken says so in a moment."""
+    for _ in range(20):
+        try:
+            body = json.loads(holder.read_bytes())
+            host = "" if body["host"] == socket.gethostname() else f" on {body['host']}"
+            return f"process {body['pid']}{host} ({body['command']!r}, since {body['since']})"
+        except (OSError, ValueError, KeyError, TypeError):
+            time.sleep(0.05)
+    return "another process"
 
 
 # ---- names that stay inside -------------------------------------------------------------

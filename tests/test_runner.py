@@ -420,3 +420,30 @@ def test_checkpoint_template_is_filled_in() -> None:
     spec = the_plan.policies[0]
     cell = Cell("arm_block", "neon_tiny", "repeat_at_test", 2)
     assert spec.checkpoint_of(cell) == "x/video-2.safetensors"
+
+
+def test_two_runs_started_together_on_one_folder_lose_no_row(tmp_path: Path) -> None:
+    """One of them is refused by name, in one line; the other's rows are all there."""
+    out = tmp_path / "both"
+    both = [_spawn(_command(f"bench_fakes:{name}", 12, out)) for name in ("slow", "drift")]
+    told = [process.communicate(timeout=120)[1] for process in both]
+    codes = [process.returncode for process in both]
+    assert sorted(codes) == [0, 2], told
+    loser = codes.index(2)
+    reasons = f"is being written by process {both[1 - loser].pid} (", "settings leave out"
+    assert any(reason in told[loser] for reason in reasons), told  # the second: where it came late
+    rows = RunFolder(out).read_rows()
+    winner = f"bench_fakes:{('slow', 'drift')[1 - loser]}"
+    assert [(row["policy"], row["episode"]) for row in rows] == [(winner, e) for e in range(12)]
+
+
+def test_a_folder_that_is_being_written_is_neither_reported_nor_resumed(tmp_path: Path) -> None:
+    rows_of_run(tmp_path, plan(["hold"], episodes=1))
+    folder = RunFolder(tmp_path / "run")
+    with RunFolder(folder.path).locked():
+        for words in (["report", str(folder.path), "--videos", "0"], ["compare", str(folder.path)]):
+            assert main(words) == (2 if words[0] == "report" else 0)
+        with pytest.raises(RunError, match="is being written by"):
+            run(plan(["hold"], episodes=2), folder, Resources(), resume=True)
+    assert len(folder.read_rows()) == 1
+    assert not folder.report.exists()
