@@ -15,13 +15,14 @@ export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint bench mutants
 
 help:
 	@echo "make demo   paired run of the shipped policies on the arm tasks, with a report (1 to 3 min)"
 	@echo "make test   the whole test suite"
 	@echo "make lint   ruff and mypy"
 	@echo "make bench  how fast environments, runs and training are on this machine"
+	@echo "make mutants  whether the tests find small faults that are planted one by one (an hour)"
 	@echo "make setup  only the set-up that each of them does first"
 
 setup: $(STAMP)
@@ -54,3 +55,7 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(PY) -m neon_sim.benchmarks.perf $(ARGS)
+
+mutants: $(STAMP)
+	@$(PY) -m pip install -q --no-deps -c constraints.txt libcst mutmut
+	nice -n 15 $(PY) tests/mutants.py $(ARGS)

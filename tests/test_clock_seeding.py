@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neon_sim import clock
-from neon_sim.seeding import episode_rng, key_of, keyed_rng
+from neon_sim.seeding import COLLECTION_SEED, RL_SEED, episode_rng, key_of, keyed_rng
 
 TICKS = st.integers(0, 10**7)
 
@@ -82,6 +82,10 @@ def test_the_numbers_of_an_episode_are_those_of_every_version():
     assert np.array_equal(episode_rng(*KEY).random(3), drawn)
     assert np.array_equal(episode_rng(*KEY[:4]).random(3), drawn), "init is the default"
     assert np.array_equal(keyed_rng("arm_catch", 0, [1, 2], "init").random(3), drawn)
+
+
+def test_data_and_policies_that_are_out_were_made_on_these_seeds():
+    assert (COLLECTION_SEED, RL_SEED) == (1000, 500_000)
 
 
 def test_drawing_from_one_stream_leaves_another_alone():
