@@ -20,6 +20,7 @@ from neon_sim.errors import ConfigError
 from .executor import ChunkExecutor
 from .plan import Cell, PolicySpec, RunOptions, swaps_sound
 from .results import Row
+from .scripted import SCRIPTED
 
 OnStep = Callable[[Any], None]
 
@@ -190,6 +191,29 @@ class Episode:
                 "looks": self.looks,
             },
         }
+
+
+def lost_row(job: Job, index: int, error: str) -> Row:
+    """The row of an episode that no process survived."""
+    own = SCRIPTED[job.spec.base] if job.spec.kind == "scripted" else job.spec.config
+    return {
+        **job.cell._asdict(),
+        "seed": job.settings.seed,
+        "episode": index,
+        "initial_hash": None,
+        "success": False,
+        "success_final": False,
+        "progress": 0.0,
+        "steps": 0,
+        "mean_jerk": 0.0,
+        "boundary_jump": 0.0,
+        "latency_steps": job.latency_steps,
+        "replan_steps": job.spec.replan_steps or own.replan_steps,
+        "success_swapped": False if swaps_sound(job.cell.condition) else None,
+        "limits": None,
+        "error": error,
+        "timing": {"wall_s": 0.0, "inference_ms_mean": 0.0, "observe_ms_mean": 0.0, "looks": 0},
+    }
 
 
 def error_text(error: BaseException) -> str:

@@ -1,7 +1,8 @@
 """Who computes the episodes: this process, a pool of processes, or Ray.
 
 All three take the same list of jobs and give the same rows. Each process of the pool has a
-pipe of its own, so a worker that dies takes nothing with it but the episodes it was in.
+pipe of its own, so a worker that dies takes nothing with it but the episodes it was in; another
+process computes these again (``attempts.py``).
 """
 
 from __future__ import annotations
@@ -9,21 +10,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, cast
 
-from neon_sim import errors
-from neon_sim.errors import ConfigError, NeonError, RunError, install_extra, require_package
+from neon_sim.errors import ConfigError, unknown_name
 
-from .episode import error_text
+from .attempts import Attempt, Attempts
 from .results import Row
-from .worker import Work, Worker
+from .worker import THREAD_VARIABLES, Work, Worker, portable
 
 EXECUTORS = ("local", "ray")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Pool(Protocol):
@@ -43,12 +41,15 @@ def make_pool(executor: str, workers: int) -> Pool:
 
     Raises:
         ConfigError: no such executor, or no workers. MissingPackageError: no Ray.
+        RunError: no Ray cluster where ``RAY_ADDRESS`` says.
     """
     if workers < 1:
         raise ConfigError(f"--workers must be at least 1 (got {workers})")
     if executor not in EXECUTORS:
-        raise errors.unknown_name("executor", executor, EXECUTORS)
+        raise unknown_name("executor", executor, EXECUTORS)
     if executor == "ray":
+        from .ray_pool import RayPool
+
         return RayPool(workers)
     return InProcess() if workers == 1 else ProcessPool(workers)
 
@@ -85,63 +86,63 @@ def single_threads() -> Iterator[None]:
 
 
 class ProcessPool:
-    """Spawned processes that ask for a job when they are idle."""
+    """Spawned processes that ask for a job when they are idle; one that dies is replaced."""
 
     def __init__(self, workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
         self._processes: dict[Connection, Any] = {}
+        for _ in range(workers):
+            self._hire()
+
+    def _hire(self) -> Connection:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(theirs,), daemon=True)
         with single_threads():
-            for _ in range(workers):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=serve, args=(theirs,), daemon=True)
-                process.start()
-                theirs.close()
-                self._processes[ours] = process
+            process.start()
+        theirs.close()
+        self._processes[ours] = process
+        return ours
 
     def run(self, jobs: Sequence[Work]) -> Iterator[Row]:
         """Compute every job.
 
         Raises:
-            NeonError: what a worker raised. RunError: a worker died.
+            NeonError: what a worker raised. RunError: workers die and no rows come.
         """
-        waiting = deque(jobs)
-        busy: set[Connection] = set()
-        for pipe in self._processes:
-            self._give(pipe, waiting, busy)
-        while busy:
+        attempts = Attempts(jobs, len(self._processes))
+        idle, busy = list(self._processes), dict[Connection, Attempt]()
+        while attempts or busy:
+            while attempts and idle:
+                pipe, attempt = idle.pop(0), attempts.next()
+                assert attempt is not None
+                busy[pipe] = attempt
+                with suppress(OSError):  # it is dead: the end of its pipe says so below
+                    pipe.send(attempt.work)
             for pipe in cast(list[Connection], wait(list(busy))):
                 kind, value = self._receive(pipe)
                 if kind == "row":
-                    yield value
+                    yield attempts.came(busy[pipe], value)
                 elif kind == "error":
                     raise value
+                elif kind == "done":
+                    del busy[pipe]
+                    idle.append(pipe)
                 else:
-                    busy.discard(pipe)
-                    self._give(pipe, waiting, busy)
-
-    def _give(self, pipe: Connection, waiting: deque[Work], busy: set[Connection]) -> None:
-        if not waiting:
-            return
-        try:
-            pipe.send(waiting.popleft())
-        except OSError as error:
-            raise self._died(pipe) from error
-        busy.add(pipe)
+                    yield from attempts.died(busy.pop(pipe), self._bury(pipe))
+                    idle.append(self._hire())
 
     def _receive(self, pipe: Connection) -> tuple[str, Any]:
         try:
             return pipe.recv()
-        except (EOFError, OSError) as error:
-            raise self._died(pipe) from error
+        except (EOFError, OSError):
+            return "died", None
 
-    def _died(self, pipe: Connection) -> RunError:
-        process = self._processes[pipe]
+    def _bury(self, pipe: Connection) -> str:
+        """Forget a worker that died; how it ended."""
+        process = self._processes.pop(pipe)
+        pipe.close()
         process.join(5)
-        return RunError(
-            f"a worker process died (exit code {process.exitcode}; -9 often means out of "
-            "memory); finished episodes are kept: run again with --resume, and with fewer "
-            "--workers or a smaller --batch if it happens again"
-        )
+        return how_ended(process.exitcode)
 
     def close(self) -> None:
         """Stop every worker."""
@@ -156,73 +157,29 @@ class ProcessPool:
         self._processes = {}
 
 
+def how_ended(code: int | None) -> str:
+    """An exit code in words."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"{name}, which often means out of memory" if name == "SIGKILL" else name
+
+
 def serve(pipe: Connection) -> None:
     """A worker process: jobs in, rows out, until the other end of the pipe is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     worker = Worker()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while (job := pipe.recv()) is not None:
+        while (work := pipe.recv()) is not None:
             try:
-                for row in worker.compute(job):
+                for row in worker.compute(work):
                     pipe.send(("row", row))
                 pipe.send(("done", None))
-            except NeonError as error:
-                pipe.send(("error", portable(error)))
             except (BrokenPipeError, ConnectionResetError):
                 break
             except Exception as error:
-                pipe.send(("error", RunError(f"a worker failed: {error_text(error)}")))
+                pipe.send(("error", portable(error)))
     worker.close()
-
-
-def portable(error: NeonError) -> NeonError:
-    """The same error in a form that survives the pipe."""
-    kind = getattr(errors, type(error).__name__, RunError)
-    return kind(str(error)) if issubclass(kind, NeonError) else RunError(str(error))
-
-
-class RayPool:
-    """Ray actors, on this machine or on the cluster that ``RAY_ADDRESS`` names.
-
-    Raises:
-        MissingPackageError: Ray is not installed.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._ray: Any = require_package("ray", why="--executor ray", install=install_extra("ray"))
-        if not self._ray.is_initialized():
-            self._ray.init(num_cpus=None if os.environ.get("RAY_ADDRESS") else workers)
-        variables = {"env_vars": dict.fromkeys(THREAD_VARIABLES, "1")}
-        actor = self._ray.remote(num_cpus=1, runtime_env=variables)(RayWorker)
-        self._actors = [actor.remote() for _ in range(workers)]
-
-    def run(self, jobs: Sequence[Work]) -> Iterator[Row]:
-        """Compute every job; rows come when a whole job is done."""
-        waiting = deque(jobs)
-        running: dict[Any, Any] = {}
-        for actor in self._actors:
-            if waiting:
-                running[actor.play.remote(waiting.popleft())] = actor
-        while running:
-            done, _ = self._ray.wait(list(running), num_returns=1)
-            actor = running.pop(done[0])
-            yield from self._ray.get(done[0])
-            if waiting:
-                running[actor.play.remote(waiting.popleft())] = actor
-
-    def close(self) -> None:
-        """Stop the actors."""
-        for actor in self._actors:
-            self._ray.kill(actor)
-        self._actors = []
-
-
-class RayWorker:
-    """What runs in a Ray actor."""
-
-    def __init__(self) -> None:
-        self._worker = Worker()
-
-    def play(self, job: Work) -> list[Row]:
-        """Compute one job."""
-        return list(self._worker.compute(job))

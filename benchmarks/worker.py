@@ -16,19 +16,21 @@ from typing import Any
 import gymnasium
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
+from neon_sim import errors
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.errors import PolicyError
+from neon_sim.errors import NeonError, PolicyError, RunError
 from neon_sim.observation import ClipBatch, observe_row, stack_observations
 from neon_sim.registry import task_entry
 from neon_sim.robots import body_arguments
 
-from .episode import Episode, Job, OnStep
+from .episode import Episode, Job, OnStep, error_text
 from .executor import ChunkExecutor
 from .policies import load_player
 from .results import Row
 from .scripted import Scripted
 from .trial import Trial, check_chunk, check_chunks, check_shape, try_out
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MAX_POLICIES = 4  # kept loaded by a worker
 
 OnEnd = Callable[[Any, Row], None]
@@ -127,6 +129,14 @@ class Worker:
         for env in self._envs:
             env.close()
         self._envs = []
+
+
+def portable(error: Exception) -> NeonError:
+    """An error of a worker in a form that survives the way to another process."""
+    if not isinstance(error, NeonError):
+        return RunError(f"a worker failed: {error_text(error)}")
+    kind = getattr(errors, type(error).__name__, RunError)
+    return kind(str(error)) if issubclass(kind, NeonError) else RunError(str(error))
 
 
 def _start(env: Any, job: Job, index: int, replan: int, on_step: OnStep | None) -> Episode:

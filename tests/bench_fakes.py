@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from typing import Any
 
@@ -66,13 +65,6 @@ class RaiseSometimes(Fake):
         return chunk
 
 
-class Deadly(Fake):
-    """Kills the process it runs in."""
-
-    def act(self, batch: ClipBatch) -> np.ndarray:
-        os._exit(9)
-
-
 class Slow(Fake):
     """Takes its time, so that a run can be stopped in the middle."""
 
@@ -95,10 +87,6 @@ def nan_sometimes(**_: Any) -> Fake:
 
 def raise_sometimes(**_: Any) -> Fake:
     return RaiseSometimes()
-
-
-def deadly(**_: Any) -> Fake:
-    return Deadly()
 
 
 def slow(**_: Any) -> Fake:

@@ -128,11 +128,6 @@ def test_failed_episodes_make_the_exit_code_1_and_are_listed(tmp_path, capsys) -
     assert len(RunFolder(tmp_path / "run").read_rows()) == 12
 
 
-def test_a_dead_worker_is_an_error_that_says_so(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"a worker process died \(exit code 9"):
-        rows_of_run(tmp_path, plan(["bench_fakes:deadly"]), workers=2)
-
-
 def test_killed_twice_and_resumed_gives_the_same_rows(tmp_path: Path) -> None:
     slow = plan(["bench_fakes:slow"], episodes=10)
     whole = without_timing(rows_of_run(tmp_path, slow, "whole", workers=1))
