@@ -1,7 +1,8 @@
-"""Gymnasium wrappers: the clip that a video policy sees, as part of the observation."""
+"""Gymnasium wrappers: the clip a video policy sees, and pictures where stable-baselines3 looks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -71,6 +72,47 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
             "video_time_s": plan.time_s,
             **more,
         }
+
+
+class FlattenPixels(gymnasium.ObservationWrapper, RecordConstructorArgs):
+    """Moves the pictures of ``pixels`` up to where stable-baselines3, which takes no dict in a
+    dict, finds them: ``pixels_<camera>`` (H, W, 3) uint8 each; everything else stays as it is.
+
+    Args:
+        env: an environment with a ``Dict`` observation space; one without ``pixels`` (made with
+            ``cameras=()``) stays as it is.
+
+    Raises:
+        ConfigError: observations are no dict, or already have a key of that name.
+    """
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        RecordConstructorArgs.__init__(self)
+        gymnasium.ObservationWrapper.__init__(self, env)
+        if not isinstance(env.observation_space, spaces.Dict):
+            raise ConfigError(
+                f"FlattenPixels needs a dict observation (got {env.observation_space}); "
+                "wrap an environment of neon_sim with it before other wrappers"
+            )
+        parts = dict(env.observation_space.spaces)
+        pixels = parts.pop("pixels", spaces.Dict())
+        moved = _flat(pixels.spaces) if isinstance(pixels, spaces.Dict) else {"pixels": pixels}
+        taken = sorted(set(parts) & set(moved))
+        if taken:
+            raise ConfigError(
+                f"FlattenPixels must not replace a key (got {', '.join(taken)} twice)"
+            )
+        self.observation_space = spaces.Dict({**parts, **moved})
+
+    def observation(self, observation: dict[str, Any]) -> dict[str, Any]:
+        """The same arrays, one dict deep."""
+        rest = {key: value for key, value in observation.items() if key != "pixels"}
+        pixels = observation.get("pixels", {})
+        return {**rest, **(_flat(pixels) if isinstance(pixels, dict) else {"pixels": pixels})}
+
+
+def _flat(pixels: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"pixels_{camera}": value for camera, value in pixels.items()}
 
 
 def _flow_space(frames: int) -> spaces.Box:
