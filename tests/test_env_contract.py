@@ -71,10 +71,11 @@ def test_gymnasium_and_the_task_agree_on_the_horizon(env: Any) -> None:
     """What truncates an episode is the task's own; Gymnasium's limit says the same number."""
     task = env.unwrapped
     assert isinstance(env, gymnasium.wrappers.TimeLimit)
+    assert env.spec is not None
     assert env.spec.max_episode_steps == TASKS[task.NAME].episode_steps == task.EPISODE_STEPS
     assert env.get_wrapper_attr("_max_episode_steps") == task.EPISODE_STEPS
     env.reset(seed=0)
-    ends = []
+    ends: list[tuple[bool, bool]] = []
     while not ends or not any(ends[-1]):
         ends.append(env.step(task.hold_action())[2:4])
     assert len(ends) == task.control_step <= task.EPISODE_STEPS

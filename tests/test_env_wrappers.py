@@ -121,7 +121,7 @@ SINGLE: dict[str, Wrap] = {
     "TransformAction": lambda env: single.TransformAction(
         env, lambda action: 0.5 * action, env.action_space
     ),
-    "TransformReward": lambda env: single.TransformReward(env, lambda reward: 2 * reward),
+    "TransformReward": lambda env: single.TransformReward(env, lambda reward: 2.0 * float(reward)),
 }
 
 
@@ -233,12 +233,13 @@ def test_processes_side_by_side_are_equal_to_one_after_the_other() -> None:
     makers = [lambda: make(disable_env_checker=True)] * 2
     together = gymnasium.vector.AsyncVectorEnv(makers)
     alone = gymnasium.vector.SyncVectorEnv(makers)
-    seen, expected = together.reset(seed=3), alone.reset(seed=3)
+    together.reset(seed=3)
+    alone.reset(seed=3)
     tape = np.random.default_rng(0).uniform(-0.3, 0.3, (5, 2, 8)).astype(np.float32)
     for action in tape:
-        seen, expected = together.step(action), alone.step(action)
-    np.testing.assert_array_equal(seen[0]["agent_pos"], expected[0]["agent_pos"])
-    np.testing.assert_array_equal(seen[0]["pixels"]["front"], expected[0]["pixels"]["front"])
+        seen, expected = together.step(action)[0], alone.step(action)[0]
+    np.testing.assert_array_equal(seen["agent_pos"], expected["agent_pos"])
+    np.testing.assert_array_equal(seen["pixels"]["front"], expected["pixels"]["front"])
     together.close()
     alone.close()
 
@@ -250,9 +251,8 @@ def test_flattened_pictures_are_the_same_pictures() -> None:
     plain, flat = make(cameras=("front", "view")), FlattenPixels(make(cameras=("front", "view")))
     nested, _ = plain.reset(seed=1)
     seen, _ = flat.reset(seed=1)
-    assert (
-        list(seen) == list(flat.observation_space) == ["agent_pos", "pixels_front", "pixels_view"]
-    )
+    space: Any = flat.observation_space
+    assert list(seen) == list(space) == ["agent_pos", "pixels_front", "pixels_view"]
     for camera in ("front", "view"):
         np.testing.assert_array_equal(seen[f"pixels_{camera}"], nested["pixels"][camera])
     assert flat.observation_space.contains(seen)
