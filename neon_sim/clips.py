@@ -50,7 +50,7 @@ def uniform_ages(config: ClipConfig) -> np.ndarray:
         (T,) int64 ages in ticks, descending to 0, multiples of ``TICKS_PER_CAMERA``.
     """
     step = s_to_ticks(1.0 / config.fps)
-    ages = np.arange(config.num_frames - 1, -1, -1, dtype=np.int64) * step
+    ages = np.arange(config.num_frames - 1, -1, -1) * step
     return np.round(ages / TICKS_PER_CAMERA).astype(np.int64) * TICKS_PER_CAMERA
 
 
@@ -61,8 +61,6 @@ def log_ages(config: ClipConfig) -> np.ndarray:
         (T,) int64 ages in ticks, strictly descending to 0.
     """
     span = int(uniform_ages(config)[0]) // TICKS_PER_CAMERA
-    if config.num_frames == 1:
-        return np.zeros(1, dtype=np.int64)
     # from the far end, so that a clip of two frames holds the oldest of the window
     spread = np.geomspace(max(span, 1), 1, config.num_frames - 1)[::-1]
     ages = np.round(spread).astype(np.int64)
@@ -127,7 +125,7 @@ def clip_flow(plan: ClipPlan, between: Callable[[int, int], np.ndarray]) -> np.n
         (T, 36, 2) float32; zero for the first frame and where one of the two is padding.
     """
     flow = np.zeros((len(plan.ticks), FLOW_SIDE**2, 2), dtype=np.float32)
-    for place in np.flatnonzero(plan.mask[:-1] & plan.mask[1:]) + 1:
+    for place in np.flatnonzero(plan.mask[:-1]) + 1:  # padding comes first
         flow[place] = between(int(plan.ticks[place]), int(plan.ticks[place - 1]))
     return flow
 

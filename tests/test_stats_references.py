@@ -50,6 +50,9 @@ TABLES = [
         (7, 2, 0, 1),
         (2, 1, 1, 3),  # a positive correlation that the continuity correction shrinks to none
         (40, 12, 3, 45),
+        (1, 0, 0, 1),  # ad - bc is 1
+        (0, 0, 3, 5),  # a never succeeds
+        (4, 0, 3, 0),  # b always does
     ]
 ]
 ONE_SIDED = [PairedTable(20, 0, 0, 0), PairedTable(0, 0, 0, 9), PairedTable(8, 0, 0, 5)]
@@ -72,6 +75,7 @@ def test_a_table_counts_who_succeeded() -> None:
     assert table.difference == pytest.approx(3 / 7 - 4 / 7)
     assert PairedTable.of(np.array([a, b]), np.array([b, a])).n == 14
     assert PairedTable(0, 0, 0, 0).n == 0
+    assert PairedTable.of([2, 0.5, 0, 0], [1, 0, "x", 0]) == PairedTable(1, 1, 1, 1), "as truth"
     with pytest.raises(ValueError, match=r"equally many \(got 2 and 1\)"):
         PairedTable.of([True, False], [True])
 
@@ -172,6 +176,8 @@ def test_sign_flip_enumerated_over_all_assignments() -> None:
 def test_sign_flip_takes_any_shape_and_nothing() -> None:
     assert sign_flip([]) == 1.0
     assert sign_flip(np.array([[1, 1], [1, 1]])) == sign_flip([1, 1, 1, 1]) == 2 / 2**4
+    assert sign_flip([3.0, -1.0, 2.0]) == sign_flip([3, -1, 2])
+    assert sign_flip([4, -4] * 20 + [1, -1] * 10) == 1.0, "the sum is rounded beyond 1"
     assert sign_flip([1] * 3000) == pytest.approx(0.0, abs=1e-300)
 
 
@@ -269,18 +275,20 @@ def test_tango_where_nobody_differs_in_closed_form(n: int) -> None:
 
 
 def test_tango_where_everybody_differs_one_way() -> None:
-    n, z = 25, z_of(0.95)
-    low, high = tango_interval(PairedTable(0, n, 0, 0))
-    assert high == 1.0
-    # only a, always: the restricted estimate is (1 - d) / 2, so z^2 = n (1 - d) / (1 + d)
-    assert low == pytest.approx((n - z**2) / (n + z**2), abs=1e-8)
-    assert tango_interval(PairedTable(0, 0, n, 0)) == pytest.approx((-high, -low), abs=1e-8)
+    for n, confidence in ((25, 0.95), (25, 0.5), (1, 0.5), (1, 0.99)):
+        z = z_of(confidence)
+        low, high = tango_interval(PairedTable(0, n, 0, 0), confidence)
+        assert high == 1.0
+        # only a, always: the restricted estimate is (1 - d) / 2, so z^2 = n (1 - d) / (1 + d)
+        assert low == pytest.approx((n - z**2) / (n + z**2), abs=1e-8)
+        mirrored = tango_interval(PairedTable(0, 0, n, 0), confidence)
+        assert mirrored == pytest.approx((-high, -low), abs=1e-8)
 
 
 def test_tango_without_any_variance_is_nothing_or_infinite() -> None:
     agree = PairedTable(4, 0, 0, 3)
     assert tango_z(agree, 0.0) == 0.0
-    assert tango_z(agree, 1.0) == -math.inf
+    assert tango_z(agree, 1.0) == tango_z(PairedTable(1, 0, 0, 0), 1.0) == -math.inf
     assert tango_z(agree, -1.0) == math.inf
     assert tango_z(PairedTable(0, 5, 0, 0), 1.0) == 0.0
     assert tango_z(PairedTable(0, 0, 5, 0), -1.0) == 0.0
@@ -307,17 +315,27 @@ def test_equivalence_of_nothing_is_an_error() -> None:
     assert equivalence_p(PairedTable(1, 0, 0, 0), 0.1) < 0.5
 
 
-@pytest.mark.parametrize("margin", [0.02, 0.1, 0.25])
+@pytest.mark.parametrize("margin", [0.02, 0.1, 0.25, 0.9])
 @pytest.mark.parametrize("alpha", [0.01, 0.05])
 def test_fewest_episodes_for_equivalence_in_closed_form(margin: float, alpha: float) -> None:
     """n d / (1 - d) >= z^2."""
     want = math.ceil(norm.isf(alpha) ** 2 * (1 - margin) / margin)
     assert episodes_for_equivalence(margin, alpha) == want
     assert episodes_for_equivalence(margin) == episodes_for_equivalence(margin, 0.05)
+    just = equivalence_p(PairedTable(want, 0, 0, 0), margin)
+    assert episodes_for_equivalence(margin, just) == want, "at most alpha"
 
 
 def test_smallest_shown_is_where_holm_would_reject() -> None:
-    families = [[], [0.5], [1e-6, 1e-4, 0.006, 0.01, 0.5], [0.02, 0.03], [0.05], [0.025, 1.0]]
+    families = [
+        [],
+        [0.5],
+        [0.5, 0.01, 1e-6],
+        [1e-6, 1e-4, 0.006, 0.01, 0.5],
+        [0.02, 0.03],
+        [0.05],
+        [0.025, 1.0],
+    ]
     for others, alpha in itertools.product(families, (0.05, 0.1, 0.01)):
         for n in (4, 9, 30):
             found = [
@@ -354,8 +372,9 @@ def test_cluster_bootstrap_draws_rows_and_columns_with_replacement() -> None:
         want = np.quantile(resampled(values, 300, seed), [tail, 1 - tail])
         have = cluster_bootstrap(values, confidence, resamples=300, seed=seed)
         assert have == pytest.approx(tuple(want))
-    whole = np.quantile(resampled(values, 4000, 0), [0.025, 0.975])
-    assert cluster_bootstrap(values) == pytest.approx(tuple(whole))
+    fine = np.random.default_rng(4).random((3, 11))
+    whole = np.quantile(resampled(fine, 4000, 0), [0.025, 0.975])
+    assert cluster_bootstrap(fine) == pytest.approx(tuple(whole), rel=1e-9)
 
 
 def test_cluster_bootstrap_has_the_spread_of_crossed_samples() -> None:
