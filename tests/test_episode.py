@@ -209,6 +209,19 @@ def test_under_a_swap_the_row_goes_by_the_true_cue_and_says_what_fits_the_false_
     assert row["success"] is row["success_final"] is row["success_swapped"] is False
 
 
+def test_an_episode_that_has_not_moved_has_not_succeeded() -> None:
+    for condition, swapped in (("video", None), ("swap_audio_at_test", False)):
+        episode = make_episode(Stage(steps(0.3), fits_true=[False]), condition)
+        episode.start()
+        assert episode.over is False
+        row = episode.row()
+        assert row["success"] is row["success_final"] is False
+        assert row["success_swapped"] is swapped
+        assert (row["error"], row["progress"], row["steps"]) == (None, 0.0, 0)
+        episode.advance(1)  # and does not by a step that fits nothing
+        assert episode.row()["success_swapped"] is swapped
+
+
 @pytest.mark.parametrize(("drawn", "heard"), [(0, "middle"), (1, "right")])
 def test_what_sounds_instead_is_drawn_among_the_other_cues(drawn: int, heard: str) -> None:
     stage = Stage(drawn=drawn)
@@ -265,16 +278,20 @@ def test_a_row_holds_what_was_played_and_how_long_it_took() -> None:
 def test_the_clock_runs_while_an_episode_starts_and_steps(monkeypatch) -> None:
     now = iter(range(1, 100))
     monkeypatch.setattr("neon_sim.benchmarks.episode.time.perf_counter", lambda: float(next(now)))
-    episode = make_episode(Stage(steps(0.0, 0.0)))
+    episode = make_episode(Stage(steps(0.0, 0.0, end="truncated")))
     episode.start()
     assert episode.wall_s == 1.0
-    episode.advance(2)
+    episode.advance(1)
     assert episode.wall_s == 2.0
-    episode.spend("think_s", 0.0005004)
+    episode.advance(2)
+    assert episode.over
+    assert episode.wall_s == 3.0, "the last steps count too"
+    episode.spend("think_s", 0.00012345)
+    episode.spend("observe_s", 0.00056789)
     assert episode.row()["timing"] == {
-        "wall_s": 2.0005,
-        "inference_ms_mean": 0.5,
-        "observe_ms_mean": 0.0,
+        "wall_s": 3.0007,
+        "inference_ms_mean": 0.123,
+        "observe_ms_mean": 0.568,
         "looks": 0,
     }
 
@@ -331,6 +348,14 @@ def test_jerk_is_the_third_difference_of_the_joints_in_rad() -> None:
     assert jump == pytest.approx(np.mean(jumps))
     assert isinstance(jerk, float)
     assert isinstance(jump, float)
+
+
+def test_smoothness_is_computed_in_double_precision() -> None:
+    rng = np.random.default_rng(1)
+    targets = [rng.uniform(-1, 1, 2).astype(np.float32) for _ in range(50)]
+    scale = np.array([0.7, 1.3], dtype=np.float32)
+    exact = smoothness([t.astype(np.float64) for t in targets], [7], scale.astype(np.float64))
+    assert smoothness(targets, [7], scale) == pytest.approx(exact, rel=1e-12)
 
 
 def test_a_path_that_is_too_short_has_no_jerk() -> None:
