@@ -13,7 +13,7 @@ from neon_sim.registry import task_entry
 from neon_sim.stats import clopper_pearson, cluster_bootstrap, wilson
 
 from .machine import git_commit, now, versions
-from .pairing import Column, rows_of, success_matrix
+from .pairing import Column, measured, rows_of, success_matrix
 from .results import Row
 from .scripted import CONDITION
 from .tables import align, percent
@@ -69,9 +69,13 @@ def columns_of(
 
 def rate_of(rows: Sequence[Row], task: str, column: Column, mend: str | None) -> dict[str, Any]:
     """Success of one column with its intervals, or that it was skipped and what mends it."""
-    mine = rows_of(rows, task, column)
-    if mend is not None or not mine:
+    played = rows_of(rows, task, column)
+    mine = measured(played)
+    if mend is not None or not played:
         return {"skipped": True, "why": mend or "not run"}
+    if not mine:
+        why = f"all {len(played)} episodes raised an error (the first: {played[0]['error']})"
+        return {"skipped": True, "why": why, "errors": len(played)}
     n, successes = len(mine), sum(bool(row["success"]) for row in mine)
     found: dict[str, Any] = {
         "n": n,
@@ -80,7 +84,7 @@ def rate_of(rows: Sequence[Row], task: str, column: Column, mend: str | None) ->
         "wilson": list(wilson(successes, n)),
         "clopper_pearson": list(clopper_pearson(successes, n)),
         "train_seeds": sorted({r["train_seed"] for r in mine if r["train_seed"] is not None}),
-        "errors": sum(row["error"] is not None for row in mine),
+        "errors": len(played) - n,
     }
     matrix = success_matrix(rows, task, column)
     if len(matrix.train_seeds) > 1 and matrix.n:
@@ -121,6 +125,15 @@ def enough_clause(entries: dict[str, Any]) -> tuple[bool, str]:
     """Whether the clause holds that no entry rests on fewer than ``MIN_EPISODES``."""
     fewest = min(entry["n"] for entry in entries.values() if not entry.get("skipped"))
     return clause(fewest >= MIN_EPISODES, f"{fewest} episodes (at least {MIN_EPISODES})")
+
+
+def raised_clauses(entries: dict[str, Any]) -> list[tuple[bool, str]]:
+    """Clauses that do not hold: entries with episodes that raised, which nothing is proved by."""
+    raised = {word: entry["errors"] for word, entry in entries.items() if entry.get("errors")}
+    return [
+        clause(False, f"no episode of {word} raises an error ({count} did)")
+        for word, count in raised.items()
+    ]
 
 
 def keep_larger(path: Path, episodes: int) -> None:

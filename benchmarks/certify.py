@@ -47,6 +47,7 @@ from .certificates import (
     incomplete,
     keep_larger,
     provenance,
+    raised_clauses,
     rate_of,
     verdict_of,
 )
@@ -303,7 +304,7 @@ def judge(body: dict[str, Any]) -> dict[str, Any]:
     if entries["expert"].get("skipped") or gain is None or entries["blind"].get("skipped"):
         return incomplete([word for word in ENTRIES if entries[word].get("skipped")])
     is_static = body["kind"] == "static"
-    checks = [enough_clause(entries), expert_clause(entries)]
+    checks = [*raised_clauses(entries), enough_clause(entries), expert_clause(entries)]
     checks += _static(gain) if is_static else _temporal(body)
     return verdict_of("static: history gains nothing" if is_static else "temporal", checks)
 

@@ -30,6 +30,7 @@ from .certificates import (
     expert_clause,
     incomplete,
     provenance,
+    raised_clauses,
     rate_of,
     verdict_of,
 )
@@ -346,7 +347,7 @@ def _chance_interval(entry: dict[str, Any], chance: float) -> list[float] | None
 def judge_sound(body: dict[str, Any]) -> dict[str, Any]:
     """``status``, ``reasons`` and ``verdict``, as of ``certify.judge``."""
     sound, entries = body["sound"], body["entries"]
-    checks = [_same(sound), _heard(sound)]
+    checks = [*raised_clauses(entries), _same(sound), _heard(sound)]
     lacking = [word for word in SOUND_ENTRIES if entries[word].get("skipped")]
     if "expert" not in lacking:
         checks.insert(0, expert_clause(entries))

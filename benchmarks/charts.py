@@ -26,8 +26,10 @@ MAX_LABEL = 24  # letters
 SHAPES = ("circle", "square", "diamond", "triangle")
 
 
-def percent(value: float) -> str:
+def percent(value: float | None) -> str:
     """``41 %``, with a decimal only where it is not whole: ``41.5 %``."""
+    if value is None:
+        return "not measured"
     return f"{100 * value:.1f}".removesuffix(".0") + " %"
 
 
@@ -131,10 +133,15 @@ def _level(what: str, x: float, bottom: float) -> Html:
 
 
 def _row(cell: dict[str, Any], name: str, shape: str, y: float, left: float, right: float) -> Html:
-    rate, (low, high) = cell["any_time"]["rate"], cell["any_time"]["interval"]
+    rate = cell["any_time"]["rate"]
     colour = colour_class(cell["condition"])
-    a, b = _at(low, left, right), _at(high, left, right)
     shown = name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"
+    words = tag("text", shown, x=_n(left - 12), y=_n(y + 4), class_="name", text_anchor="end")
+    if rate is None:
+        nothing = tag("text", percent(rate), x=_n(left + 4), y=_n(y + 4), class_="tick")
+        return tag("g", words, nothing)
+    low, high = cell["any_time"]["interval"]
+    a, b = _at(low, left, right), _at(high, left, right)
     title = (
         f"{name}: {cell['any_time']['successes']} of {cell['any_time']['n']} episodes, "
         f"{percent(rate)}, 95 % interval {percent(low)} to {percent(high)}"
@@ -148,11 +155,12 @@ def _row(cell: dict[str, Any], name: str, shape: str, y: float, left: float, rig
             class_=f"seed {colour}",
         )
         for seed in cell["per_train_seed"]
+        if seed["rate"] is not None
     ]
     return tag(
         "g",
         tag("title", title),
-        tag("text", shown, x=_n(left - 12), y=_n(y + 4), class_="name", text_anchor="end"),
+        words,
         tag("path", d=f"M{_n(a)} {_n(y)}H{_n(b)}", class_=f"bar {colour}"),
         marker(shape, _at(rate, left, right), y, colour),
         *seeds,
@@ -306,7 +314,7 @@ def _curve(curve: Curve, index: int, places: dict[int, float], condition: str) -
 
 def forest_reach(pairs: Sequence[dict[str, Any]]) -> float:
     """Half the width of a common axis for these differences, in success rate."""
-    widest = max((abs(end) for pair in pairs for end in pair["interval"]), default=0.0)
+    widest = max((abs(end) for pair in pairs for end in pair.get("interval", ())), default=0.0)
     return min(1.0, max(0.25, math.ceil(widest / 0.25 - 1e-9) * 0.25))
 
 

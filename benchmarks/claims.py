@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from neon_sim.stats import cluster_bootstrap, holm, sign_flip
+from neon_sim.stats import cluster_bootstrap, sign_flip
 
-from .pairing import paired_values
+from .pairing import outcomes, paired_values
 from .plan import RunPlan
 from .results import Row
 from .suites import SuiteConfig, load_suite
-from .summary import pair_summary
+from .summary import Plan, pair_summary
+from .unmeasured import judge_family, lack_of
 from .verdict import UNDECIDED, outcome
 
 SUITE = "claims"
@@ -35,17 +36,20 @@ SAME_RATIO = 1.10  # smoothness within this factor counts as no difference
 Certified = Callable[[str], bool]
 
 
-def claims_of_run(rows: Sequence[Row], plan: RunPlan, certified: Certified) -> list[dict[str, Any]]:
+def claims_of_run(
+    rows: Sequence[Row], plan: RunPlan, certified: Certified, planned: Plan | None = None
+) -> list[dict[str, Any]]:
     """The claims table of a run that has every task of the suite ``claims``; else empty.
 
     Args:
         rows: of the run. plan: of the run.
         certified: whether a task carries the certificate that it needs time.
+        planned: the rows there should be; see ``summary.summarise``.
     """
     suite = load_suite(SUITE)
     if not set(suite.tasks) <= set(plan.tasks):
         return []
-    return claims_table(rows, suite, plan.columns(), certified, plan.alpha)
+    return claims_table(rows, suite, plan.columns(), certified, plan.alpha, planned)
 
 
 def claims_table(
@@ -54,6 +58,7 @@ def claims_table(
     columns: Sequence[tuple[str, str]],
     certified: Certified,
     alpha: float = 0.05,
+    planned: Plan | None = None,
 ) -> list[dict[str, Any]]:
     """One entry a policy and claim, for every policy that ran under ``frame`` and ``video``.
 
@@ -70,27 +75,33 @@ def claims_table(
         entry
         for policy, ran in words.items()
         if {FRAME, VIDEO} <= set(ran)
-        for entry in _entries(rows, suite, policy, ran, certified)
+        for entry in _entries(rows, suite, policy, ran, certified, planned)
     ]
     family = [test for entry in table for test in entry["tests"]]
-    for test, adjusted in zip(family, holm([test["p"] for test in family]), strict=True):
-        test["p_holm"] = adjusted
-        judge = outcome if "p_equivalent" in test else _smoother
-        test["outcome"] = judge(test, alpha)
+    judge_family(family, alpha, _judge)
+    for test in family:
+        test["outcome"] = _judge(test, alpha)
     for entry in table:
         entry["verdict"], entry["why"] = _verdict(entry)
     return table
 
 
 def _entries(
-    rows: Sequence[Row], suite: SuiteConfig, policy: str, ran: Sequence[str], certified: Certified
+    rows: Sequence[Row],
+    suite: SuiteConfig,
+    policy: str,
+    ran: Sequence[str],
+    certified: Certified,
+    planned: Plan | None,
 ) -> Iterator[dict[str, Any]]:
     seen = {row["task"] for row in rows}
     for measure, claims in (("success", suite.claims), ("smoothness", suite.smoothness)):
         for name, tasks in claims.items():
             here = [task for task in tasks if task in seen]
             if measure == "success":
-                tests = [t for task in here for t in _success_tests(rows, task, policy, ran)]
+                tests = [
+                    t for task in here for t in _success_tests(rows, task, policy, ran, planned)
+                ]
                 done = {test["task"] for test in tests}
             else:
                 tests = [t for task in here for t in _smoothness_tests(rows, task, policy)]
@@ -108,15 +119,16 @@ def _entries(
 
 
 def _success_tests(
-    rows: Sequence[Row], task: str, policy: str, ran: Sequence[str]
+    rows: Sequence[Row], task: str, policy: str, ran: Sequence[str], planned: Plan | None
 ) -> list[dict[str, Any]]:
     """``video`` against each condition without time."""
-    pairs = [
-        pair_summary(rows, task, (policy, word), (policy, VIDEO))
-        for word in TIMELESS
-        if word in ran
-    ]
-    return [{"task": task, **pair} for pair in pairs if pair["n"]]
+    pairs = []
+    for word in TIMELESS:
+        if word in ran:
+            a, b = (policy, word), (policy, VIDEO)
+            both = (planned(task, a), planned(task, b)) if planned else None
+            pairs.append(pair_summary(rows, task, a, b, both))
+    return [{"task": task, **pair} for pair in pairs if pair["n"] or pair["unmeasured"]["pairs"]]
 
 
 def _smoothness_tests(rows: Sequence[Row], task: str, policy: str) -> list[dict[str, Any]]:
@@ -128,14 +140,17 @@ def _smoothness_tests(rows: Sequence[Row], task: str, policy: str) -> list[dict[
     tests = []
     for key, name in SMOOTHNESS.items():
         logs = _log_ratios(rows, task, policy, key)
+        lack = lack_of(outcomes(rows, task, (policy, FRAME), (policy, VIDEO)))
+        sides = {"task": f"{task} {name}", "a": [policy, FRAME], "b": [policy, VIDEO]}
         if not logs.size:
+            if lack.get("unmeasured", {}).get("pairs"):
+                tests.append({**sides, "n": 0, **lack})
             continue
         tests.append(
             {
-                "task": f"{task} {name}",
-                "a": [policy, FRAME],
-                "b": [policy, VIDEO],
+                **sides,
                 "n": int(logs.size),
+                **lack,
                 "difference": float(logs.mean()),
                 "interval": list(cluster_bootstrap(logs)),
                 "p": sign_flip(np.sign(logs.mean(axis=0)).astype(np.int64)),
@@ -151,8 +166,19 @@ def _log_ratios(rows: Sequence[Row], task: str, policy: str, key: str) -> np.nda
     return np.log(video[:, moved] / frame[:, moved])
 
 
+def _judge(test: dict[str, Any], alpha: float) -> str:
+    """What a test of either kind shows."""
+    is_ratio = test["task"].rpartition(" ")[2] in SMOOTHNESS.values()
+    return (_smoother if is_ratio else outcome)(test, alpha)
+
+
 def _smoother(test: dict[str, Any], alpha: float) -> str:
-    """As ``summary.outcome``, for a ratio of which less is better."""
+    """As ``verdict.outcome``, for a ratio of which less is better.
+
+    No bound holds for a ratio that was not measured, so one such pair makes it incomparable.
+    """
+    if "incomparable" in test:
+        return "incomparable"
     (low, high), same = test["interval"], math.log(SAME_RATIO)
     if test["p_holm"] <= alpha and (high < 0 or low > 0):
         return "better" if high < 0 else "worse"
@@ -164,7 +190,8 @@ def _verdict(entry: dict[str, Any]) -> tuple[str, str]:
     against = [_said(test) for test in entry["tests"] if test["outcome"] in ("worse", "equivalent")]
     if against:
         return "not supported", "; ".join(against)
-    undecided = [_said(test) for test in entry["tests"] if test["outcome"] in UNDECIDED]
+    open_ones = (*UNDECIDED, "incomparable")
+    undecided = [_said(test) for test in entry["tests"] if test["outcome"] in open_ones]
     if undecided or entry["lacking"]:
         return "undecided", "; ".join([*undecided, *entry["lacking"]])
     return "supported", "; ".join(_said(test) for test in entry["tests"])
@@ -172,6 +199,8 @@ def _verdict(entry: dict[str, Any]) -> tuple[str, str]:
 
 def _said(test: dict[str, Any]) -> str:
     """One comparison in words."""
+    if test["outcome"] == "incomparable":
+        return f"{test['task']} not comparable with {test['a'][1]} ({test['incomparable']})"
     words = {"better": "better", "worse": "worse", "equivalent": "no better"}
     if "p_equivalent" in test:
         size = f"{100 * test['difference']:+.0f} points"

@@ -115,7 +115,9 @@ def compare_command(args: argparse.Namespace, command: list[str]) -> int:
     first, *others = (RunFolder(path) for path in args.runs)
     summary = compare_runs(first, others[0]) if others else summary_of_run(first)
     print(json.dumps(summary, indent=1) if args.json else summary_text(summary))
-    return 0
+    pairs = [pair for entry in summary["tasks"].values() for pair in entry["pairs"]]
+    broken = summary["failures"] or any("incomparable" in pair for pair in pairs)
+    return EXIT_FAILED if broken else 0
 
 
 def certify_command(args: argparse.Namespace, command: list[str]) -> int:

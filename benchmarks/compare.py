@@ -14,11 +14,11 @@ from neon_sim.files import write_json
 
 from .certificates import is_certified
 from .claims import claims_of_run
-from .pairing import Column, outcomes
+from .pairing import Column, Planned, outcomes
 from .plan import RunOptions, RunPlan, plan_of
 from .results import Row, RunFolder
 from .scripted import CONDITION
-from .summary import cell_summary, describe_pair, judged, rows_of, summarise
+from .summary import Plan, cell_summary, describe_pair, failure, judged, rows_of, summarise
 
 
 def plan_of_run(folder: RunFolder) -> RunPlan:
@@ -42,40 +42,70 @@ def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
     if not rows:
         raise RunError(f"{folder.path} holds no finished episode yet; run it with --resume")
     decisions = manifest.get("decisions", {})
-    summary = summarise(rows, plan.columns(), plan.tasks, alpha=plan.alpha, decisions=decisions)
+    planned = planned_by(plan, decisions)
+    summary = summarise(
+        rows,
+        plan.columns(),
+        plan.tasks,
+        alpha=plan.alpha,
+        decisions=decisions,
+        planned=planned,
+    )
     summary["drawn_weights"] = manifest.get("drawn_weights", {})
-    summary["claims"] = claims_of_run(rows, plan, is_certified)
+    summary["claims"] = claims_of_run(rows, plan, is_certified, planned)
     if write:
         with folder.locked():
             write_json(folder.summary, summary)
     return summary
 
 
+def planned_by(plan: RunPlan, decisions: dict[str, Any]) -> Plan:
+    """The rows that a run should hold; of a task that was stopped early those up to there."""
+    seeds = {
+        (spec.name, word): spec.train_seeds for spec in plan.policies for word in spec.conditions
+    }
+
+    def planned(task: str, column: Column) -> Planned:
+        count = decisions.get(task, {}).get("episodes", plan.episodes)
+        return Planned(seeds[column], tuple((plan.seed, episode) for episode in range(count)))
+
+    return planned
+
+
 def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, Any]:
     """Every column that both runs have, or the only column of each, paired.
 
     Returns:
-        A summary in the form of ``summarise``; columns are named ``run:policy``.
+        A summary in the form of ``summarise``; columns are named ``run:policy``, and ``left_out``
+        says in sentences what only one of the runs holds.
 
     Raises:
         RunError: the runs share no column or no episode, or their episodes or robots differ.
     """
-    plans = plan_of_run(a), plan_of_run(b)
+    runs = a, b
+    manifests = [run.read_json(run.manifest) for run in runs]
+    plans = [plan_of(manifest.get("config", {})) for manifest in manifests]
     _check_bodies(a, b, *(plan.options for plan in plans))
     rows = a.read_rows(), b.read_rows()
     names = _run_names(a, b)
     tasks = [task for task in plans[0].tasks if task in plans[1].tasks]
+    matching = _matching(plans[0].columns(), plans[1].columns())
+    wanted = [planned_by(p, m.get("decisions", {})) for p, m in zip(plans, manifests, strict=True)]
     body: dict[str, Any] = {}
+    failed: list[Row] = []
     for task in tasks:
         pairs, cells = [], []
-        for left, right in _matching(plans[0].columns(), plans[1].columns()):
-            pair = outcomes(rows[0], task, left, right, other=rows[1])
-            if not pair.n:
+        for columns in matching:
+            planned = wanted[0](task, columns[0]), wanted[1](task, columns[1])
+            pair = outcomes(rows[0], task, *columns, other=rows[1], planned=planned)
+            if not pair.n and not pair.rest[0].size:
                 continue
-            named = [_named(names[0], left), _named(names[1], right)]
+            named = [_named(run, column) for run, column in zip(names, columns, strict=True)]
             pairs.append(describe_pair(pair, named[0], named[1]))
-            for side, column, new in zip(rows, (left, right), named, strict=True):
-                cells.append(_renamed(side, task, column, new))
+            for side, column, new, rows_there in zip(rows, columns, named, planned, strict=True):
+                cells.append(_renamed(side, task, column, new, rows_there))
+                mine = [row for row in rows_of(side, task, column) if row["error"] is not None]
+                failed += [{**row, "policy": new[0]} for row in mine]
         if pairs:
             body[task] = {"kind": "", "cells": cells, "pairs": pairs}
     if not body:
@@ -84,10 +114,37 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
         )
     drawn = {
         f"{name}:{policy}": settings
-        for name, run in zip(names, (a, b), strict=True)
-        for policy, settings in run.read_json(run.manifest).get("drawn_weights", {}).items()
+        for name, manifest in zip(names, manifests, strict=True)
+        for policy, settings in manifest.get("drawn_weights", {}).items()
     }
-    return judged(body, alpha) | {"failures": [], "decisions": {}, "drawn_weights": drawn}
+    return judged(body, alpha) | {
+        "failures": [failure(row) for row in failed],
+        "decisions": {},
+        "drawn_weights": drawn,
+        "left_out": _left_out(names, plans, matching, list(body)),
+    }
+
+
+def _left_out(
+    names: Sequence[str],
+    plans: Sequence[RunPlan],
+    matching: Sequence[tuple[Column, Column]],
+    compared: Sequence[str],
+) -> list[str]:
+    """What only one of two runs holds, and what they have in common without an episode."""
+    found = []
+    for side, (name, plan) in enumerate(zip(names, plans, strict=True)):
+        other = plans[1 - side]
+        tasks = [task for task in plan.tasks if task not in other.tasks]
+        used = [columns[side] for columns in matching]
+        columns = [" ".join(column) for column in plan.columns() if column not in used]
+        for what in (tasks, columns):
+            if what:
+                found.append(f"Not compared: {', '.join(what)}, only in {name}.")
+    common = [task for task in plans[0].tasks if task in plans[1].tasks and task not in compared]
+    if common:
+        found.append(f"Not compared: {', '.join(common)}, of which the runs share no episode.")
+    return found
 
 
 def _check_bodies(a: RunFolder, b: RunFolder, left: RunOptions, right: RunOptions) -> None:
@@ -110,8 +167,10 @@ def _named(run: str, column: Column) -> Column:
     return (f"{run}:{column[0]}", column[1])
 
 
-def _renamed(rows: Sequence[Row], task: str, column: Column, new: Column) -> dict[str, Any]:
-    cell = cell_summary(rows_of(rows, task, column), task, column)
+def _renamed(
+    rows: Sequence[Row], task: str, column: Column, new: Column, planned: Planned
+) -> dict[str, Any]:
+    cell = cell_summary(rows_of(rows, task, column), task, column, planned)
     return {**cell, "policy": new[0]}
 
 

@@ -11,6 +11,7 @@ from .markup import Html, grouped_table, join, tag
 from .report_sections import all_cells, all_columns, levels, named, note, section
 from .scripted import CONDITION
 from .sweep import base_name, lateness, setting_of
+from .tables import shown
 
 
 def motion(summary: dict[str, Any]) -> Html:
@@ -23,12 +24,12 @@ def motion(summary: dict[str, Any]) -> Html:
             [
                 [
                     named(cell, columns, cells),
-                    f"{cell['inference_ms']:.2f}",
-                    f"{cell['observe_ms']:.2f}",
-                    f"{cell['mean_jerk']:.0f}",
-                    f"{1e3 * cell['boundary_jump']:.1f}",
-                    f"{cell['steps']:.0f}",
-                    f"{cell['wall_s']:.2f}",
+                    shown(cell["inference_ms"], ".2f"),
+                    shown(cell["observe_ms"], ".2f"),
+                    shown(cell["mean_jerk"], ".0f"),
+                    shown(cell["boundary_jump"], ".1f", 1e3),
+                    shown(cell["steps"], ".0f"),
+                    shown(cell["wall_s"], ".2f"),
                 ]
                 for cell in entry["cells"]
             ],
@@ -36,11 +37,11 @@ def motion(summary: dict[str, Any]) -> Html:
         for task, entry in summary["tasks"].items()
     ]
     small = (
-        "Means over episodes. Inference: one answer of the policy, its share of the batch; "
-        "seeing: drawing what the policy looks at. Jerk: third difference of the commanded joint "
-        "angles; jump: how far the command moves in the step where a new chunk of actions takes "
-        f"over. A step is {1000 // CONTROL_HZ} ms of simulated time; wall: real time of an "
-        "episode."
+        "Means over episodes without an error. Inference: one answer of the policy, its share of "
+        "the batch; seeing: drawing what the policy looks at. Jerk: third difference of the "
+        "commanded joint angles; jump: how far the command moves in the step where a new chunk of "
+        f"actions takes over. A step is {1000 // CONTROL_HZ} ms of simulated time; wall: real time "
+        "of an episode."
     )
     body = grouped_table(head, groups, numbers=range(1, len(head)))
     return section("motion", "Speed and smoothness", body, note(small))
@@ -102,7 +103,7 @@ def _by_policy(cells: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[s
     """Swept cells by what was swept."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in cells:
-        if setting_of(cell["policy"]):
+        if setting_of(cell["policy"]) and cell["n"]:
             key = base_name(cell["policy"]), cell["condition"]
             found.setdefault(key, []).append(cell)
     return found

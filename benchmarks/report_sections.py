@@ -22,7 +22,7 @@ from .charts import (
 from .markup import Html, details, grouped_table, tag
 from .media import has_sound
 from .sweep import base_name, setting_of, setting_text
-from .tables import drawn_sentences, p_text
+from .tables import NOTHING, drawn_sentences, p_text, percent
 from .verdict import UNDECIDED, headline_pairs, label, names_of, outcome, reach_text
 from .videos import Side, VideoGroup
 
@@ -38,6 +38,7 @@ CHIPS = {
     "equivalent": "no difference",
     "open": "not decided",
     "small": "n too small",
+    "incomparable": "not comparable",
 }
 SWEPT_VIDEOS = (
     "Of a sweep, two policies or conditions are shown under its first setting, and a policy alone "
@@ -56,8 +57,10 @@ def note(*text: Any) -> Html:
     return tag("p", *text, class_="note")
 
 
-def interval(low_high: Sequence[float]) -> str:
-    """``66.0 to 79.9``, in percent."""
+def interval(low_high: Sequence[float] | None) -> str:
+    """``66.0 to 79.9``, in percent; a dash where nothing was measured."""
+    if low_high is None:
+        return NOTHING
     return f"{100 * low_high[0]:.1f} to {100 * low_high[1]:.1f}"
 
 
@@ -97,7 +100,8 @@ def _warnings(
         count = len(summary["failures"])
         found.append(
             f"{count} episode{'s' if count > 1 else ''} raised an error and "
-            f"count{'' if count > 1 else 's'} as failed; see the list at the end."
+            f"{'are' if count > 1 else 'is'} no outcome, neither a success nor a failure; see the "
+            "list at the end. --resume plays what raised again."
         )
     outcomes = {outcome(pair, summary["alpha"]) for _, pair in compared}
     if outcomes and outcomes <= set(UNDECIDED):
@@ -125,8 +129,15 @@ def _verdict_line(
     a, b = names_of(pair)
     winner = {"better": b, "worse": a}.get(kind)
     chip = tag("b", f"{winner} {CHIPS[kind]}" if winner else CHIPS[kind], class_=f"chip {kind}")
+    small = setting_text(setting_of(pair["a"][0])) or KINDS.get(entry["kind"], "")
+    name = tag("div", tag("strong", task), tag("small", small))
+    if kind == "incomparable":
+        text = f"{a} and {b}: {pair['incomparable']}"
+        return tag("li", name, tag("div"), tag("div", chip, tag("span", text)))
     low, high = pair["interval"]
     p = f"{plain_p(pair['p_holm'])} after correction"
+    if pair.get("unmeasured"):
+        p += f"; {pair['unmeasured']['pairs']} pairs not measured change nothing"
     if kind in UNDECIDED:
         p += f"; {reach_text(pair)}"
     if kind == "equivalent":
@@ -135,8 +146,6 @@ def _verdict_line(
         f"{b} − {a}: {signed(pair['difference'])} points "
         f"(95 % interval {signed(low)} to {signed(high)}; {p})"
     )
-    small = setting_text(setting_of(pair["a"][0])) or KINDS.get(entry["kind"], "")
-    name = tag("div", tag("strong", task), tag("small", small))
     picture = forest(pair, reach, summary["margin"], kind)
     return tag("li", name, picture, tag("div", chip, tag("span", text)))
 
@@ -200,7 +209,7 @@ def chart(
 def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list[tuple[str, float]]:
     """Rates that a policy reaches without seeing: the blind column's, else the certificate's."""
     for cell in cells:
-        if cell["condition"] == "blind":
+        if cell["condition"] == "blind" and cell["n"]:
             return [("blind", cell["any_time"]["rate"])]
     if certificate.get("kind") == "sound":
         return [("chance, for who does not hear", certificate["sound"]["chance"])]
@@ -228,7 +237,7 @@ def rates(summary: dict[str, Any]) -> Html:
     head += ["over seeds"] if clustered else []
     head += ["at the end %", "interval"]
     head += ["as heard %", "interval"] if swapped else []
-    head += ["errors"]
+    head += ["errors", "missing"]
     groups = []
     for task, entry in summary["tasks"].items():
         rows = [
@@ -238,7 +247,8 @@ def rates(summary: dict[str, Any]) -> Html:
         groups.append((task, rows))
     small = (
         "Rate: successful at any time in the episode; at the end: successful in its last state. "
-        "95 % intervals, in percent."
+        "95 % intervals, in percent. Errors: episodes that raised; missing: that were not played; "
+        "neither are in n or in any rate."
     )
     if clustered:
         small += (
@@ -262,17 +272,17 @@ def _rate_cells(cell: dict[str, Any], clustered: bool, swapped: bool) -> list[st
         ", ".join(seeds) or "–",
         str(cell["n"]),
         str(whole["successes"]),
-        f"{100 * whole['rate']:.1f}",
+        percent(whole["rate"]),
         interval(whole["wilson"]),
     ]
     if clustered:
         row.append(interval(whole["cluster"]) if "cluster" in whole else "–")
-    row += [f"{100 * final['rate']:.1f}", interval(final["interval"])]
+    row += [percent(final["rate"]), interval(final["interval"])]
     if swapped:
         heard = cell.get("swapped")
         shown = (f"{100 * heard['rate']:.1f}", interval(heard["interval"])) if heard else ("–", "–")
         row += shown
-    return [*row, str(cell["errors"])]
+    return [*row, str(cell["errors"]), str(cell["missing"])]
 
 
 def pairs(summary: dict[str, Any]) -> Html:
@@ -286,7 +296,8 @@ def pairs(summary: dict[str, Any]) -> Html:
         "The same episodes under A and B, from the same start. Only A: episodes where A alone "
         "succeeded. Differences in points. p: exact, from the episodes where the two differ "
         "(McNemar; with several training seeds, signs of whole episodes flipped). p (Holm): "
-        "corrected for all comparisons of this run."
+        "corrected for all comparisons of this run. Not comparable: episodes raised or are "
+        "missing, and what they might have been decides, or more than 1 % of a side's raised."
     )
     whole = _pairs_table(summary, {t: e["pairs"] for t, e in summary["tasks"].items()})
     if total <= MANY_PAIRS:
@@ -311,10 +322,15 @@ def _pairs_table(summary: dict[str, Any], shown: dict[str, list[dict[str, Any]]]
 def _pair_row(pair: dict[str, Any], columns: Any, alpha: float) -> list[Any]:
     kind = outcome(pair, alpha)
     word = {"better": "B better", "worse": "A better"}.get(kind, CHIPS[kind])
+    names, chip = (
+        [label(pair[side], columns) for side in "ab"],
+        tag("b", word, class_=f"chip {kind}"),
+    )
+    if kind == "incomparable":
+        return [*names, pair["n"], *[NOTHING] * 8, chip]
     low, high = pair["interval"]
     return [
-        label(pair["a"], columns),
-        label(pair["b"], columns),
+        *names,
         pair["n"],
         pair["only_a"],
         pair["only_b"],
@@ -324,7 +340,7 @@ def _pair_row(pair: dict[str, Any], columns: Any, alpha: float) -> list[Any]:
         f"{signed(low, 1)} to {signed(high, 1)}",
         p_text(pair["p"]),
         p_text(pair["p_holm"]),
-        tag("b", word, class_=f"chip {kind}"),
+        chip,
     ]
 
 

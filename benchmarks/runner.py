@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import ConfigError, RunError
 from neon_sim.files import write_json
@@ -15,7 +17,7 @@ from neon_sim.stats import mean_e_value
 
 from .episode import Job, Settings
 from .machine import git_commit, machine, now
-from .pairing import outcomes
+from .pairing import Pair, outcomes
 from .plan import Cell, PolicySpec, RunOptions, RunPlan
 from .policies import check_players
 from .pool import Pool, make_pool
@@ -28,6 +30,7 @@ from .results import (
     sort_key,
 )
 from .trial import trials
+from .unmeasured import is_broken
 
 BLOCK_EPISODES = 20  # between two looks of --until-decided
 MAX_JOB_EPISODES = 64
@@ -161,17 +164,28 @@ def decide(plan: RunPlan, task: str, rows: Sequence[Row]) -> dict[str, Any]:
     """Look at the first two columns of a task: are they told apart?
 
     The e-value of each training seed's discordant pairs, averaged over seeds; a value of
-    1 / alpha or more is a decision that holds at every look (``neon_sim.stats``).
+    1 / alpha or more is a decision that holds at every look (``neon_sim.stats``). Rows that raised
+    decide nothing: the value is the least one with them in favour of either side, 1 where those
+    two point in different directions or where more raised than a verdict may rest on.
     """
     first, second = plan.columns()[:2]
     pair = outcomes(rows, task, first, second)
-    value = mean_e_value(pair.differences) if pair.n else 1.0
+    value = _e_value(pair)
     return {
         "columns": [list(first), list(second)],
-        "episodes": pair.num_episodes,
+        "episodes": pair.num_planned,
         "e_value": value,
         "decided": value >= 1 / plan.alpha,
     }
+
+
+def _e_value(pair: Pair) -> float:
+    if not pair.n or is_broken(pair.lack):
+        return 1.0
+    ways = [way.differences for way in pair.ways()] or [pair.differences]
+    if len({int(np.sign(way.sum())) for way in ways}) > 1:
+        return 1.0
+    return min(mean_e_value(way) for way in ways)
 
 
 def _manifest(plan: RunPlan, resources: Resources, checkpoints: dict[str, str]) -> dict[str, Any]:

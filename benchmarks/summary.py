@@ -7,7 +7,7 @@ one run are one family (Holm).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,23 @@ from neon_sim.stats import (
     cluster_bootstrap,
     cluster_equivalence_p,
     equivalence_p,
-    holm,
     newcombe_paired,
     sign_flip,
     smallest_shown,
     wilson,
 )
 
-from .pairing import Column, Pair, outcomes, rows_of, success_matrix
+from .pairing import Column, Pair, Planned, measured, outcomes, rows_of, success_matrix
 from .results import Row
 from .scripted import CONDITION
 from .sweep import setting_of
+from .unmeasured import judge_family, lack_of
 from .verdict import MARGIN, UNDECIDED, outcome, overall_verdict, task_verdict
 
-VERSION = 2  # of what a summary holds and says; a report makes an older one again
+VERSION = 3  # of what a summary holds and says; a report makes an older one again
+
+
+Plan = Callable[[str, Column], Planned]  # task and column -> the rows there should be
 
 
 def summarise(
@@ -41,6 +44,7 @@ def summarise(
     *,
     alpha: float = 0.05,
     decisions: dict[str, Any] | None = None,
+    planned: Plan | None = None,
 ) -> dict[str, Any]:
     """Everything a table or a report shows.
 
@@ -48,6 +52,7 @@ def summarise(
         rows: of the run. columns: in the order of tables. tasks: likewise.
         alpha: level of verdicts.
         decisions: of sequential stopping, by task.
+        planned: the rows there should be; without it, those of the columns that have any.
 
     Returns:
         JSON values: ``tasks`` (each with ``cells``, ``pairs``, ``verdict``), ``verdict``,
@@ -58,11 +63,16 @@ def summarise(
     """
     body: dict[str, Any] = {}
     for task in tasks:
-        here = [column for column in columns if rows_of(rows, task, column)]
-        cells = [cell_summary(rows, task, column) for column in here]
-        pairs = [pair_summary(rows, task, a, b) for a, b in compared(here)]
+        here = [column for column in columns if planned or rows_of(rows, task, column)]
+        wanted = {column: planned(task, column) for column in here} if planned else {}
+        cells = [cell_summary(rows, task, column, wanted.get(column)) for column in here]
+        pairs = [
+            pair_summary(rows, task, a, b, (wanted[a], wanted[b]) if wanted else None)
+            for a, b in compared(here)
+        ]
         kind = TASKS[task].kind if task in TASKS else "unknown"
-        body[task] = {"kind": kind, "cells": cells, "pairs": [p for p in pairs if p["n"]]}
+        shown = [pair for pair in pairs if pair["n"] or pair["unmeasured"]["pairs"]]
+        body[task] = {"kind": kind, "cells": cells, "pairs": shown}
     return judged(body, alpha) | {
         "failures": [failure(row) for row in rows if row["error"] is not None],
         "decisions": decisions or {},
@@ -73,14 +83,14 @@ def judged(body: dict[str, Any], alpha: float) -> dict[str, Any]:
     """A summary of tasks whose pairs are all one family: p by Holm, verdicts, nothing else yet.
 
     Args:
-        body: cells and pairs by task; p and verdict are written into them.
+        body: cells and pairs by task; p, outcome and verdict are written into them.
     """
     family = [pair for entry in body.values() for pair in entry["pairs"]]
-    for pair, adjusted in zip(family, holm([pair["p"] for pair in family]), strict=True):
-        pair["p_holm"] = adjusted
+    judge_family(family, alpha, outcome)
     for index, pair in enumerate(family):
-        if outcome(pair, alpha) in UNDECIDED:
-            others = [other["p"] for other in (*family[:index], *family[index + 1 :])]
+        pair["outcome"] = outcome(pair, alpha)
+        if pair["outcome"] in UNDECIDED:
+            others = [other.get("p", 1.0) for other in (*family[:index], *family[index + 1 :])]
             pair["smallest_shown"] = smallest_shown(pair["episodes"], others, alpha)
     for task, entry in body.items():
         entry["verdict"] = task_verdict(task, entry, alpha)
@@ -102,40 +112,51 @@ def compared(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
     ]
 
 
-def _mean(rows: Sequence[Row], *keys: str) -> float:
+def _mean(rows: Sequence[Row], *keys: str) -> float | None:
+    """Mean of a number of rows; None of no rows."""
     values = []
     for row in rows:
         value: Any = row
         for key in keys:
             value = value[key]
         values.append(value)
-    return float(np.mean(values)) if values else 0.0
+    return float(np.mean(values)) if values else None
 
 
-def cell_summary(rows: Sequence[Row], task: str, column: Column) -> dict[str, Any]:
-    """One square of the table: rates with intervals, smoothness, latency."""
+def cell_summary(
+    rows: Sequence[Row], task: str, column: Column, planned: Planned | None = None
+) -> dict[str, Any]:
+    """One square of the table: rates with intervals, smoothness, latency.
+
+    Rows that raised are counted (``errors``) and are in no number besides; nor are rows that are
+    not there (``missing``). A rate of no rows is None.
+    """
     mine = rows_of(rows, task, column)
+    good = measured(mine)
     seeds = sorted({row["train_seed"] for row in mine}, key=lambda s: -1 if s is None else s)
+    there = {(row["train_seed"], (row["seed"], row["episode"])) for row in mine}
+    wanted = [(s, e) for s in planned.train_seeds for e in planned.episodes] if planned else []
     return {
         "policy": column[0],
         "condition": column[1],
-        "train_seeds": seeds,
-        "n": len(mine),
+        "train_seeds": seeds or (list(planned.train_seeds) if planned else []),
+        "n": len(good),
         "any_time": rate_summary(rows, task, column, "success"),
         "final": rate_summary(rows, task, column, "success_final"),
         "swapped": _swapped(rows, task, column),
-        "limits": _limits(mine),
+        "limits": _limits(good),
         "replan_steps": mine[0].get("replan_steps") if mine else None,
         "latency_steps": mine[0]["latency_steps"] if mine else None,
-        "per_train_seed": [_seed_rate(mine, seed) for seed in seeds] if len(seeds) > 1 else [],
-        "progress": _mean(mine, "progress"),
-        "mean_jerk": _mean(mine, "mean_jerk"),
-        "boundary_jump": _mean(mine, "boundary_jump"),
-        "steps": _mean(mine, "steps"),
-        "inference_ms": _mean(mine, "timing", "inference_ms_mean"),
-        "observe_ms": _mean(mine, "timing", "observe_ms_mean"),
-        "wall_s": _mean(mine, "timing", "wall_s"),
-        "errors": sum(row["error"] is not None for row in mine),
+        "per_train_seed": [_seed_rate(good, seed) for seed in seeds] if len(seeds) > 1 else [],
+        "progress": _mean(good, "progress"),
+        "mean_jerk": _mean(good, "mean_jerk"),
+        "boundary_jump": _mean(good, "boundary_jump"),
+        "steps": _mean(good, "steps"),
+        "inference_ms": _mean(good, "timing", "inference_ms_mean"),
+        "observe_ms": _mean(good, "timing", "observe_ms_mean"),
+        "wall_s": _mean(good, "timing", "wall_s"),
+        "errors": len(mine) - len(good),
+        "missing": sum(key not in there for key in wanted),
     }
 
 
@@ -145,7 +166,7 @@ def _swapped(rows: Sequence[Row], task: str, column: Column) -> dict[str, Any] |
     ``against`` compares it (as b) with success of the same policy under the true sound (a).
     """
     mine = rows_of(rows, task, column)
-    if not mine or any(row.get("success_swapped") is None for row in mine):
+    if not measured(mine) or any(row.get("success_swapped") is None for row in measured(mine)):
         return None
     heard = [{**row, "success": row["success_swapped"]} for row in mine]
     true: Column = (column[0], condition(column[1]).trained_as)
@@ -164,10 +185,14 @@ def rate_summary(rows: Sequence[Row], task: str, column: Column, key: str) -> di
     """A rate: Wilson over all episodes, and with several training seeds the cluster bootstrap.
 
     ``interval`` is the one to show: Wilson for one training seed, the bootstrap for several
-    (their episodes are not independent, so Wilson's would be too short).
+    (their episodes are not independent, so Wilson's would be too short). Rows that raised are in
+    neither; all three numbers are None where nothing was measured.
     """
-    mine = rows_of(rows, task, column)
+    mine = measured(rows_of(rows, task, column))
     successes, n = sum(bool(row[key]) for row in mine), len(mine)
+    if not n:
+        nothing = dict.fromkeys(("rate", "wilson", "interval"))
+        return {"n": 0, "successes": 0, **nothing}
     low_high = list(wilson(successes, n))
     summary = {
         "n": n,
@@ -190,14 +215,20 @@ def _seed_rate(rows: Sequence[Row], seed: int | None) -> dict[str, Any]:
         "train_seed": seed,
         "n": len(mine),
         "successes": successes,
-        "rate": successes / len(mine),
-        "wilson": list(wilson(successes, len(mine))),
+        "rate": successes / len(mine) if mine else None,
+        "wilson": list(wilson(successes, len(mine))) if mine else None,
     }
 
 
-def pair_summary(rows: Sequence[Row], task: str, a: Column, b: Column) -> dict[str, Any]:
-    """Two columns of a task on the same episodes."""
-    return describe_pair(outcomes(rows, task, a, b), a, b)
+def pair_summary(
+    rows: Sequence[Row],
+    task: str,
+    a: Column,
+    b: Column,
+    planned: tuple[Planned, Planned] | None = None,
+) -> dict[str, Any]:
+    """Two columns of a task on the same episodes; ``planned`` as of ``outcomes``."""
+    return describe_pair(outcomes(rows, task, a, b, planned=planned), a, b)
 
 
 def describe_pair(pair: Pair, a: Column, b: Column) -> dict[str, Any]:
@@ -206,7 +237,9 @@ def describe_pair(pair: Pair, a: Column, b: Column) -> dict[str, Any]:
     ``p`` is exact: McNemar for one training seed; for several, the sign-flip test over
     episodes, whose sum over training seeds is one unit (the same thing for one seed).
     ``interval`` is Newcombe's for one training seed, the cluster bootstrap over training
-    seeds and episodes for several; ``p_equivalent`` likewise (Tango's score test for one).
+    seeds and episodes for several; ``p_equivalent`` likewise (Tango's score test for one). Where
+    rows raised or are missing, all numbers are of the measured pairs, ``unmeasured`` counts the
+    others and ``ways`` holds the same numbers with those in favour of a, then of b.
     """
     entry: dict[str, Any] = {
         "a": list(a),
@@ -214,16 +247,22 @@ def describe_pair(pair: Pair, a: Column, b: Column) -> dict[str, Any]:
         "n": pair.n,
         "episodes": pair.num_episodes,
         "train_seeds": list(pair.train_seeds),
+        **lack_of(pair),
     }
     if not pair.n:
         return entry
+    ways = [{"episodes": pair.num_planned, **_numbers(way)} for way in pair.ways()]
+    return entry | _numbers(pair) | ({"ways": ways} if ways else {})
+
+
+def _numbers(pair: Pair) -> dict[str, Any]:
     table, several = pair.table, len(pair.train_seeds) > 1
     low, high = cluster_bootstrap(pair.differences) if several else newcombe_paired(table)
     per_seed = [float(row.mean()) for row in -pair.differences] if several else []
     alike = (
         cluster_equivalence_p(pair.differences, MARGIN) if several else equivalence_p(table, MARGIN)
     )
-    return entry | {
+    return {
         "only_a": table.only_a,
         "only_b": table.only_b,
         "both": table.both,

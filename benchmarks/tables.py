@@ -9,7 +9,15 @@ from typing import Any
 
 from .verdict import label, outcome
 
-MARKS = {"better": "+", "worse": "-", "equivalent": "=", "open": ".", "small": "?"}
+MARKS = {
+    "better": "+",
+    "worse": "-",
+    "equivalent": "=",
+    "open": ".",
+    "small": "?",
+    "incomparable": "not comparable",
+}
+NOTHING = "–"  # in place of a number that nobody measured
 
 
 def align(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
@@ -44,13 +52,20 @@ def wrapped(rows: Sequence[Sequence[str]], widths: dict[int, int]) -> list[tuple
     return lines
 
 
-def percent(value: float) -> str:
+def shown(value: float | None, form: str = "", scale: float = 1.0) -> str:
+    """A number, or a dash where there is none."""
+    return NOTHING if value is None else format(scale * value, form)
+
+
+def percent(value: float | None) -> str:
     """``73.5``."""
-    return f"{100 * value:.1f}"
+    return shown(value, ".1f", 100.0)
 
 
-def span(interval: Sequence[float], digits: int = 1) -> str:
+def span(interval: Sequence[float] | None, digits: int = 1) -> str:
     """``[66.0, 79.9]`` in percent."""
+    if interval is None:
+        return NOTHING
     return f"[{100 * interval[0]:.{digits}f}, {100 * interval[1]:.{digits}f}]"
 
 
@@ -63,7 +78,7 @@ def cells_table(summary: dict[str, Any]) -> str:
     """Success, smoothness and latency of every cell."""
     head = (
         "task", "policy", "condition", "seeds", "n", "ok", "rate %", "95 % interval",
-        "final %", "jerk", "jump mrad", "infer ms", "errors",
+        "final %", "jerk", "jump mrad", "infer ms", "errors", "missing",
     )  # fmt: skip
     rows: list[tuple[str, ...]] = [head]
     everyone = [cell for entry in summary["tasks"].values() for cell in entry["cells"]]
@@ -84,14 +99,15 @@ def cells_table(summary: dict[str, Any]) -> str:
                     percent(any_time["rate"]),
                     span(any_time["interval"]),
                     percent(final["rate"]),
-                    f"{cell['mean_jerk']:.0f}",
-                    f"{1e3 * cell['boundary_jump']:.1f}",
-                    f"{cell['inference_ms']:.2f}",
-                    str(cell["errors"]) if cell["errors"] else "",
+                    shown(cell["mean_jerk"], ".0f"),
+                    shown(cell["boundary_jump"], ".1f", 1e3),
+                    shown(cell["inference_ms"], ".2f"),
+                    str(cell["errors"] or ""),
+                    str(cell["missing"] or ""),
                     *(_heard(cell) if swapped else ()),
                 )
             )
-    return align(rows, right=(3, 4, 5, 6, 8, 9, 10, 11, 12, 13))
+    return align(rows, right=(3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14))
 
 
 def _heard(cell: dict[str, Any]) -> tuple[str, str]:
@@ -112,16 +128,25 @@ def pairs_table(summary: dict[str, Any]) -> str:
                     task,
                     label(pair["a"], columns),
                     label(pair["b"], columns),
-                    str(pair["only_a"]),
-                    str(pair["only_b"]),
-                    f"{100 * pair['difference']:+.1f}",
-                    span(pair["interval"]),
-                    p_text(pair["p"]),
-                    p_text(pair["p_holm"]),
+                    *_pair_numbers(pair),
                     MARKS[outcome(pair, summary["alpha"])],
                 )
             )
     return align(rows, right=(3, 4, 5, 7, 8)) if len(rows) > 1 else ""
+
+
+def _pair_numbers(pair: dict[str, Any]) -> tuple[str, ...]:
+    """Counts, difference, interval and p; dashes where the two are not comparable."""
+    if "incomparable" in pair:
+        return (NOTHING,) * 6
+    return (
+        str(pair["only_a"]),
+        str(pair["only_b"]),
+        f"{100 * pair['difference']:+.1f}",
+        span(pair["interval"]),
+        p_text(pair["p"]),
+        p_text(pair["p_holm"]),
+    )
 
 
 def summary_text(summary: dict[str, Any]) -> str:
@@ -134,7 +159,7 @@ def summary_text(summary: dict[str, Any]) -> str:
             "differences in points; p exact (McNemar; with several training seeds sign flips of "
             "whole episodes), Holm over this table;\n+ b better, - b worse, = equivalent within "
             f"{100 * summary['margin']:.0f} points, . not decided,\n"
-            "? too few episodes to decide"
+            "? too few episodes to decide; not comparable: rows raised or are missing, see below"
         )
     swaps = swap_sentences(summary)
     if swaps:
@@ -145,6 +170,8 @@ def summary_text(summary: dict[str, Any]) -> str:
         parts.append(failures_text(summary["failures"]))
     if summary.get("claims"):
         parts.append(claims_text(summary["claims"]))
+    if summary.get("left_out"):
+        parts.append("\n".join(summary["left_out"]))
     if summary.get("drawn_weights"):
         parts.append("\n".join(drawn_sentences(summary)))
     parts.append("\n".join(entry["verdict"] for entry in summary["tasks"].values()))
@@ -179,7 +206,7 @@ def _swap_sentence(task: str, cell: dict[str, Any]) -> str:
         f"was right in {percent(right['rate'])} % {span(right['interval'])}"
     )
     pair = heard["against"]
-    if not pair["n"]:
+    if not pair["n"] or pair.get("unmeasured"):
         return f"{text}."
     gap = f"{100 * pair['difference']:+.1f} points {span(pair['interval'])}"
     return f"{text}; {gap} from what it does with the true sound."
@@ -204,8 +231,8 @@ def decisions_text(decisions: dict[str, Any]) -> str:
 
 
 def failures_text(failures: Sequence[dict[str, Any]], most: int = 10) -> str:
-    """Episodes that raised; they count as not successful, and the run as failed."""
-    lines = [f"{len(failures)} episode(s) raised an error:"]
+    """Episodes that raised; they are no outcome, and the run counts as failed."""
+    lines = [f"{len(failures)} episode(s) raised an error, and count as no outcome:"]
     for row in failures[:most]:
         seed = "" if row["train_seed"] is None else f" train seed {row['train_seed']}"
         lines.append(

@@ -1,7 +1,8 @@
 """From comparisons to words: what a pair, a task and a whole run show.
 
-A comparison ends in one of five ways (``outcome``). That a run was too small to decide is told
-apart from a run that could have decided and did not, and from a difference shown to be absent.
+A comparison ends in one of six ways (``outcome``). That a run was too small to decide is told
+apart from a run that could have decided and did not, from a difference shown to be absent, and
+from rows that were never measured (``unmeasured.py``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .scripted import CONDITION
 from .sweep import SWEPT, base_name, setting_of, setting_text
 
 MARGIN = 0.10  # of the equivalence test between conditions, in success rate
-OUTCOMES = ("better", "worse", "equivalent", "open", "small")
+OUTCOMES = ("better", "worse", "equivalent", "open", "small", "incomparable")
 UNDECIDED = ("open", "small")  # outcomes that are neither a difference nor its absence
 
 
@@ -69,11 +70,17 @@ def names_of(pair: dict[str, Any]) -> tuple[str, str]:
 
 
 def outcome(pair: dict[str, Any], alpha: float) -> str:
-    """``"better"`` (b beats a), ``"worse"``, ``"equivalent"``, ``"open"`` or ``"small"``.
+    """``"better"`` (b beats a), ``"worse"``, ``"equivalent"``, ``"open"``, ``"small"`` or
+    ``"incomparable"``.
 
     ``"open"``: this many episodes could have shown equivalence and did not, nor a difference;
     ``"small"``: there are too few of them for that, whatever had happened in them.
+    ``"incomparable"``: rows raised or are missing, and the reason stands in the pair.
     """
+    if "incomparable" in pair:
+        return "incomparable"
+    for way in pair.get("ways", ()):  # all ways end alike, else it would be incomparable
+        return outcome({**pair, **way, "ways": []}, alpha)
     p = pair.get("p_holm", pair["p"])
     low, high = pair["interval"]
     if p <= alpha and (low > 0 or high < 0):
@@ -87,14 +94,21 @@ def oriented(pair: dict[str, Any]) -> dict[str, Any]:
     """The pair with ``video`` as b where it is one of the two."""
     if pair["a"][1] != "video":
         return pair
-    low, high = pair["interval"]
+    swapped = {**pair, **_turned(pair), "a": pair["b"], "b": pair["a"]}
+    if "ways" in pair:
+        swapped["ways"] = [{**way, **_turned(way)} for way in pair["ways"]]
+    return swapped
+
+
+def _turned(numbers: dict[str, Any]) -> dict[str, Any]:
+    """What changes of a comparison's numbers when its sides are swapped; none have none."""
+    if "interval" not in numbers:
+        return {}
+    low, high = numbers["interval"]
     return {
-        **pair,
-        "a": pair["b"],
-        "b": pair["a"],
-        "only_a": pair["only_b"],
-        "only_b": pair["only_a"],
-        "difference": 0.0 - pair["difference"],
+        "only_a": numbers["only_b"],
+        "only_b": numbers["only_a"],
+        "difference": 0.0 - numbers["difference"],
         "interval": [0.0 - high, 0.0 - low],
     }
 
@@ -106,19 +120,23 @@ def task_verdict(task: str, entry: dict[str, Any], alpha: float) -> str:
         rates = _short_rates(entry["cells"])
         return f"{task}: {', '.join(rates)}." if rates else f"{task}: no episodes."
     if len(found) > 1:
-        gaps = sorted(pair["difference"] for pair in found)
-        span = f"differences {points(gaps[0])} to {points(gaps[-1])} points"
+        gaps = sorted(pair["difference"] for pair in found if "incomparable" not in pair)
+        span = f"; differences {points(gaps[0])} to {points(gaps[-1])} points" if gaps else ""
         sentence = _sentence([(task, pair) for pair in found], alpha)
-        return f"{task}: {sentence.replace(f' ({task})', '')[:-1]}; {span}."
+        return f"{task}: {sentence.replace(f' ({task})', '')[:-1]}{span}."
     return f"{task}: {_pair_text(found[0], alpha)}."
 
 
 def _pair_text(pair: dict[str, Any], alpha: float) -> str:
     a, b = names_of(pair)
+    kind = outcome(pair, alpha)
+    if kind == "incomparable":
+        return f"{a} and {b} are not comparable ({pair['incomparable']})"
     low, high = (points(x) for x in pair["interval"])
     gap = f"{points(abs(pair['difference']))} points"
     detail = f"difference {points(pair['difference'])} [{low}, {high}], p = {pair['p_holm']:.2g}"
-    kind = outcome(pair, alpha)
+    if pair.get("unmeasured"):
+        detail += f"; {pair['unmeasured']['pairs']} pairs not measured change nothing"
     if kind == "better":
         return f"{b} beats {a} by {gap} ({detail})"
     if kind == "worse":
@@ -143,7 +161,8 @@ def _short_rates(cells: Sequence[dict[str, Any]]) -> list[str]:
     """``hold 3 %``; of a sweep the lowest and the highest."""
     rates: dict[str, list[float]] = {}
     for cell in cells:
-        rates.setdefault(base_name(cell["policy"]), []).append(cell["any_time"]["rate"])
+        if cell["any_time"]["rate"] is not None:
+            rates.setdefault(base_name(cell["policy"]), []).append(cell["any_time"]["rate"])
     return [
         f"{name} {points(found[0])} %"
         if len(found) == 1
@@ -174,6 +193,7 @@ def _sentence(found: Sequence[tuple[str, dict[str, Any]]], alpha: float) -> str:
         "equivalent": f"{'the two' if known else f'{a} and {b}'} are equivalent",
         "open": f"no difference{'' if known else f' between {a} and {b}'} is shown",
         "small": f"n = {n} is too small to decide{'' if known else f' between {a} and {b}'}",
+        "incomparable": f"{'the two' if known else f'{a} and {b}'} are not comparable",
     }
     parts = [
         f"{words[kind]} {_where(group, len(found))}" for kind, group in groups.items() if group
@@ -196,6 +216,8 @@ def _rates_verdict(tasks: dict[str, Any]) -> str:
     everyone = [(base_name(cell["policy"]), cell["condition"]) for cell in cells]
     totals: dict[str, dict[str, list[int]]] = {}
     for cell, column in zip(cells, everyone, strict=True):
+        if not cell["n"]:
+            continue
         settings = totals.setdefault(label(column, everyone), {})
         counts = settings.setdefault(setting_of(cell["policy"]), [0, 0])
         counts[0] += cell["any_time"]["successes"]

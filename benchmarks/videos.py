@@ -93,9 +93,9 @@ def shown_columns(entry: dict[str, Any]) -> list[Column]:
     Of a sweep, both under its first setting. Without a comparison (scripted policies) the first
     two columns, or the only one; of a sweep the best and the worst setting of the first policy.
     """
-    for pair in headline_pairs(entry):
+    for pair in headline_pairs(entry):  # the first of them
         return [tuple(pair["a"]), tuple(pair["b"])]
-    cells = entry["cells"]
+    cells = [cell for cell in entry["cells"] if cell["n"]]
     if cells and setting_of(cells[0]["policy"]):
         first = [c for c in cells if base_name(c["policy"]) == base_name(cells[0]["policy"])]
         best = max(first, key=lambda cell: cell["any_time"]["rate"])
