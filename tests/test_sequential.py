@@ -24,6 +24,7 @@ from neon_sim.benchmarks.runner import (
     run,
 )
 from neon_sim.errors import ConfigError
+from neon_sim.stats import e_value
 
 A, B, C = (PolicySpec(name, "network", ("video",), (0,)) for name in "abc")
 Wins = Callable[[Cell, int], bool]
@@ -109,6 +110,34 @@ def test_training_seeds_are_averaged_not_added() -> None:
     single = rows_of(plan(), "one", 7, lambda cell, _: cell.policy == "b")
     evidence = decide(plan(), "one", single)["e_value"]
     assert decide(several, "one", rows)["e_value"] == pytest.approx((evidence + 1.0) / 2)
+
+
+def test_rows_that_raised_decide_nothing() -> None:
+    """1 of 100 may have raised, and then the least evidence of the two ways counts."""
+    hundred = plan(episodes=200)
+
+    def decided_with(lost: int, wins: Wins, episodes: int = 100) -> dict[str, Any]:
+        rows = rows_of(hundred, "one", episodes, wins)
+        for each in rows:
+            if each["policy"] == "a" and each["episode"] < lost:
+                each |= {"error": "fire", "success": False}
+        return decide(hundred, "one", rows)
+
+    def won(count: int) -> Wins:
+        return lambda cell, episode: cell.policy == "b" and episode < count
+
+    assert decided_with(0, won(8))["e_value"] == pytest.approx(e_value(0, 8))
+    assert decided_with(1, won(8))["e_value"] == pytest.approx(e_value(0, 7)), "a might have won"
+    assert decided_with(1, won(8))["episodes"] == 100
+    assert decided_with(2, won(90)) | {"columns": 0} == {
+        "columns": 0,
+        "episodes": 100,
+        "e_value": 1.0,
+        "decided": False,
+    }
+    assert decided_with(9, won(9), episodes=9)["e_value"] == 1.0, "nothing was measured"
+    # with the one that raised either side might be ahead
+    assert decided_with(1, lambda cell, e: e == (1 if cell.policy == "a" else 0))["e_value"] == 1.0
 
 
 # ---- blocks and jobs ----
