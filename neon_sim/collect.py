@@ -25,17 +25,21 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.collect_config import CollectConfig
 from neon_sim.collect_worker import DISK_FULL, Done, Failed, Recorder, describe, run_worker
 from neon_sim.command import entry_point
 from neon_sim.config import flat, main_config
-from neon_sim.dataset import INFO_FILE, PROVENANCE_FILE, SHARDS_FOLDER, DemoDataset
+from neon_sim.dataset import DemoDataset
+from neon_sim.dataset_record import RECORD_FILE
+from neon_sim.dataset_schema import INFO_FILE, SHARDS_FOLDER
 from neon_sim.dataset_write import BUILD_FOLDER, assemble
 from neon_sim.errors import ConfigError, DatasetError, NeonError
 from neon_sim.files import LOCK_FILE, locked
 from neon_sim.gl import renderer_info
+from neon_sim.schema import read_json
 from neon_sim.shards import read_shard, shard_path, write_atomic
 
 COMMAND = "python -m neon_sim.collect"
@@ -46,6 +50,13 @@ BAR = (
     "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, ends {eta:%H:%M},"
     " {rate_fmt}{postfix}]"
 )
+
+
+class Begun(TypedDict):
+    """What a collection writes down when it begins, and keeps in its record."""
+
+    config: dict[str, Any]
+    made_with: dict[str, Any]
 
 
 @entry_point("collect")
@@ -93,7 +104,7 @@ def collect(config: CollectConfig) -> DemoDataset:
     with locked(root):
         begun = {"config": content_config(config), "made_with": made_with()}
         if (root / INFO_FILE).exists():
-            check_same(root, PROVENANCE_FILE, begun["config"], None)
+            check_same(root, RECORD_FILE, begun["config"], None)
             shutil.rmtree(root / SHARDS_FOLDER, ignore_errors=True)
             dataset = DemoDataset.open(root)
             say(f"{root} is finished already: {dataset.num_episodes} episodes; nothing to do")
@@ -117,7 +128,7 @@ def check_place(root: Path) -> None:
     ours = {SHARDS_FOLDER, BUILD_FOLDER, ".collect.lock", *CONTENT_FOLDERS}
     others = [p.name for p in root.iterdir() if p.name not in ours] if root.exists() else []
     others = [name for name in others if not name.startswith(LOCK_FILE)]
-    begun = (root / BEGUN_FILE).exists() or (root / PROVENANCE_FILE).exists()
+    begun = (root / BEGUN_FILE).exists() or (root / RECORD_FILE).exists()
     if root.exists() and not begun:
         others += [name for name in CONTENT_FOLDERS if (root / name).exists()]
     if others and not begun:
@@ -155,11 +166,13 @@ def made_with() -> dict[str, Any]:
 
 def check_same(root: Path, name: str, config: dict[str, Any], made: dict[str, Any] | None) -> None:
     """Raise ``ConfigError`` naming the first setting in which a begun collection differs."""
-    try:
-        begun = json.loads((root / name).read_text())
-    except ValueError as error:
-        raise DatasetError(f"{root / name} is damaged ({error}); delete {root}") from error
-    pairs = [(config, begun.get("config", {}), "")]
+    mend = f"delete {root}, or collect into another out="
+    if not (root / name).exists():
+        raise ConfigError(
+            f"{root} holds a dataset that another tool wrote ({name} is missing); name another out="
+        )
+    begun = read_json(root / name, Begun, DatasetError, f"the file is damaged: {mend}")
+    pairs = [(config, begun["config"], "")]
     if made is not None:
         keys = ("mujoco", "renderer", "gl_renderer")  # what changes pictures or physics
         before = {key: begun["made_with"].get(key) for key in keys}

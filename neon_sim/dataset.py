@@ -18,102 +18,33 @@ from typing import Any
 import numpy as np
 
 from neon_sim.audio.pcm import RING_SAMPLES, STEP_SAMPLES, from_pcm, read_flac
-from neon_sim.clips import FLOW_SIDE
 from neon_sim.clock import CONTROL_HZ, TICKS_PER_CONTROL, ticks_to_s
-from neon_sim.dataset_files import column_names, damaged, read_json, read_table, to_numpy
-from neon_sim.errors import DatasetError
-from neon_sim.registry import TASKS, task_entry
-from neon_sim.robots import ROBOTS, Robot
-from neon_sim.video_io import ROWS_PER_FRAME, VideoFiles
-
-CODEBASE_VERSION = "v3.0"
-INFO_FILE = "meta/info.json"
-STATS_FILE = "meta/stats.json"
-TASKS_FILE = "meta/tasks.parquet"
-PROVENANCE_FILE = "meta/neon_sim.json"
-EPISODES_FOLDER = "meta/episodes"
-FILE_PATTERN = "chunk-{chunk_index:03d}/file-{file_index:03d}"
-DATA_PATTERN = f"data/{FILE_PATTERN}.parquet"
-AUDIO_KEY = "observation.audio"
-AUDIO_PATTERN = "audio/{key}/chunk-{chunk_index:03d}/episode-{episode_index:06d}.flac"
-VIDEO_PATTERN = f"videos/{{video_key}}/{FILE_PATTERN}.mp4"
-SHARDS_FOLDER = ".shards"
-
-FLOW_KEY = "observation.flow"
-FLOW_NAMES = [f"{axis}{cell}" for cell in range(FLOW_SIDE**2) for axis in "xy"]
-
-STATE_NAMES = [f"state{i}" for i in range(16)]
-VECTOR_KEYS = (
-    "observation.state",
-    "observation.environment_state",
-    "action",
-    "executed_action",
+from neon_sim.dataset_episodes import EpisodeMeta, choose_tasks, read_episodes
+from neon_sim.dataset_files import damaged, read_table, to_numpy
+from neon_sim.dataset_record import CHECK, read_record, verify
+from neon_sim.dataset_schema import (
+    ACTION_KEY,
+    EXECUTED_KEY,
+    FLOW_KEY,
+    POSE_KEY,
+    STATE_KEY,
+    VECTOR_KEYS,
+    find_dataset,
+    held,
+    read_info,
+    stored_as,
+    video_columns,
+    video_key,
 )
-SCALAR_FEATURES = {
-    "next.done": "bool",
-    "next.success": "bool",
-    "timestamp": "float32",
-    "frame_index": "int64",
-    "episode_index": "int64",
-    "index": "int64",
-    "task_index": "int64",
-}
-IDENTITY_COLUMNS = ("task_name", "version", "seed", "episode", "source", "success", "initial_hash")
-
-
-def vector_features(robot: Robot, action_dim: int) -> dict[str, list[str]]:
-    """Names of the columns of each vector feature of a robot whose actions have that length.
-
-    Raises:
-        ConfigError: the robot takes no action of that length.
-    """
-    action = list(robot.action(action_dim))
-    return dict(zip(VECTOR_KEYS, (list(robot.state), STATE_NAMES, action, action), strict=True))
-
-
-def video_key(camera: str) -> str:
-    """LeRobot's name of a camera's feature."""
-    return f"observation.images.{camera}"
-
-
-@dataclass(frozen=True)
-class EpisodeMeta:
-    """One line of ``meta/episodes``: which episode this is and where its rows lie.
-
-    Attributes:
-        index: position in the dataset (LeRobot's ``episode_index``).
-        task_name: registry name. version: of the task.
-        seed, episode: the bench's identity of the episode.
-        source: ``"expert"``, ``"noisy"``, ``"delayed"`` or ``"dagger:<policy>"``: who moved the
-            arm. The labels are the expert's in every case.
-        success: whether the episode ended in success.
-        initial_hash: of the initial state and first frame.
-        description: the instruction.
-        length: L, number of rows (control steps).
-        first_row: row of ``data_file`` where it starts.
-        data_file: path below the root.
-        videos: camera feature -> (path below the root, first picture).
-        audio_file: path of its sound below the root; empty where none was recorded.
-        audio_channels: a name a channel, such as ``"mono"`` or ``"head_stereo.0"``.
-        flow_ticks: physics ticks over which its exact flow is measured; 0 where it has none.
-    """
-
-    index: int
-    task_name: str
-    version: int
-    seed: int
-    episode: int
-    source: str
-    success: bool
-    initial_hash: str
-    description: str
-    length: int
-    first_row: int
-    data_file: str
-    videos: dict[str, tuple[str, int]]
-    audio_file: str = ""
-    audio_channels: tuple[str, ...] = ()
-    flow_ticks: int = 0
+from neon_sim.dataset_values import (
+    check_loudness,
+    check_pictures,
+    check_rows,
+    check_statistics,
+    picture_means,
+)
+from neon_sim.errors import DatasetError
+from neon_sim.video_io import PIX_FMT, ROWS_PER_FRAME, VideoFiles
 
 
 @dataclass(frozen=True)
@@ -123,15 +54,16 @@ class Episode:
     Attributes:
         agent_pos: (L, P) float32 in [-1, 1], what the robot feels of its pose before each step.
         action: (L, A) float32 in [-1, 1], the expert's label for that state.
-        executed_action: (L, A) float32, what the robot was sent instead.
-        environment_state: (L, 16) float32, the visible true positions.
+        executed_action: (L, A) float32, what the robot was sent instead; None where another tool
+            left it out.
+        environment_state: (L, 16) float32, the visible true positions; None likewise.
         description, task_name, seed, episode, success, source: as in ``EpisodeMeta``.
     """
 
     agent_pos: np.ndarray
     action: np.ndarray
-    executed_action: np.ndarray
-    environment_state: np.ndarray
+    executed_action: np.ndarray | None
+    environment_state: np.ndarray | None
     description: str
     task_name: str
     seed: int
@@ -147,7 +79,7 @@ class DemoDataset:
 
     Attributes:
         root: its folder. info: ``meta/info.json``. provenance: ``meta/neon_sim.json`` (config,
-            versions, renderer, commit, content hash; empty where another tool wrote the set).
+            versions, renderer, commit, hashes; empty where another tool wrote the set).
         episodes: what it holds, in order, after the choice of tasks.
     """
 
@@ -157,28 +89,42 @@ class DemoDataset:
         self.root, self.info, self.provenance, self.episodes = root, info, provenance, rows
         self._videos = VideoFiles()
         self._columns: dict[str, dict[str, np.ndarray]] = {}
+        self._content_hash = str(provenance.get("content_hash", ""))
+        self._picture_means: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, path: str | Path, tasks: str | Sequence[str] | None = None) -> DemoDataset:
-        """Open and check a dataset.
+        """Open and check a dataset. Every file is read once and held to its recorded hash.
 
         Args:
             path: its folder.
             tasks: keep only episodes of these tasks (registry names); all by default.
 
         Raises:
-            DatasetError: nothing there, unfinished, truncated, another format or task version,
-                or no episode of a task that was asked for. The message names file and mend.
+            DatasetError: nothing there, unfinished, truncated, other bytes than were written,
+                another format or task version, or no episode of a task that was asked for. The
+                message names file and mend.
             UnknownNameError: a task that no registry knows.
         """
         root = Path(path)
-        info = _read_info(root)
-        provenance = _read_provenance(root)
-        _check_features(root, info)
-        episodes = _read_episodes(root, info)
-        _check_files(root, provenance, episodes)
-        _check_versions(root, episodes)
-        return cls(root, info, provenance, _choose_tasks(root, episodes, tasks))
+        find_dataset(root)
+        verify(root, read_record(root))
+        return cls.open_unverified(root, tasks)
+
+    @classmethod
+    def open_unverified(
+        cls, path: str | Path, tasks: str | Sequence[str] | None = None
+    ) -> DemoDataset:
+        """``open`` without looking at hashes and sizes, for what was edited on purpose.
+
+        Raises:
+            DatasetError: as ``open``, but for bytes that were changed.
+        """
+        root = Path(path)
+        find_dataset(root)
+        info, record = read_info(root), read_record(root)
+        episodes = read_episodes(root, info, record)
+        return cls(root, info, record, choose_tasks(root, episodes, tasks))
 
     @property
     def num_episodes(self) -> int:
@@ -197,8 +143,13 @@ class DemoDataset:
 
     @property
     def image_size(self) -> int:
-        """Pixels per side of the front camera."""
-        return int(self.info["features"][video_key("front")]["shape"][0])
+        """Pixels per side of the front camera (its height, where it is not square)."""
+        return self.image_shape()[0]
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the rows hold the true positions."""
+        return stored_as(self.info["features"], STATE_KEY) is not None
 
     @property
     def content_hash(self) -> str:
@@ -206,33 +157,68 @@ class DemoDataset:
 
         Of the bytes of data and video files where another tool (lerobot's merge) wrote the set.
         """
-        if "content_hash" in self.provenance:
-            return str(self.provenance["content_hash"])
-        digest = hashlib.sha256()
-        folders = ("data", "videos", "audio")
-        for path in sorted(p for name in folders for p in self.root.glob(f"{name}/**/*")):
-            if path.is_file():
-                digest.update(path.read_bytes())
-        return digest.hexdigest()
+        if not self._content_hash:
+            self._content_hash = hash_of_bytes(self.root)
+        return self._content_hash
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of where the data come from; empty for most."""
+        notes = [f"{self.root}: {edit}" for edit in self.provenance.get("edits", [])]
+        if "sha256" not in self.provenance:
+            why = "from before hashes were recorded" if self.provenance else "of another tool"
+            notes.append(
+                f"{self.root} is {why}: damage cannot be told from data; look through it and "
+                f"record it as it is: {CHECK} data={self.root} accept=true"
+            )
+        names = sorted({name for meta in self.episodes for name, _ in meta.videos.values()})
+        formats = {self._videos.pixel_format(self.root / name) for name in names[:1]}
+        if lossy := formats - {PIX_FMT}:
+            notes.append(
+                f"{self.root} holds pictures coded with loss ({', '.join(lossy)}): a policy learns "
+                "from others than the simulator draws"
+            )
+        return notes
+
+    def image_shape(self, camera: str = "front") -> tuple[int, int]:
+        """Height and width of a camera's frames, as ``info.json`` says.
+
+        Raises:
+            DatasetError: no such camera.
+        """
+        key = video_key(camera)
+        if key not in self.info["features"]:
+            raise self._no_camera(camera)
+        height, width, _ = self.info["features"][key]["shape"]
+        return height, width
+
+    def _no_camera(self, camera: str) -> DatasetError:
+        known = ", ".join(video_columns(self.info["features"])) or "none"
+        return DatasetError(
+            f"{self.root} has no camera {camera!r}; it has {known}. Collect it again into a new "
+            "folder, or take a policy that does not look"
+        )
 
     def load(self, i: int) -> Episode:
         """Rows of episode ``i`` of ``episodes``.
 
         Raises:
-            DatasetError: its data file is damaged or too short.
+            DatasetError: its data file is damaged or too short, or a number in it is none,
+                outside its range, or in another order.
         """
         meta = self.episodes[i]
         columns = self._read_data(meta.data_file)
         rows = slice(meta.first_row, meta.first_row + meta.length)
-        if not np.all(columns["episode_index"][rows] == meta.index) or (
-            rows.stop > len(columns["episode_index"])
-        ):
+        chosen = {key: values[rows] for key, values in columns.items()}
+        index = chosen["episode_index"]
+        if len(index) < meta.length or not np.all(index == meta.index):
             raise damaged(self.root / meta.data_file, f"rows of episode {meta.index} are missing")
+        check_rows(f"{self.root}: episode {meta.index} ({meta.task_name})", chosen)
         return Episode(
-            agent_pos=columns["observation.state"][rows],
-            action=columns["action"][rows],
-            executed_action=columns["executed_action"][rows],
-            environment_state=columns["observation.environment_state"][rows],
+            agent_pos=chosen[POSE_KEY],
+            action=chosen[ACTION_KEY],
+            executed_action=chosen.get(EXECUTED_KEY),
+            environment_state=chosen.get(STATE_KEY),
             description=meta.description,
             task_name=meta.task_name,
             seed=meta.seed,
@@ -248,17 +234,25 @@ class DemoDataset:
             (F, H, W, 3) uint8, frame j as drawn at physics tick ``20 * j``; F = ceil(L / 2).
 
         Raises:
-            DatasetError: no such camera, or a video that is damaged or too short.
+            DatasetError: no such camera, a video that is damaged or too short, or pictures of
+                another size or other colours than ``meta`` says.
         """
-        meta = self.episodes[i]
+        meta, shape = self.episodes[i], self.image_shape(camera)
         key = video_key(camera)
-        if key not in meta.videos:
-            known = ", ".join(meta.videos)
-            raise DatasetError(f"{self.root} has no camera {camera!r}; it has {known}")
         name, first = meta.videos[key]
-        return self._videos.read(
+        frames = self._videos.read(
             self.root / name, first, meta.length, fps=CONTROL_HZ, every=ROWS_PER_FRAME
         )
+        if key not in self._picture_means:
+            self._picture_means[key] = picture_means(self.root, key)
+        means = self._picture_means[key]
+        check_pictures(
+            f"{self.root / name}: episode {meta.index}",
+            frames,
+            shape,
+            means[meta.index] if len(means) else None,
+        )
+        return frames
 
     def sound(self, i: int) -> np.ndarray:
         """What was heard in episode ``i`` of ``episodes``, to the bit.
@@ -268,14 +262,17 @@ class DemoDataset:
             samples a row; ``neon_sim.audio.pcm.rings`` cuts out what a policy hears at a row.
 
         Raises:
-            DatasetError: no sound was recorded, or its file is missing or damaged.
+            DatasetError: no sound was recorded, or its file is missing, damaged, or not as loud
+                or of as many channels as ``meta`` says.
             MissingPackageError: soundfile is not installed.
         """
         meta = self.episodes[i]
         if not meta.audio_file:
             raise no_sound(self.root, meta.task_name)
-        path = self.root / meta.audio_file
-        return from_pcm(read_flac(path, RING_SAMPLES + STEP_SAMPLES * meta.length))
+        path = held(self.root, meta.audio_file)
+        samples = read_flac(path, RING_SAMPLES + STEP_SAMPLES * meta.length)
+        check_loudness(path, samples, len(meta.audio_channels), meta.audio_rms)
+        return from_pcm(samples)
 
     def flow(self, i: int, tick: int, before: int) -> np.ndarray:
         """Exact flow of a camera frame of episode ``i`` of ``episodes`` since an earlier one.
@@ -298,20 +295,91 @@ class DemoDataset:
                 f"{ticks_to_s(meta.flow_ticks):g} s, the policy's clip asks for "
                 f"{ticks_to_s(tick - before):g} s; use clip.fps=12.5 clip.sampler=uniform"
             )
-        rows = self._read_data(meta.data_file, FLOW_KEY)[FLOW_KEY]
-        row = meta.first_row + tick // TICKS_PER_CONTROL
-        return rows[row].reshape(-1, 2)
+        return self.flow_rows(i)[tick // TICKS_PER_CONTROL].reshape(-1, 2)
+
+    def flow_rows(self, i: int) -> np.ndarray:
+        """Exact flow (L, 72) float32 of episode ``i`` of ``episodes``, by row.
+
+        Raises:
+            DatasetError: it was not recorded, or is not finite.
+        """
+        meta = self.episodes[i]
+        columns = self._read_data(meta.data_file, FLOW_KEY)
+        if FLOW_KEY not in columns:
+            raise no_flow(self.root, meta.task_name)
+        rows = columns[FLOW_KEY][meta.first_row : meta.first_row + meta.length]
+        if not np.isfinite(rows).all():
+            raise damaged(self.root / meta.data_file, f"flow of episode {meta.index} is no number")
+        return rows
+
+    def column(self, i: int, key: str, dtype: type) -> np.ndarray | None:
+        """A column of one number a row (L,) of episode ``i``; None where the dataset lacks it.
+
+        Raises:
+            DatasetError: its data file is damaged, or the numbers are of another type.
+        """
+        meta = self.episodes[i]
+        if key not in self.info["features"]:
+            return None
+        columns = self._columns.setdefault(meta.data_file, {})
+        if key not in columns:
+            columns[key] = self._column(meta.data_file, key, (), dtype)
+        return columns[key][meta.first_row : meta.first_row + meta.length]
+
+    def check_statistics(self, keys: Sequence[str] = VECTOR_KEYS) -> None:
+        """Hold all rows to ``meta/stats.json``, which a file that was rescaled breaks.
+
+        Says nothing of a choice of tasks, for which no statistics are kept.
+
+        Args:
+            keys: features to look at; those that the dataset lacks are left out.
+
+        Raises:
+            DatasetError: names the feature and the number that differs.
+        """
+        features = self.info["features"]
+        names = {key: name for key in keys if (name := stored_as(features, key)) is not None}
+        if self.num_rows == self.info["total_frames"]:
+            files = sorted({meta.data_file for meta in self.episodes})
+            parts = [self._read_data(name, *names) for name in files]
+            check_statistics(self.root, {k: [part[k] for part in parts] for k in names}, names)
 
     def _read_data(self, name: str, *more: str) -> dict[str, np.ndarray]:
+        """Columns of a data file by today's names; those that it lacks are left out."""
         columns = self._columns.setdefault(name, {})
-        wanted = [key for key in (*VECTOR_KEYS, "episode_index", *more) if key not in columns]
-        if wanted:
-            table = read_table(self.root / name, wanted)
-            columns |= {key: to_numpy(table[key]) for key in wanted}
+        features = self.info["features"]
+        for key in (*VECTOR_KEYS, *more):
+            stored = stored_as(features, key)
+            if stored is not None and key not in columns:
+                width = features[stored]["shape"][0]
+                columns[key] = self._column(name, stored, (width,), np.float32)
+        for key in ("episode_index", "frame_index"):
+            if key not in columns:
+                columns[key] = self._column(name, key, (), np.int64)
         return columns
+
+    def _column(self, name: str, key: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        values = to_numpy(self.root / name, key, read_table(self.root / name, [key]))
+        if values.dtype != dtype or values.shape[1:] != shape:
+            raise damaged(
+                self.root / name,
+                f"{key} is {values.dtype} {values.shape[1:]}, not {np.dtype(dtype)} {shape}",
+            )
+        return values
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_columns": {}}
+
+
+def hash_of_bytes(root: Path) -> str:
+    """Hex SHA-256 over the data, video and sound files of a dataset."""
+    digest = hashlib.sha256()
+    for path in sorted(
+        p for name in ("data", "videos", "audio") for p in root.glob(f"{name}/**/*")
+    ):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def no_sound(root: Path, task: str) -> DatasetError:
@@ -332,144 +400,10 @@ def no_flow(root: Path, task: str) -> DatasetError:
     )
 
 
-def _read_info(root: Path) -> dict[str, Any]:
-    if not (root / INFO_FILE).exists():
-        if (root / SHARDS_FOLDER).is_dir():
-            raise DatasetError(f"{root} is unfinished; run the same collect command again")
-        raise DatasetError(
-            f"no dataset at {root} ({INFO_FILE} is missing); make one: "
-            f"python -m neon_sim.collect task=arm_catch episodes=200 out={root}"
-        )
-    info = read_json(root / INFO_FILE)
-    version = info.get("codebase_version")
-    if version != CODEBASE_VERSION:
-        raise DatasetError(
-            f"{root / INFO_FILE}: codebase_version must be {CODEBASE_VERSION!r} (got {version!r}); "
-            "convert it with lerobot's conversion script or collect it again into a new folder"
-        )
-    if info.get("fps") != CONTROL_HZ:
-        raise DatasetError(
-            f"{root / INFO_FILE}: fps must be {CONTROL_HZ} (got {info.get('fps')}); collect it "
-            "again into a new folder"
-        )
-    return info
-
-
-def _read_provenance(root: Path) -> dict[str, Any]:
-    path = root / PROVENANCE_FILE
-    return read_json(path) if path.exists() else {}
-
-
-def _check_features(root: Path, info: dict[str, Any]) -> None:
-    features = info.get("features", {})
-    types = {robot.dataset_type: robot for robot in ROBOTS.values()}
-    robot = types.get(info.get("robot_type", ""), ROBOTS["arm"])
-    shape = features.get("action", {}).get("shape")
-    dims = [dim for dim in robot.action_dims if shape == [dim]] or robot.action_dims
-    wanted = {key: [len(names)] for key, names in vector_features(robot, dims[0]).items()}
-    for key, shape in wanted.items():
-        found = features.get(key, {}).get("shape")
-        if found != shape:
-            raise DatasetError(
-                f"{root / INFO_FILE}: feature {key!r} must have shape {shape} (got {found}); this "
-                "is no dataset of neon_sim.collect, or one of another robot"
-            )
-
-
-def _video_columns(features: dict[str, Any]) -> list[str]:
-    return [key for key, feature in features.items() if feature["dtype"] == "video"]
-
-
-def _read_episodes(root: Path, info: dict[str, Any]) -> list[EpisodeMeta]:
-    paths = sorted((root / EPISODES_FOLDER).glob("*/*.parquet"))
-    if not paths:
-        raise damaged(root / EPISODES_FOLDER, "no episode file")
-    cameras = _video_columns(info["features"])
-    rows: list[dict[str, Any]] = []
-    for path in paths:
-        kept = [name for name in column_names(path) if not name.startswith("stats/")]
-        lacking = [name for name in IDENTITY_COLUMNS if name not in kept]
-        if lacking:
-            raise DatasetError(
-                f"{path} lacks the column {lacking[0]!r}, which identifies an episode of the "
-                "bench; collect the dataset with python -m neon_sim.collect"
-            )
-        rows += read_table(path, kept).to_pylist()
-    rows.sort(key=lambda row: row["episode_index"])
-    counted = len(rows), sum(row["length"] for row in rows)
-    promised = info.get("total_episodes"), info.get("total_frames")
-    if counted != promised:
-        raise damaged(
-            paths[-1],
-            f"{counted[0]} episodes of {counted[1]} rows, {INFO_FILE} says {promised[0]} of "
-            f"{promised[1]}",
-        )
-    file_starts: dict[tuple[int, int], int] = {}
-    return [_episode_meta(row, info, cameras, file_starts) for row in rows]
-
-
-def _episode_meta(
-    row: dict[str, Any],
-    info: dict[str, Any],
-    cameras: list[str],
-    file_starts: dict[tuple[int, int], int],
-) -> EpisodeMeta:
-    place = row["data/chunk_index"], row["data/file_index"]
-    start = file_starts.setdefault(place, row["dataset_from_index"])
-    videos = {}
-    for key in cameras:
-        where = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
-        first = round(row[f"videos/{key}/from_timestamp"] * info["fps"])
-        videos[key] = (info["video_path"].format(video_key=key, **where), first)
-    return EpisodeMeta(
-        index=row["episode_index"],
-        description=row["tasks"][0],
-        length=row["length"],
-        first_row=row["dataset_from_index"] - start,
-        data_file=info["data_path"].format(chunk_index=place[0], file_index=place[1]),
-        videos=videos,
-        audio_file=row.get(f"audio/{AUDIO_KEY}/file") or "",
-        audio_channels=tuple(row.get(f"audio/{AUDIO_KEY}/channels") or ()),
-        flow_ticks=row.get(f"flow/{FLOW_KEY}/ticks") or 0,
-        **{name: row[name] for name in IDENTITY_COLUMNS},
+def no_state(root: Path, task: str) -> DatasetError:
+    """The error for a dataset that an oracle cannot use."""
+    return DatasetError(
+        f"{root} holds {task} without {STATE_KEY!r}, and the policy is told true positions; "
+        f"collect it again (python -m neon_sim.collect task={task} out=...), or choose another "
+        "condition"
     )
-
-
-def _check_files(root: Path, provenance: dict[str, Any], episodes: list[EpisodeMeta]) -> None:
-    sizes: dict[str, int] = provenance.get("files", {})
-    names = {meta.data_file for meta in episodes}
-    names |= {name for meta in episodes for name, _ in meta.videos.values()}
-    # where another tool joined datasets, sound was left behind: an error once it is asked for
-    names |= {meta.audio_file for meta in episodes} & set(sizes)
-    for name in sorted(names):
-        path = root / name
-        if not path.exists():
-            raise damaged(path, "no such file")
-        size = path.stat().st_size
-        if size != sizes.get(name, size):
-            raise damaged(path, f"{size} bytes, {PROVENANCE_FILE} says {sizes[name]}")
-
-
-def _check_versions(root: Path, episodes: list[EpisodeMeta]) -> None:
-    for name, version in sorted({(meta.task_name, meta.version) for meta in episodes}):
-        if name in TASKS and TASKS[name].version != version:
-            raise DatasetError(
-                f"{root} holds {name} in version {version}, this installation has version "
-                f"{TASKS[name].version}; collect it again into a new folder"
-            )
-
-
-def _choose_tasks(
-    root: Path, episodes: list[EpisodeMeta], tasks: str | Sequence[str] | None
-) -> list[EpisodeMeta]:
-    if tasks is None:
-        return episodes
-    wanted = [task_entry(name).name for name in ([tasks] if isinstance(tasks, str) else tasks)]
-    held = {meta.task_name for meta in episodes}
-    for name in wanted:
-        if name not in held:
-            raise DatasetError(
-                f"{root} holds no episode of {name!r}, only of {', '.join(sorted(held))}; make "
-                f"one: python -m neon_sim.collect task={name} out=..."
-            )
-    return [meta for meta in episodes if meta.task_name in wanted]

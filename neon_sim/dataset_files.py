@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +11,23 @@ import pyarrow.parquet as pq
 from neon_sim.errors import DatasetError
 
 
-def to_numpy(column: pa.ChunkedArray) -> np.ndarray:
-    """A column as (L,), or (L, K) where it holds lists of K."""
-    array = column.combine_chunks()
+def to_numpy(path: Path, key: str, table: pa.Table) -> np.ndarray:
+    """A column as (L,), or (L, K) where it holds lists of K.
+
+    Raises:
+        DatasetError: its lists differ in length, or a value is missing.
+    """
+    array = table[key].combine_chunks()
+    lists = pa.types.is_list(array.type) or pa.types.is_fixed_size_list(array.type)
+    if array.null_count or (lists and array.flatten().null_count):
+        raise damaged(path, f"values of {key} are missing")
     if pa.types.is_fixed_size_list(array.type):
         return array.flatten().to_numpy().reshape(-1, array.type.list_size)
     if pa.types.is_list(array.type):  # written by other tools
-        return np.stack(array.to_numpy(zero_copy_only=False))
+        widths = np.diff(array.offsets.to_numpy())
+        if len(set(widths.tolist())) > 1:
+            raise damaged(path, f"rows of {key} differ in length")
+        return array.flatten().to_numpy().reshape(len(array), -1)
     return array.to_numpy(zero_copy_only=False)
 
 
@@ -37,23 +45,17 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         return pq.read_table(path, columns=columns)
     except FileNotFoundError as error:
         raise damaged(path, "no such file") from error
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path, str(error).splitlines()[0]) from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged(path, _first_line(error)) from error
 
 
 def column_names(path: Path) -> list[str]:
     """Columns of a parquet file."""
     try:
         return list(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path, str(error).splitlines()[0]) from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged(path, _first_line(error)) from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise damaged(path, "no such file") from error
-    except (ValueError, OSError) as error:
-        raise damaged(path, str(error)) from error
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

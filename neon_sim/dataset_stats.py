@@ -48,11 +48,17 @@ def image_stats(frames: np.ndarray) -> Stats:
     Returns:
         The keys of ``feature_stats`` with shape (3, 1, 1); ``count`` is the frames looked at.
     """
-    chosen = np.linspace(0, len(frames) - 1, min(len(frames), MAX_STATS_FRAMES))
-    pixels = frames[chosen.round().astype(int)].reshape(-1, 3)
+    chosen = sampled_frames(frames)
+    pixels = chosen.reshape(-1, 3)
     counts = np.stack([np.bincount(pixels[:, c], minlength=256) for c in range(3)])
     stats = {key: value.reshape(3, 1, 1) for key, value in _from_counts(counts).items()}
     return stats | {"count": np.array([len(chosen)])}
+
+
+def sampled_frames(frames: np.ndarray) -> np.ndarray:
+    """The frames (F, H, W, 3) that statistics look at, evenly spaced."""
+    chosen = np.linspace(0, len(frames) - 1, min(len(frames), MAX_STATS_FRAMES))
+    return frames[chosen.round().astype(int)]
 
 
 def _from_counts(counts: np.ndarray) -> Stats:

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neon_sim.clock import CONTROL_HZ
-from neon_sim.dataset import (
+from neon_sim.dataset_record import RECORD_FILE, sealed
+from neon_sim.dataset_schema import (
     AUDIO_KEY,
     AUDIO_PATTERN,
     CODEBASE_VERSION,
@@ -30,7 +31,6 @@ from neon_sim.dataset import (
     FLOW_KEY,
     FLOW_NAMES,
     INFO_FILE,
-    PROVENANCE_FILE,
     SCALAR_FEATURES,
     SHARDS_FOLDER,
     STATS_FILE,
@@ -44,7 +44,7 @@ from neon_sim.errors import DatasetError
 from neon_sim.registry import TASKS
 from neon_sim.robots import ROBOTS
 from neon_sim.shards import Shard, read_shard
-from neon_sim.video_io import GOP_ROWS, PIX_FMT, Mp4Joiner
+from neon_sim.video_io import CODEC_NAME, GOP_ROWS, PIX_FMT, PRESET, X265_PARAMS, Mp4Joiner
 
 BUILD_FOLDER = ".assembling"
 CHUNK_FILES = 1000
@@ -62,7 +62,7 @@ def assemble(root: Path, shards: Iterable[Path], provenance: dict[str, Any]) -> 
     Args:
         root: the dataset's folder, holding only ``.shards``.
         shards: shard files in the order the episodes shall have.
-        provenance: JSON values for ``meta/neon_sim.json``; content hash and sizes are added.
+        provenance: JSON values for ``meta/neon_sim.json``; hashes and sizes are added.
 
     Returns:
         The dataset's ``info.json``.
@@ -194,7 +194,11 @@ class _Assembler:
         path = self.build / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(shard.audio)
-        return {f"audio/{key}/file": name, f"audio/{key}/channels": list(shard.audio_channels)}
+        return {
+            f"audio/{key}/file": name,
+            f"audio/{key}/channels": list(shard.audio_channels),
+            f"audio/{key}/rms": shard.audio_rms,
+        }
 
     def _check_robot(self, shard: Shard, index: int) -> None:
         """Hold all episodes to one robot and one length of action."""
@@ -253,7 +257,6 @@ class _Assembler:
         if not self.rows:
             raise DatasetError(f"no episode to put into {self.build.parent}")
         self._close()
-        meta = self.build / "meta"
         episodes = self.build / EPISODES_FOLDER / "chunk-000" / "file-000.parquet"
         episodes.parent.mkdir(parents=True)
         pq.write_table(pa.Table.from_pylist(self._even_rows()), episodes)
@@ -261,12 +264,10 @@ class _Assembler:
         parts = [_row_stats(row) for row in self.rows]
         pooled = {key: pool_stats([part[key] for part in parts]) for key in parts[0]}
         _write_json(self.build / STATS_FILE, to_lists(pooled))
-        files = sorted(p for p in self.build.rglob("*") if p.is_file() and meta not in p.parents)
-        sizes = {str(p.relative_to(self.build)): p.stat().st_size for p in files}
-        extra = {"content_hash": self._hash.hexdigest(), "files": sizes}
-        _write_json(self.build / PROVENANCE_FILE, provenance | extra)
         info = self._info()
         _write_json(self.build / INFO_FILE, info)
+        described = provenance | {"content_hash": self._hash.hexdigest()}
+        _write_json(self.build / RECORD_FILE, sealed(self.build, described))
         return info
 
     def _even_rows(self) -> list[dict[str, Any]]:
@@ -305,11 +306,13 @@ def features(
     video = {
         "video.height": height,
         "video.width": width,
-        "video.codec": "h264",
+        "video.codec": CODEC_NAME,
         "video.pix_fmt": PIX_FMT,
         "video.fps": CONTROL_HZ,
         "video.channels": 3,
-        "video.g": GOP_ROWS,
+        "video.g": GOP_ROWS,  # with the next two what lerobot's tools encode again with
+        "video.preset": PRESET,
+        "video.extra_options": {"x265-params": X265_PARAMS},
         "has_audio": False,
         "is_depth_map": False,
     }

@@ -2,28 +2,29 @@
 
 One folder a dataset, tower and clip, named by a hash of all that its content depends on.
 Rows are appended episode by episode and the file that declares it whole is written last,
-so a killed run continues where it was and a half-written cache is never mistaken for one.
+so a killed run continues where it was and a half-written cache is never mistaken for one. That
+file also holds the hashes of the others, so that a damaged cache is not trained on.
 An encoder that looks at frames on their own stores each camera frame once, whatever number
 of clips it is in. What an encoder of sound makes has a folder of its own.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -32,9 +33,12 @@ from neon_sim.clips import ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
 from neon_sim.conditions import sight_of
 from neon_sim.dataset import DemoDataset
+from neon_sim.dataset_record import file_sha256
 from neon_sim.errors import DatasetError
+from neon_sim.files import write_json
 from neon_sim.observation import ClipBatch
 from neon_sim.registry import clip_span_s
+from neon_sim.schema import read_json
 from neon_sim.windows import window_steps
 
 FORMAT = 2
@@ -42,6 +46,26 @@ META_FILE, HIDDEN_FILE, MASK_FILE = "meta.json", "hidden.bin", "mask.bin"
 PROGRESS_FILE, LOCK_FILE = "progress.json", "lock"
 ENCODE_ROWS = 64  # rows a call of the backbone
 SPARE_BYTES = 64 << 20
+PROGRESS_S = 2.0  # a kill loses the work of so many seconds
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of an unfinished cache is whole."""
+
+    episodes: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class CacheMeta:
+    """What a finished cache says of itself; ``sha256`` by file, empty in those from before."""
+
+    rows: int
+    shape: tuple[int, int]
+    dtype: str
+    format: int
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,10 +164,12 @@ def encode_episode(
     frames = dataset.frames(number, tower.clip.camera) if "video" in tower.needs else None
     sound = dataset.sound(number) if tower.hears else None
     between = partial(dataset.flow, number)
-    if frames is not None and frames.shape[1] != tower.clip.image_size:
+    size = tower.clip.image_size
+    if frames is not None and frames.shape[1:3] != (size, size):
+        found = " x ".join(str(side) for side in dict.fromkeys(frames.shape[1:3]))
         raise DatasetError(
-            f"{dataset.root} holds images of {frames.shape[1]} pixels, the policy's clip asks for "
-            f"{tower.clip.image_size}; collect with image_size={tower.clip.image_size}"
+            f"{dataset.root} holds images of {found} pixels, the policy's clip asks for {size}; "
+            f"collect with image_size={size}, or train with policy.clip.image_size={found}"
         )
     count = len(layout.frames) if tower.per_frame else len(layout.plans)
     for start in range(0, count, ENCODE_ROWS):
@@ -176,13 +202,13 @@ def _clip_batch(
     episode: Any, frames: Any, sound: Any, layout: EpisodeLayout, part: slice
 ) -> ClipBatch:
     """The clips of some windows, as the live policy would have got them."""
-    plans = layout.plans[part]
+    plans, state = layout.plans[part], episode.environment_state
     ticks = np.stack([plan.ticks for plan in plans])
     return ClipBatch(
         video=None if frames is None else frames[ticks // TICKS_PER_CAMERA],
         mask=np.stack([plan.mask for plan in plans]),
         time_s=np.stack([plan.time_s for plan in plans]),
-        state=episode.environment_state[ticks // TICKS_PER_CONTROL],
+        state=None if state is None else state[ticks // TICKS_PER_CONTROL],
         agent_pos=episode.agent_pos[layout.steps[part]],
         text=[episode.description] * len(plans),
         audio=None if sound is None else rings(sound, layout.steps[part]),
@@ -194,13 +220,13 @@ class _Writer:
 
     Args:
         folder: of the cache. row_bytes: of a hidden row and of a mask row.
+        rows: stored rows of each episode, in order.
     """
 
-    def __init__(self, folder: Path, row_bytes: tuple[int, int]) -> None:
-        self.folder = folder
-        progress = folder / PROGRESS_FILE
-        start = json.loads(progress.read_text()) if progress.exists() else {}
-        self.episodes, self.rows = start.get("episodes", 0), start.get("rows", 0)
+    def __init__(self, folder: Path, row_bytes: tuple[int, int], rows: list[int]) -> None:
+        self.folder, self._saved = folder, time.monotonic()
+        start = _whole_part(folder, row_bytes, rows)
+        self.episodes, self.rows = start.episodes, start.rows
         self.files: list[BinaryIO] = []
         for name, size in zip((HIDDEN_FILE, MASK_FILE), row_bytes, strict=True):
             file = open(folder / name, "r+b" if (folder / name).exists() else "w+b")  # noqa: SIM115
@@ -218,27 +244,35 @@ class _Writer:
         for file in self.files:
             file.flush()
         self.episodes, self.rows = self.episodes + 1, self.rows + rows
-        write_json(self.folder / PROGRESS_FILE, {"episodes": self.episodes, "rows": self.rows})
+        if time.monotonic() - self._saved > PROGRESS_S:
+            self._save()
+
+    def _save(self) -> None:
+        write_json(self.folder / PROGRESS_FILE, asdict(Progress(self.episodes, self.rows)))
+        self._saved = time.monotonic()
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and say how far they are whole."""
         for file in self.files:
             file.close()
+        self._save()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is whole or absent, also after a kill."""
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_text(json.dumps(value))
-    os.replace(partial, path)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time; a killed one leaves no lock behind."""
-    with open(folder / LOCK_FILE, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _whole_part(folder: Path, row_bytes: tuple[int, int], rows: list[int]) -> Progress:
+    """How much of a begun cache can be kept: nothing, where a file is not what it must be."""
+    path = folder / PROGRESS_FILE
+    if not path.exists():
+        return Progress()
+    try:
+        found = read_json(path, Progress, DatasetError, "")
+        sizes = [(folder / name).stat().st_size for name in (HIDDEN_FILE, MASK_FILE)]
+    except (DatasetError, OSError):
+        return Progress()
+    fits = 0 <= found.episodes <= len(rows) and found.rows == sum(rows[: found.episodes])
+    long_enough = all(
+        size >= found.rows * each for size, each in zip(sizes, row_bytes, strict=True)
+    )
+    return found if fits and long_enough else Progress()
 
 
 def build_cache(
@@ -262,7 +296,7 @@ def build_cache(
     ]
     folder = root / cache_key(dataset, tower, stride)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with FileLock(folder / LOCK_FILE):  # waits: the other run makes what this one needs
         if not (folder / META_FILE).exists():
             try:
                 _encode_all(dataset, tower, layouts, folder, progress)
@@ -280,7 +314,7 @@ def _encode_all(
     shape = (tower.tokens_per_frame, tower.feature_dim)
     size = torch.empty((), dtype=tower.storage).element_size()
     row_bytes = (shape[0] * shape[1] * size, shape[0])
-    writer = _Writer(folder, row_bytes)
+    writer = _Writer(folder, row_bytes, [layout.num_rows for layout in layouts])
     todo = sum(layout.num_rows for layout in layouts[writer.episodes :])
     free = shutil.disk_usage(folder).free
     if free < todo * sum(row_bytes) + SPARE_BYTES:
@@ -304,8 +338,9 @@ def _encode_all(
     finally:
         writer.close()
         bar.close()
-    meta = {"rows": writer.rows, "shape": shape, "dtype": str(tower.storage), "format": FORMAT}
-    write_json(folder / META_FILE, meta)
+    hashes = {name: file_sha256(folder / name) for name in (HIDDEN_FILE, MASK_FILE)}
+    meta = CacheMeta(writer.rows, shape, str(tower.storage), FORMAT, hashes)
+    write_json(folder / META_FILE, asdict(meta))
 
 
 class FeatureTable:
@@ -383,13 +418,19 @@ def _open_parts(
 ) -> list[Tensor]:
     """One tensor a folder, read or mapped; one in all when read."""
     per_row = int(np.prod(shape)) * dtype.itemsize
-    rows = [json.loads((folder / META_FILE).read_text())["rows"] for folder in folders]
-    for folder, count in zip(folders, rows, strict=True):
-        size = (folder / name).stat().st_size
-        if size != count * per_row:
+    rows = []
+    for folder in folders:
+        again = f"delete {folder} and run again"
+        meta = read_json(folder / META_FILE, CacheMeta, DatasetError, again)
+        rows.append(meta.rows)
+        size = (folder / name).stat().st_size if (folder / name).is_file() else 0
+        if size != meta.rows * per_row:
             raise DatasetError(
-                f"{folder / name} must be {count * per_row} bytes (got {size}); delete {folder} "
-                "and run again"
+                f"{folder / name} must be {meta.rows * per_row} bytes (got {size}); {again}"
+            )
+        if name in meta.sha256 and file_sha256(folder / name) != meta.sha256[name]:
+            raise DatasetError(
+                f"{folder / name} is damaged: its bytes are not what was written; {again}"
             )
     if not in_ram:
         with warnings.catch_warnings():  # a read-only map: nobody writes to it

@@ -11,17 +11,18 @@ learning curve (``.curve.json``).
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import TypedDict
 
 from neon_sim.command import entry_point
 from neon_sim.config import main_config
 from neon_sim.errors import CheckpointError
 from neon_sim.rl_config import RLConfig
+from neon_sim.schema import checked, read_json
 
 COMMAND = "python -m neon_sim.rl"
 
@@ -50,7 +51,8 @@ def learn(config: RLConfig, progress: bool = True, command: str = COMMAND) -> Pa
             "or choose another out="
         )
     if path.exists():
-        check_same(path, read_tensors(path, FORMAT, COMMAND)[1]["train"], config)
+        check_same(path, read_tensors(path, FORMAT, COMMAND)[1].get("train", {}), config)
+        state.unlink(missing_ok=True)
         return path
     trainer = RLTrainer(config, progress, command)
     try:
@@ -69,6 +71,36 @@ def plan_text(config: RLConfig) -> str:
         f"{config.total_steps} actions{rounded} in {config.total_steps // rollout} rollouts of "
         f"{config.envs} x {config.rollout_steps}, a checkpoint every {config.block_steps}"
     )
+
+
+class Point(TypedDict):
+    """One rollout of a learning curve; None where no episode ended in it."""
+
+    steps: int
+    episodes: int
+    success: float | None
+    length: float | None
+
+
+class Curve(TypedDict):
+    """What is shown of a learning curve."""
+
+    points: list[Point]
+
+
+def read_curve(policy: Path) -> dict[str, Any]:
+    """The learning curve beside a policy, empty where there is none.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    path = policy.with_suffix(".curve.json")
+    if not path.exists():
+        return {"points": []}
+    mend = f"the policy is whole: delete {path.name}"
+    curve = read_json(path, dict[str, Any], CheckpointError, mend)
+    checked(curve, Curve, str(path), CheckpointError, mend)
+    return curve
 
 
 def describe(curve: dict[str, Any]) -> str:
@@ -96,8 +128,7 @@ def main(argv: list[str]) -> int:
     kept = [word for word in argv if not word.startswith("out=") and word != "--resume"]
     print(f"rl: {plan_text(config)}", file=sys.stderr)
     path = learn(config, command=" ".join([COMMAND, *kept, "out=DIR"]))
-    curve = json.loads(path.with_suffix(".curve.json").read_text())
-    print(f"{path}\n{describe(curve)}")
+    print(f"{path}\n{describe(read_curve(path))}")
     return 0
 
 

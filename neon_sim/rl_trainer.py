@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from tqdm import tqdm
 
 from neon_sim.errors import CheckpointError, ConfigError
-from neon_sim.feature_cache import write_json
+from neon_sim.files import write_json
 from neon_sim.pretrain import git_commit
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.rl_config import RLConfig
@@ -33,6 +33,9 @@ from neon_sim.training_seeds import SeedUse, training_seeds
 
 FORMAT = "neon_sim.rl/1"
 FINAL_RATE = 0.05  # of the first learning rate
+STATE_KEYS = {
+    *("config", "policy", "optimiser", "observations", "rewards", "block", "curve", "seconds")
+}
 VECTOR = "vector"  # key of the numbers beside pixels
 
 
@@ -104,8 +107,9 @@ class RLTrainer:
                 began = time.perf_counter()
                 self.run_block(bar)
                 self.seconds += time.perf_counter() - began
-                self.save_state()
+                # before the state: a run that is killed between the two repeats the block
                 self.save_policy(self.stem.with_name(f"{self.stem.name}-{self.steps}.safetensors"))
+                self.save_state()
                 if on_block is not None:
                     on_block()
 
@@ -184,8 +188,8 @@ class RLTrainer:
 
     def save(self) -> Path:
         """Write the finished policy and its curve, drop the state; returns the policy's path."""
-        path = self.save_policy(self.stem.with_name(f"{self.stem.name}.safetensors"))
         self._write_curve()
+        path = self.save_policy(self.stem.with_name(f"{self.stem.name}.safetensors"))
         self.state_path.unlink(missing_ok=True)
         return path
 
@@ -227,6 +231,12 @@ class RLTrainer:
             raise CheckpointError(
                 f"{self.state_path} is damaged ({error}); delete it to start again"
             ) from error
+        lacking = STATE_KEYS - set(state if isinstance(state, dict) else ())
+        if lacking:
+            raise CheckpointError(
+                f"{self.state_path} is no state of this command (it lacks {min(lacking)!r}); "
+                "delete it to start again"
+            )
         check_same(self.state_path, json.loads(state["config"]), self.config)
         self.model.policy.load_state_dict(state["policy"])
         self.model.policy.optimizer.load_state_dict(state["optimiser"])
@@ -334,7 +344,8 @@ class _Watch(BaseCallback):
         logged = self.model.logger.name_to_value
         if self.trainer.curve and "train/approx_kl" in logged:
             for name, short in names.items():
-                self.trainer.curve[-1][short] = float(logged[f"train/{name}"])
+                value = float(logged[f"train/{name}"])
+                self.trainer.curve[-1][short] = value if np.isfinite(value) else None  # no JSON
 
 
 class _Processes(SubprocVecEnv):

@@ -19,10 +19,22 @@ from typing import Any
 import numpy as np
 
 from neon_sim.audio.pcm import encode_flac
-from neon_sim.dataset import FLOW_KEY, SHARDS_FOLDER, video_key
+from neon_sim.dataset_schema import (
+    ACTION_KEY,
+    EXECUTED_KEY,
+    FLOW_KEY,
+    POSE_KEY,
+    SHARDS_FOLDER,
+    STATE_KEY,
+    video_key,
+)
 from neon_sim.dataset_stats import feature_stats, image_stats, to_lists
+from neon_sim.dataset_values import loudness
 from neon_sim.errors import DatasetError
+from neon_sim.schema import checked, parse_json
 from neon_sim.video_io import ROWS_PER_FRAME, encode_rows
+
+FORMAT = 2  # 1 was H.264, with privileged features under other names
 
 _ARRAYS = ("agent_pos", "environment_state", "action", "executed_action", "success")
 _COLUMN, _VIDEO, _AUDIO = "column:", "video:", "audio"
@@ -84,6 +96,20 @@ class RecordedEpisode:
 
 
 @dataclass(frozen=True)
+class ShardHead:
+    """What a shard file says of itself; fields as of ``Shard``."""
+
+    format: int
+    identity: EpisodeIdentity
+    content_hash: str
+    stats: dict[str, dict[str, Any]]
+    image_size: tuple[int, int]
+    flow_ticks: int = 0
+    audio_channels: tuple[str, ...] = ()
+    audio_rms: float | None = None
+
+
+@dataclass(frozen=True)
 class Shard:
     """A finished episode read back from its shard file; ``audio`` is FLAC, empty for none."""
 
@@ -95,6 +121,7 @@ class Shard:
     videos: dict[str, bytes]
     audio: bytes = b""
     audio_channels: tuple[str, ...] = ()
+    audio_rms: float | None = None
     flow_ticks: int = 0
 
     @property
@@ -118,10 +145,10 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
     length = len(episode.action)
     success = np.asarray(episode.success, dtype=bool)
     columns = {
-        "observation.state": episode.agent_pos.astype(np.float32),
-        "observation.environment_state": episode.environment_state.astype(np.float32),
-        "action": episode.action.astype(np.float32),
-        "executed_action": episode.executed_action.astype(np.float32),
+        POSE_KEY: episode.agent_pos.astype(np.float32),
+        STATE_KEY: episode.environment_state.astype(np.float32),
+        ACTION_KEY: episode.action.astype(np.float32),
+        EXECUTED_KEY: episode.executed_action.astype(np.float32),
         "next.done": np.arange(length) == length - 1,
         "next.success": success,
     }
@@ -131,6 +158,7 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
     stats = {key: feature_stats(values) for key, values in columns.items()}
     stats |= {video_key(camera): image_stats(f) for camera, f in episode.frames.items()}
     head: dict[str, Any] = {
+        "format": FORMAT,
         "identity": asdict(episode.identity),
         "content_hash": episode.content_hash(),
         "stats": to_lists(stats),
@@ -143,6 +171,7 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
         arrays[_VIDEO + video_key(camera)] = np.frombuffer(video, np.uint8)
     if episode.audio is not None:
         head["audio_channels"] = list(episode.audio_channels)
+        head["audio_rms"] = loudness(episode.audio)
         arrays[_AUDIO] = np.frombuffer(encode_flac(episode.audio), np.uint8)
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     buffer = io.BytesIO()
@@ -168,25 +197,35 @@ def read_shard(path: Path) -> Shard:
     """Read one shard (its CRCs are checked).
 
     Raises:
-        DatasetError: the file is damaged.
+        DatasetError: the file is damaged, or of another version of neon_sim.
     """
+    mend = "delete it and run the same collect command again"
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        head = json.loads(arrays["head"].tobytes())
+        said = parse_json(arrays["head"].tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(
-            f"{path} is damaged ({error}); delete it and run the same collect command again"
-        ) from error
-    videos = {key: arrays[key].tobytes() for key in arrays if key.startswith(_VIDEO)}
+        raise DatasetError(f"{path} is damaged ({error}); {mend}") from error
+    found = said.get("format", 1) if isinstance(said, dict) else said
+    if found != FORMAT:
+        raise DatasetError(f"{path} must be of format {FORMAT} (got {found!r}); {mend}")
+    head = checked(said, ShardHead, str(path), DatasetError, mend)
+    columns = {k.removeprefix(_COLUMN): v for k, v in arrays.items() if k.startswith(_COLUMN)}
+    if lacking := {POSE_KEY, STATE_KEY, ACTION_KEY, EXECUTED_KEY} - set(columns):
+        raise DatasetError(f"{path} lacks {min(lacking)!r}; {mend}")
     return Shard(
-        identity=EpisodeIdentity(**head["identity"]),
-        content_hash=head["content_hash"],
-        stats=head["stats"],
-        image_size=(head["image_size"][0], head["image_size"][1]),
-        columns={k.removeprefix(_COLUMN): v for k, v in arrays.items() if k.startswith(_COLUMN)},
-        videos={key.removeprefix(_VIDEO): video for key, video in videos.items()},
+        identity=head.identity,
+        content_hash=head.content_hash,
+        stats=head.stats,
+        image_size=head.image_size,
+        columns=columns,
+        videos={
+            key.removeprefix(_VIDEO): arrays[key].tobytes()
+            for key in arrays
+            if key.startswith(_VIDEO)
+        },
         audio=arrays[_AUDIO].tobytes() if _AUDIO in arrays else b"",
-        audio_channels=tuple(head.get("audio_channels", ())),
-        flow_ticks=head.get("flow_ticks", 0),
+        audio_channels=head.audio_channels,
+        audio_rms=head.audio_rms,
+        flow_ticks=head.flow_ticks,
     )

@@ -9,19 +9,23 @@ ends with the same weights as one that was not. The result is
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import TypedDict
 
 from neon_sim.command import entry_point
 from neon_sim.config import PolicyConfig
 from neon_sim.config_loading import load_config, main_config
+from neon_sim.errors import CheckpointError
+from neon_sim.files import write_json
 from neon_sim.pretrain import keep_memory
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.robots import ROBOTS
+from neon_sim.schema import checked, read_json
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer, check_same
 
@@ -37,19 +41,63 @@ def train(
 
     Raises:
         CheckpointError: ``out`` holds a head or a state made with other settings or data.
+        RunError: the disk takes nothing.
         NeonError: see ``Trainer``.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     trainer = Trainer(config, policy, backbone, progress)
+    for note in trainer.notes:
+        print(f"train: note: {note}", file=sys.stderr)
     path = trainer.stem.with_name(f"{trainer.stem.name}.safetensors")
     if path.exists():
         metadata = POLICY_PARTS.resolve("load_network")(path)[1]
         check_same(path, metadata, trainer.identity())
+        _complete(path, metadata)
+        trainer.state_path.unlink(missing_ok=True)
         return path
     trainer.resume()
     seconds = trainer.run()
     return trainer.save(seconds)
+
+
+def _complete(path: Path, metadata: dict[str, Any]) -> None:
+    """Write a curve beside a head whose run was killed before it had one."""
+    if not curve_path(path).exists():
+        curve = {"points": [], "validation": metadata.get("validation", {}), "training": {}}
+        write_json(curve_path(path), curve)
+
+
+def curve_path(head: Path) -> Path:
+    """Where the training curve of a head lies."""
+    return head.with_suffix(".curve.json")
+
+
+class Errors(TypedDict):
+    """Errors of a head on windows of one task."""
+
+    normalised: float
+    joints_rad: float
+
+
+class Curve(TypedDict):
+    """What is shown of a training curve; errors by task."""
+
+    validation: dict[str, Errors]
+    training: dict[str, Errors]
+
+
+def read_curve(head: Path) -> dict[str, Any]:
+    """The training curve of a head, with all that it holds.
+
+    Raises:
+        CheckpointError: it is missing or damaged; the head is not, and makes another.
+    """
+    path = curve_path(head)
+    mend = f"the head is whole: delete {path.name} and run the same command again"
+    curve = read_json(path, dict[str, Any], CheckpointError, mend)
+    checked(curve, Curve, str(path), CheckpointError, mend)
+    return curve
 
 
 def parse(argv: Sequence[str]) -> tuple[TrainConfig, PolicyConfig]:
@@ -91,8 +139,7 @@ def main(argv: list[str]) -> int:
     config, policy = parse(argv)
     keep_memory()
     path = train(config, policy)
-    curve = json.loads(path.with_suffix(".curve.json").read_text())
-    print(f"{path}\n{describe(curve)}")
+    print(f"{path}\n{describe(read_curve(path))}")
     return 0
 
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from neon_sim.config import ClipConfig, PolicyConfig
 from neon_sim.dataset import DemoDataset
 from neon_sim.errors import CheckpointError, ConfigError
-from neon_sim.feature_cache import FeatureTable, write_json
+from neon_sim.feature_cache import FeatureTable
+from neon_sim.files import make_folder, write_json
 from neon_sim.pretrain import git_commit
 from neon_sim.registry import EMBODIMENTS, POLICY_PARTS, task_entry
 from neon_sim.robots import ROBOTS
@@ -30,6 +31,7 @@ EVAL_WINDOWS = 2000  # at most, a split
 EVAL_ROWS = 250
 FINAL_RATE = 0.02  # of the peak, at the end of the cosine
 NOISE_PATTERNS = 251
+STATE_KEYS = {"identity", "network", "average", "optimiser", "step", "curve"}
 STATISTICS_WINDOWS = 2000  # features of this many windows give mean and std
 
 
@@ -256,6 +258,16 @@ class Trainer:
         """Path of the run's files without suffix."""
         return Path(self.config.out) / f"{self.condition}-seed{self.config.seed}"
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of where the data come from."""
+        return [note for dataset in self.datasets for note in dataset.notes]
+
+    @property
+    def state_path(self) -> Path:
+        """Where the resumable state lies."""
+        return self.stem.with_name(f"{self.stem.name}.state.pt")
+
     def identity(self) -> dict[str, Any]:
         """What the head depends on, as its checkpoint and state record it."""
         ears = self.tower.ears if self.sounds is not None else None
@@ -279,7 +291,7 @@ class Trainer:
 
     def save_state(self) -> None:
         """Write the resumable state; whole or absent, also after a kill."""
-        path = self.stem.with_name(f"{self.stem.name}.state.pt")
+        path = self.state_path
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.part")
         values = {
@@ -299,7 +311,7 @@ class Trainer:
         Raises:
             CheckpointError: it is damaged or belongs to other settings or data.
         """
-        path = self.stem.with_name(f"{self.stem.name}.state.pt")
+        path = self.state_path
         if not path.exists():
             return False
         try:
@@ -308,6 +320,12 @@ class Trainer:
             raise CheckpointError(
                 f"{path} is damaged ({error}); delete it to start again"
             ) from error
+        lacking = STATE_KEYS - set(state if isinstance(state, dict) else ())
+        if lacking:
+            raise CheckpointError(
+                f"{path} is no state of this command (it lacks {min(lacking)!r}); delete it to "
+                "start again"
+            )
         check_same(path, json.loads(state["identity"]), self.identity())
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
@@ -316,7 +334,11 @@ class Trainer:
         return True
 
     def save(self, seconds: float) -> Path:
-        """Write the head and its curve, drop the state; returns the head's path."""
+        """Write the curve and the head, drop the state; returns the head's path.
+
+        The head comes last of what stays: where it lies, the run is finished. A run that is killed
+        before goes on from its state and writes both again.
+        """
         final = self.evaluate(True)
         self.network.load_state_dict(self.average)
         metadata = {
@@ -327,11 +349,10 @@ class Trainer:
             "parameters": self.network.num_parameters(),
             "windows": len(self.windows),
             "validation": final,
+            "data_notes": self.notes,
             "commit": git_commit(),
             "torch": torch.__version__,
         }
-        path = self.stem.with_name(f"{self.stem.name}.safetensors")
-        POLICY_PARTS.resolve("save_checkpoint")(path, self.network, metadata)
         curve = {
             "points": self.curve,
             "validation": final,
@@ -341,8 +362,11 @@ class Trainer:
         seen = _spread(np.flatnonzero(~self.windows.validation), EVAL_ROWS)
         if report := self.network.report(self._batch(seen)[0]):
             curve["fusion"] = report
+        make_folder(self.stem.parent)
         write_json(self.stem.with_name(f"{self.stem.name}.curve.json"), curve)
-        self.stem.with_name(f"{self.stem.name}.state.pt").unlink(missing_ok=True)
+        path = self.stem.with_name(f"{self.stem.name}.safetensors")
+        POLICY_PARTS.resolve("save_checkpoint")(path, self.network, metadata)
+        self.state_path.unlink(missing_ok=True)
         return path
 
 

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.dataset import DemoDataset, EpisodeMeta, no_flow, no_sound
+from neon_sim.dataset import DemoDataset, no_flow, no_sound, no_state
+from neon_sim.dataset_episodes import EpisodeMeta
+from neon_sim.dataset_schema import ACTION_KEY, FLOW_KEY, robot_of
+from neon_sim.dataset_values import ScaleCheck
 from neon_sim.errors import DatasetError
 from neon_sim.seeding import keyed_rng
 
@@ -77,7 +80,8 @@ def build_windows(datasets: Sequence[DemoDataset], stride: int, val_fraction: fl
     """Cut datasets into windows.
 
     Raises:
-        DatasetError: no episode, or a value that is not finite or a label outside [-1, 1].
+        DatasetError: no episode, a value that is not finite or outside its range, or one that
+            has another scale than the robot or than the dataset's own statistics.
     """
     metas = [meta for dataset in datasets for meta in dataset.episodes]
     if not metas:
@@ -86,9 +90,10 @@ def build_windows(datasets: Sequence[DemoDataset], stride: int, val_fraction: fl
     texts = sorted({meta.description for meta in metas})
     columns: dict[str, list[np.ndarray]] = {name: [] for name in WindowSet.__annotations__}
     for dataset in datasets:
+        scale = ScaleCheck(robot_of(dataset.info), action_dim(dataset))
         for index, meta in enumerate(dataset.episodes):
             episode = dataset.load(index)
-            _check_episode(dataset, meta, episode.action, episode.agent_pos)
+            scale.add(f"{dataset.root}: episode {meta.index} ({meta.task_name})", episode)
             steps = window_steps(meta.length, stride, meta.episode)
             actions, weight = chunk_labels(episode.action, steps)
             columns["agent_pos"].append(episode.agent_pos[steps])
@@ -100,23 +105,26 @@ def build_windows(datasets: Sequence[DemoDataset], stride: int, val_fraction: fl
                 ("validation", is_validation(meta, val_fraction)),
             ):
                 columns[name].append(np.full(len(steps), value))
+        dataset.check_statistics()
+        scale.finish(dataset.root)
     joined = {name: np.concatenate(parts) for name, parts in columns.items() if parts}
     return WindowSet(**joined, tasks=tasks, texts=texts)
 
 
 def check_datasets(datasets: Sequence[DemoDataset], needs: Collection[str]) -> None:
-    """Hold datasets to one robot and one length of action, and to sound and flow where needed.
+    """Hold datasets to one robot and one length of action, and to what a policy needs of them.
 
     Args:
         datasets: to train on together. needs: what the policy observes under its condition.
 
     Raises:
-        DatasetError: names the two that differ, or the one without sound or flow, and the mend.
+        DatasetError: names the two that differ, or the one without true positions, sound or flow,
+            and the mend.
     """
     kinds = {}
     for dataset in datasets:
-        action = dataset.info["features"]["action"]["shape"][0]
-        kinds[f"{dataset.info.get('robot_type')} with actions of {action}"] = dataset.root
+        kind = f"{dataset.info.get('robot_type')} with actions of {action_dim(dataset)}"
+        kinds[kind] = dataset.root
     if len(kinds) > 1:
         (first, one), (second, other) = list(kinds.items())[:2]
         raise DatasetError(
@@ -124,6 +132,10 @@ def check_datasets(datasets: Sequence[DemoDataset], needs: Collection[str]) -> N
             "for each (data=)"
         )
     for dataset in datasets:
+        if "state" in needs and not dataset.has_state:
+            raise no_state(dataset.root, dataset.task_names[0])
+        if "flow" in needs:
+            dataset.check_statistics([FLOW_KEY])
         for meta in dataset.episodes:
             if "audio" in needs and not meta.audio_file:
                 raise no_sound(dataset.root, meta.task_name)
@@ -131,17 +143,9 @@ def check_datasets(datasets: Sequence[DemoDataset], needs: Collection[str]) -> N
                 raise no_flow(dataset.root, meta.task_name)
 
 
-def _check_episode(
-    dataset: DemoDataset, meta: EpisodeMeta, action: np.ndarray, agent_pos: np.ndarray
-) -> None:
-    where = f"{dataset.root}: episode {meta.index} ({meta.task_name})"
-    if not (np.isfinite(action).all() and np.isfinite(agent_pos).all()):
-        raise DatasetError(f"{where} holds values that are not finite; collect it again")
-    if np.abs(action).max() > 1.0 + 1e-5:
-        raise DatasetError(
-            f"{where}: labels must be in [-1, 1] (got {np.abs(action).max():.3f}); it was "
-            "collected with another action scaling"
-        )
+def action_dim(dataset: DemoDataset) -> int:
+    """A, numbers of an action of a dataset."""
+    return int(dataset.info["features"][ACTION_KEY]["shape"][0])
 
 
 class BalancedBatches:

@@ -28,22 +28,25 @@ def fake_episode(
     for j in range(num_frames):
         at = (index + j) % (size - 6)
         frames[j, 4:10, at : at + 6] = (255, 16 * index % 256, j % 256)
-    task = TASKS[index % 2]
+    task, expert = TASKS[index % 2], index % 3 == 0
+    agent_pos, state, action, executed = (
+        rng.uniform(-1, 1, (length, width)).astype(np.float32) for width in (8, 16, 8, 8)
+    )
     return RecordedEpisode(
         identity=EpisodeIdentity(
             task_name=task,
             version=0,
             seed=1000,
             episode=index // 2,
-            source="noisy" if index % 3 else "expert",
+            source="expert" if expert else "noisy",
             success=index % 4 != 3,
             initial_hash=f"{index:064x}",
             description=f"do {task} number {index % 3}",
         ),
-        agent_pos=rng.uniform(-1, 1, (length, 8)).astype(np.float32),
-        environment_state=rng.uniform(-1, 1, (length, 16)).astype(np.float32),
-        action=rng.uniform(-1, 1, (length, 8)).astype(np.float32),
-        executed_action=rng.uniform(-1, 1, (length, 8)).astype(np.float32),
+        agent_pos=agent_pos,
+        environment_state=state,
+        action=action,
+        executed_action=action if expert else executed,
         success=np.arange(length) > length - 6,
         frames={"front": frames},
         audio=_noise(index, channels, length) if channels else None,

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neon_sim import dataset_write
-from neon_sim.dataset import PROVENANCE_FILE, DemoDataset
+from neon_sim.dataset import DemoDataset
+from neon_sim.dataset_record import RECORD_FILE
 from neon_sim.dataset_stats import feature_stats, image_stats, pool_stats
 from neon_sim.errors import DatasetError, UnknownNameError
 from neon_sim.shards import RecordedEpisode, read_shard, shard_path, write_shard
@@ -258,11 +259,11 @@ def test_nothing_there(tmp_path: Path) -> None:
         DemoDataset.open(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("name", [VIDEO, DATA, EPISODES, "meta/info.json", PROVENANCE_FILE])
+@pytest.mark.parametrize("name", [VIDEO, DATA, EPISODES, "meta/info.json", RECORD_FILE])
 def test_truncated_file_is_named(root: Path, name: str) -> None:
     content = (root / name).read_bytes()
     (root / name).write_bytes(content[: len(content) // 2])
-    with pytest.raises(DatasetError, match=rf"{Path(name).name} is truncated.*collect it again"):
+    with pytest.raises(DatasetError, match=rf"{Path(name).name} is .*damaged.*collect it again"):
         DemoDataset.open(root)
 
 
@@ -275,7 +276,7 @@ def test_missing_file_is_named(root: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [VIDEO, DATA])
 def test_damage_without_provenance_is_found_when_read(root: Path, name: str) -> None:
-    (root / PROVENANCE_FILE).unlink()
+    (root / RECORD_FILE).unlink()
     content = (root / name).read_bytes()
     (root / name).write_bytes(content[: len(content) // 2])
     dataset = DemoDataset.open(root)
@@ -284,6 +285,8 @@ def test_damage_without_provenance_is_found_when_read(root: Path, name: str) -> 
 
 
 def edit_info(root: Path, **changes: object) -> None:
+    """Change ``info.json`` as another tool would, which leaves no record behind."""
+    (root / RECORD_FILE).unlink(missing_ok=True)
     path = root / "meta/info.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
@@ -324,6 +327,7 @@ def test_other_task_than_asked(root: Path) -> None:
 def test_other_task_version(root: Path) -> None:
     table = pq.read_table(root / EPISODES)
     column = table.column_names.index("version")
+    (root / RECORD_FILE).unlink()
     old = table.set_column(column, "version", [[7] * table.num_rows])
     pq.write_table(old, root / EPISODES)
     with pytest.raises(DatasetError, match="in version 7, this installation has version 0"):

@@ -18,7 +18,8 @@ from neon_sim.collect import content_config
 from neon_sim.collect_config import CollectConfig, MixConfig
 from neon_sim.conditions import condition
 from neon_sim.config import ClipConfig, PolicyConfig, load_config
-from neon_sim.dataset import FLOW_KEY, DemoDataset
+from neon_sim.dataset import DemoDataset
+from neon_sim.dataset_schema import FLOW_KEY
 from neon_sim.dataset_write import assemble
 from neon_sim.demonstrate import Bank, record_episode
 from neon_sim.errors import ConfigError, DatasetError

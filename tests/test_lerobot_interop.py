@@ -74,7 +74,7 @@ def test_every_row_with_delta_timestamps(
             np.testing.assert_array_equal(item["action_is_pad"], chunk >= length)
             np.testing.assert_array_equal(item["observation.state"], episode.agent_pos[row])
             np.testing.assert_array_equal(
-                item["observation.environment_state"], episode.environment_state[row]
+                item["privileged.environment_state"], episode.environment_state[row]
             )
             assert bool(item["next.done"]) == (row == length - 1)
             assert item["task"] == episode.identity.description
