@@ -211,6 +211,77 @@ def test_at_most_one_row_in_a_hundred_may_have_raised(rows, raised, broken) -> N
     assert not unmeasured.is_broken([Lack(10, missing=9)] * 2)
 
 
+def lacking(
+    p: float, ways: Sequence[float] = (), raised: Sequence[int] = (0, 0), **more: Any
+) -> dict[str, Any]:
+    """A comparison of 200 rows a side, b ahead; ``ways`` are its p with the gaps for a, for b."""
+    pair = told(0.3, 0.1, 0.5, p, n=199)
+    del pair["p_holm"]
+    if ways or any(raised) or more:
+        counts = {"pairs": 1, "rows": [200, 200], "raised": [*raised], "missing": [0, 1]}
+        pair["unmeasured"] = counts | more
+    if ways:
+        pair["ways"] = [{"p": way, "difference": 0.3, "interval": [0.1, 0.5]} for way in ways]
+    return pair
+
+
+def judged(*family: dict[str, Any]) -> list[dict[str, Any]]:
+    unmeasured.judge_family(family, 0.05, verdict.outcome)
+    return [*family]
+
+
+def test_a_family_without_gaps_is_corrected_and_nothing_else() -> None:
+    found = judged(lacking(0.01), lacking(0.04), lacking(0.03))
+    assert [pair["p_holm"] for pair in found] == pytest.approx([0.03, 0.06, 0.06])
+    assert not any("incomparable" in pair for pair in found)
+    assert judged() == []
+
+
+def test_gaps_that_change_nothing_leave_a_verdict_at_its_worst_p() -> None:
+    found = judged(lacking(0.01, ways=(0.02, 0.015)), lacking(0.02))
+    assert [pair["p_holm"] for pair in found] == pytest.approx([0.04, 0.04])
+    # each way stands beside the other comparison of the family
+    assert [way["p_holm"] for way in found[0]["ways"]] == pytest.approx([0.04, 0.03])
+    assert not any("incomparable" in pair for pair in found)
+
+
+def test_gaps_that_decide_make_a_comparison_none() -> None:
+    one, other = judged(lacking(0.01, ways=(0.06, 0.01)), lacking(0.02))
+    assert one["incomparable"] == "video lacks 1 of 200 rows: what they might have been decides"
+    assert "incomparable" not in other
+    assert other["p_holm"] == pytest.approx(0.04)
+    # alone each way would show the same; in a family of two 0.03 is too much
+    (pair, _) = judged(lacking(0.01, ways=(0.03, 0.01)), lacking(0.5))
+    assert "incomparable" in pair
+
+
+def test_what_is_none_stays_a_member_of_its_family() -> None:
+    one, other = judged(lacking(0.01, ways=(0.01, 0.01), raised=(3, 0)), lacking(0.03))
+    assert one["incomparable"] == (
+        "frame raised an error in 3 of 200 rows; video lacks 1 of 200 rows; more than 1 % raised"
+    )
+    assert (one["p_holm"], other["p_holm"]) == pytest.approx((1.0, 0.06))
+    assert "p_holm" not in one["ways"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"n": 0}, "video lacks 1 of 200 rows"),
+        ({"n": 0, "missing": [0, 0]}, "they have no episode in common"),
+        ({"raised": [0, 3]}, "video raised an error in 3 of 200 rows; video lacks 1 of 200 rows; "
+                             "more than 1 % raised"),
+        ({"raised": [2, 2]}, "frame raised an error in 2 of 200 rows; video raised an error in 2 "
+                             "of 200 rows; video lacks 1 of 200 rows"),
+    ],
+)  # fmt: skip
+def test_the_reason_names_who_lacks_what(change: dict[str, Any], reason: str) -> None:
+    n = change.pop("n", 199)
+    pair = lacking(0.01, raised=change.pop("raised", (0, 0)), **{"pairs": 1, **change}) | {"n": n}
+    (found,) = judged(pair)
+    assert found["incomparable"] == reason
+
+
 # ---- which columns are compared ----
 
 
