@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import gc
 import importlib
 import importlib.machinery
@@ -188,17 +189,18 @@ def _plant(mutant: Mutant) -> None:
 
 def run(work: Sequence[Mutant], tests: Sequence[str]) -> Iterator[Verdict]:
     """Ask the tests of every mutant of a file: first those inside functions, then the others."""
-    inside = [m for m in work if _is_inside(m)]
+    inside = [m for m in work if _is_function(m.file, m.where)]
     yield from _served(inside, tests)
     for mutant in work:
-        if not _is_inside(mutant):
+        if not _is_function(mutant.file, mutant.where):
             yield Verdict(mutant, _forked(lambda m=mutant: _whole(m, tests)))  # type: ignore[misc]
 
 
-def _is_inside(mutant: Mutant) -> bool:
-    """Whether a mutant lies in the body or the defaults of a function."""
-    scope: Any = ast.parse((ROOT / mutant.file).read_text())
-    for part in mutant.where.split("."):
+@functools.cache
+def _is_function(file: str, where: str) -> bool:
+    """Whether a name is that of a function, or of something in one."""
+    scope: Any = ast.parse((ROOT / file).read_text())
+    for part in where.split("."):
         named = [n for n in scope.body if getattr(n, "name", None) == part]
         if not named:
             return False
