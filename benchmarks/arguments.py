@@ -6,10 +6,19 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
+
+from neon_sim.clock import CHUNK_STEPS
 from neon_sim.command import Parser
+from neon_sim.rules import Episodes, Seed, Workers, option
 
+Batch = Annotated[int, Interval(ge=1, le=256)]
+Videos = Annotated[int, Interval(ge=0, le=10)]
+Latency = Annotated[int, Interval(ge=0, le=1000)]
+Replan = Annotated[int, Interval(ge=1, le=CHUNK_STEPS)]
+Level = Annotated[float, Interval(gt=0, lt=1)]
 LISTS = ("tasks", "policies", "conditions", "backbones", "suites")
 OPTIONS = ("policy", "suite", "task", "episodes", "seed", "train_seeds", "workers", "out")
 CODES = (
@@ -42,14 +51,8 @@ LISTEN_EXAMPLES = ("neon-bench listen --suite sound --out runs/cues.html",)
 REPORT_EXAMPLES = ("neon-bench report runs/x", "neon-bench report runs/x --videos 0")
 
 
-def words(text: str) -> list[str]:
-    """``a,b`` as a list without empty parts."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def integers(text: str) -> list[int]:
-    """``0,1,2`` as a list."""
-    return [int(part) for part in words(text)]
+WORD, WORDS, PLACE = option(str), option(list[str]), option(Path)
+SEED, EPISODES = option(Seed), option(Episodes)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -108,7 +111,7 @@ def _command(
 def _add_processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
-        type=int,
+        type=option(Workers),
         default=min(2, os.cpu_count() or 1),
         metavar="N",
         help="processes, which change no result (default: %(default)s)",
@@ -119,24 +122,28 @@ def _add_workers(parser: argparse.ArgumentParser) -> None:
     _add_processes(parser)
     parser.add_argument(
         "--batch",
-        type=int,
+        type=option(Batch),
         default=8,
         metavar="N",
-        help="environments side by side in each, 1 to 256, which change no result (default: 8)",
+        help="environments side by side in each, which change no result (default: 8)",
     )
     parser.add_argument(
-        "--executor", default="local", metavar="NAME", help="local or ray (default: local)"
+        "--executor",
+        type=WORD,
+        default="local",
+        metavar="NAME",
+        help="local or ray (default: local)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _add_seeds(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the episodes, from 0 (default: 0)"
+        "--seed", type=SEED, default=0, metavar="N", help="of the episodes (default: 0)"
     )
     parser.add_argument(
         "--train-seeds",
-        type=integers,
+        type=option(list[Seed]),
         default=[0],
         metavar="N[,N]",
         help="which trained heads play, each on every episode (default: 0)",
@@ -146,12 +153,13 @@ def _add_seeds(parser: argparse.ArgumentParser) -> None:
 def _add_tasks(parser: argparse.ArgumentParser, suite: str) -> None:
     parser.add_argument(
         "--suite",
+        type=WORD,
         metavar="NAME",
         help=f"tasks of configs/suite/, see `neon-bench list suites` (default: {suite})",
     )
     parser.add_argument(
         "--task",
-        type=words,
+        type=WORDS,
         default=[],
         metavar="NAME[,NAME]",
         help="single tasks in place of a suite, see `neon-bench list tasks`",
@@ -161,10 +169,10 @@ def _add_tasks(parser: argparse.ArgumentParser, suite: str) -> None:
 def _add_videos(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--videos",
-        type=int,
+        type=option(Videos),
         default=2,
         metavar="N",
-        help="pairs of videos a task in the report, 0 to 10; 0: none (default: 2)",
+        help="pairs of videos a task in the report; 0: none (default: 2)",
     )
 
 
@@ -178,7 +186,7 @@ def _add_run(commands: Any) -> None:
     run = _command(
         commands, "run", "run policies on tasks, on the same episodes", RUN_EXAMPLES, RUN_ABOUT
     )
-    names: dict[str, Any] = {"type": words, "default": [], "metavar": "NAME[,NAME]"}
+    names: dict[str, Any] = {"type": WORDS, "default": [], "metavar": "NAME[,NAME]"}
     run.add_argument(
         "--policy", **names, help="see `neon-bench list policies` (default: the suite's)"
     )
@@ -190,22 +198,24 @@ def _add_run(commands: Any) -> None:
     _add_tasks(run, "arm")
     run.add_argument(
         "--episodes",
-        type=int,
+        type=EPISODES,
         metavar="N",
         help="of every task, policy, condition and training seed (default: the suite's, 200)",
     )
     _add_seeds(run)
-    steps: dict[str, Any] = {"type": integers, "default": [], "metavar": "N[,N]"}
+    steps: dict[str, Any] = {"default": [], "metavar": "N[,N]"}
     run.add_argument(
         "--latency-steps",
+        type=option(list[Latency]),
         **steps,
         help="control steps of 20 ms that an answer comes late; several: a sweep (default: 0)",
     )
     run.add_argument(
         "--replan-steps",
+        type=option(list[Replan]),
         **steps,
-        help="control steps of 20 ms between two looks, 1 to 16; several: a sweep (default: each "
-        "policy's own)",
+        help="control steps of 20 ms between two looks; several: a sweep (default: each policy's "
+        "own)",
     )
     run.add_argument(
         "--until-decided",
@@ -215,12 +225,14 @@ def _add_run(commands: Any) -> None:
     )
     run.add_argument(
         "--alpha",
-        type=float,
+        type=option(Level),
         default=0.05,
         metavar="P",
-        help="level of every verdict, between 0 and 1 (default: 0.05)",
+        help="level of every verdict (default: 0.05)",
     )
-    run.add_argument("--out", type=Path, required=True, metavar="DIR", help="run folder (required)")
+    run.add_argument(
+        "--out", type=PLACE, required=True, metavar="DIR", help="run folder (required)"
+    )
     run.add_argument("--resume", action="store_true", help="complete the run that is there")
     _add_videos(run)
     _add_workers(run)
@@ -231,7 +243,9 @@ def _add_compare(commands: Any) -> None:
     compare = _command(
         commands, "compare", "print the table of a run, or of two runs, paired", COMPARE_EXAMPLES
     )
-    compare.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="one or two run folders")
+    compare.add_argument(
+        "runs", nargs="+", type=PLACE, metavar="RUN", help="one or two run folders"
+    )
     compare.add_argument("--json", action="store_true", help="print JSON, as in summary.json")
 
 
@@ -242,7 +256,7 @@ def _add_certify(commands: Any) -> None:
     _add_tasks(certify, "arm")
     certify.add_argument(
         "--episodes",
-        type=int,
+        type=EPISODES,
         default=200,
         metavar="N",
         help="of every column; fewer than 100 certify nothing (default: 200)",
@@ -250,20 +264,21 @@ def _add_certify(commands: Any) -> None:
     _add_seeds(certify)
     certify.add_argument(
         "--policy",
+        type=WORD,
         metavar="NAME",
         help="whose oracle, blind or muted heads (default: neon_tiny, of sound tasks "
         "neon_tiny_hear)",
     )
     certify.add_argument(
         "--run",
-        type=Path,
+        type=PLACE,
         default=Path("runs/certify"),
         metavar="DIR",
         help="folder of the runs it needs, which are resumed (default: runs/certify)",
     )
     certify.add_argument(
         "--out",
-        type=Path,
+        type=PLACE,
         metavar="DIR",
         help="folder of the certificates (default: those that ship, assets/certificates)",
     )
@@ -273,7 +288,7 @@ def _add_certify(commands: Any) -> None:
 
 def _add_report(commands: Any) -> None:
     report = _command(commands, "report", "write report.html of a run", REPORT_EXAMPLES)
-    report.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    report.add_argument("run", type=PLACE, metavar="RUN", help="run folder")
     _add_videos(report)
     _add_processes(report)
 
@@ -285,9 +300,9 @@ def _add_listen(commands: Any) -> None:
     _add_tasks(listen, "sound")
     for name in ("seed", "episode"):
         listen.add_argument(
-            f"--{name}", type=int, default=0, metavar="N", help="of what is played (default: 0)"
+            f"--{name}", type=SEED, default=0, metavar="N", help="of what is played (default: 0)"
         )
-    listen.add_argument("--out", type=Path, required=True, metavar="FILE", help="HTML (required)")
+    listen.add_argument("--out", type=PLACE, required=True, metavar="FILE", help="HTML (required)")
 
 
 def _add_list(commands: Any) -> None:

@@ -6,13 +6,13 @@ every lower body; the policy holds the standing pose, so that what differs is wh
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
+from annotated_types import Interval
 from tqdm import tqdm
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
@@ -22,12 +22,14 @@ from neon_sim.errors import ConfigError
 from neon_sim.files import write_json
 from neon_sim.registry import TASKS
 from neon_sim.robots import check_body
+from neon_sim.rules import Episodes, Seed, hold_rules
 from neon_sim.stats import PairedTable, mcnemar_exact, newcombe_paired, wilson
 
 from .tables import align, p_text, percent, span
 
 COMMAND = "python -m neon_sim.benchmarks.balance"
 TASK = "humanoid_balance"
+Impulse = Annotated[float, Interval(ge=0, le=1000)]  # N s
 
 
 @dataclass
@@ -43,9 +45,9 @@ class BalanceConfig:
     """
 
     lower: list[str] = field(default_factory=lambda: ["standing", "reflex", "learned"])
-    impulses: list[float] = field(default_factory=lambda: [5.0, 10.0, 15.0])
-    episodes: int = 200
-    seed: int = 0
+    impulses: list[Impulse] = field(default_factory=lambda: [5.0, 10.0, 15.0])
+    episodes: Episodes = 200
+    seed: Seed = 0
     out: str = ""
 
     def validate(self) -> None:
@@ -54,17 +56,12 @@ class BalanceConfig:
         Raises:
             ConfigError: a value outside its rule. UnknownNameError: no such lower body.
         """
+        hold_rules(self)
         for name in ("lower", "impulses"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} must name one or more (got []); leave {name}= out")
-        for impulse in self.impulses:
-            if not (math.isfinite(impulse) and impulse >= 0.0):
-                raise ConfigError(f"impulses must be finite and >= 0 N s (got {impulse})")
         for lower in self.lower:
             check_body([TASK], "", lower)
-        for name, low in (("episodes", 1), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name} must be at least {low} (got {getattr(self, name)})")
 
 
 def survivals(lower: str, impulse: float, episodes: int, seed: int, bar: Any = None) -> list[bool]:

@@ -94,10 +94,6 @@ def _print_summary(folder: Any) -> None:
 def _write_report(folder: Any, args: argparse.Namespace, verbose: bool) -> None:
     from .report import write_report
 
-    if args.videos < 0:
-        raise ConfigError(f"--videos must be at least 0 (got {args.videos})")
-    if args.workers < 1:
-        raise ConfigError(f"--workers must be at least 1 (got {args.workers})")
     path = write_report(folder, videos=args.videos, workers=args.workers, verbose=verbose)
     print(f"\nreport: {path}")
 

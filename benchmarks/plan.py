@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Interval
 
 from neon_sim.conditions import CONDITIONS
 from neon_sim.conditions import condition as find_condition
@@ -18,6 +20,7 @@ from neon_sim.config_loading import known_keys, parse_overrides
 from neon_sim.errors import ConfigError, unknown_name
 from neon_sim.registry import POLICY_PARTS, task_entry
 from neon_sim.robots import check_body
+from neon_sim.rules import hold_rules
 
 from .executor import BLENDINGS
 from .scripted import CONDITION, SCRIPTED
@@ -50,7 +53,7 @@ class RunOptions:
     checkpoint: str | None = None
     blending: str = "none"
     robot: str = "primitive"
-    start_noise: float = 0.0
+    start_noise: Annotated[float, Interval(ge=0, le=1)] = 0.0
     mode: str = ""
     lower: str = ""
 
@@ -60,10 +63,9 @@ class RunOptions:
         Raises:
             ConfigError: a value outside its rule. UnknownNameError: no such blending.
         """
+        hold_rules(self)
         if self.blending not in BLENDINGS:
             raise unknown_name("blending", self.blending, BLENDINGS)
-        if not 0.0 <= self.start_noise <= 1.0:
-            raise ConfigError(f"start_noise must be 0 to 1 rad (got {self.start_noise!r})")
 
 
 class Cell(NamedTuple):

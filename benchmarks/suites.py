@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from neon_sim.config import config_names, load_config
 from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
+from neon_sim.rules import Episodes, hold_rules
 
 GROUP = "suite"
 
@@ -26,7 +27,7 @@ class SuiteConfig:
     """
 
     tasks: list[str] = field(default_factory=list)
-    episodes: int = 200
+    episodes: Episodes = 200
     policies: list[str] = field(default_factory=list)
     about: str = ""
     heads_by: str = ""
@@ -40,8 +41,9 @@ class SuiteConfig:
             ConfigError: no tasks or episodes, or a claim without or with other tasks.
             UnknownNameError: no such task.
         """
-        if not self.tasks or self.episodes < 1:
-            raise ConfigError("a suite needs at least one task and one episode")
+        hold_rules(self)
+        if not self.tasks:
+            raise ConfigError("a suite needs at least one task (got none); name some in tasks:")
         self.tasks = [task_entry(name).name for name in self.tasks]
         for claim, tasks in [*self.claims.items(), *self.smoothness.items()]:
             if not tasks or not set(tasks) <= set(self.tasks):

@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 
 from neon_sim.command import entry_point
 from neon_sim.config import main_config
 from neon_sim.errors import ConfigError
+from neon_sim.rules import Seed, hold_rules
 from neon_sim.seeding import keyed_rng
 
 from .humanoid import NUM_JOINTS
@@ -55,9 +57,9 @@ class ReflexSearchConfig:
     """
 
     out: str = ""
-    generations: int = 17
-    population: int = 12
-    seed: int = 0
+    generations: Annotated[int, Interval(ge=1, le=10**5)] = 17
+    population: Annotated[int, Interval(ge=4, le=10**4)] = 12
+    seed: Seed = 0
 
     def validate(self) -> None:
         """Hold the rules of the docstring.
@@ -65,11 +67,9 @@ class ReflexSearchConfig:
         Raises:
             ConfigError: a value outside its rule.
         """
+        hold_rules(self)
         if not self.out:
             raise ConfigError("out has no default: give out=DIR")
-        for name, low in (("generations", 1), ("population", 4), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name} must be at least {low} (got {getattr(self, name)})")
 
 
 class Search:

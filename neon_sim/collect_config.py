@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
+
+from annotated_types import Interval
 
 from neon_sim.audio.microphones import microphone_named
+from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
 from neon_sim.robots import check_body
+from neon_sim.rules import Episodes, Seed, Share, Workers, hold_rules
 from neon_sim.seeding import COLLECTION_SEED
 
 
 @dataclass
 class MixConfig:
-    """How often an episode is of each kind; weights, normalised by their sum.
+    """How often an episode is of each kind; weights, 0 to 1, normalised by their sum.
 
     Attributes:
         clean: the expert moves the arm, from the start pose of the evaluation.
@@ -21,15 +26,18 @@ class MixConfig:
         delayed: the arm holds or wanders first, then the expert takes over.
     """
 
-    clean: float = 0.1
-    noisy: float = 0.4
-    delayed: float = 0.5
+    PREFIX: ClassVar[str] = "mix."
+
+    clean: Share = 0.1
+    noisy: Share = 0.4
+    delayed: Share = 0.5
 
     def validate(self) -> None:
-        """Raise ``ConfigError`` unless the weights are >= 0 and one is positive."""
+        """Raise ``ConfigError`` unless the weights are 0 to 1 and one is positive."""
+        hold_rules(self)
         weights = (self.clean, self.noisy, self.delayed)
-        if min(weights) < 0 or sum(weights) <= 0:
-            raise ConfigError(f"mix must be weights >= 0 with a positive sum (got {weights})")
+        if sum(weights) <= 0:
+            raise ConfigError(f"mix must be weights with a positive sum (got {weights})")
 
 
 @dataclass
@@ -48,28 +56,25 @@ class PerturbConfig:
             between an undisturbed episode and the time limit).
     """
 
-    start_noise_rad: float = 0.2
-    noise_std: float = 0.03
-    noise_time_s: float = 0.15
-    detours_per_s: float = 1.2
-    detour_min_s: float = 0.15
-    detour_max_s: float = 0.6
-    detour_std: float = 0.08
-    delay_max: float = 0.4
+    PREFIX: ClassVar[str] = "perturb."
+
+    start_noise_rad: Annotated[float, Interval(ge=0, le=3)] = 0.2
+    noise_std: Annotated[float, Interval(ge=0, le=2)] = 0.03
+    noise_time_s: Annotated[float, Interval(gt=0, le=60)] = 0.15
+    detours_per_s: Annotated[float, Interval(ge=0, le=50)] = 1.2
+    detour_min_s: Annotated[float, Interval(ge=0, le=60)] = 0.15
+    detour_max_s: Annotated[float, Interval(ge=0, le=60)] = 0.6
+    detour_std: Annotated[float, Interval(ge=0, le=2)] = 0.08
+    delay_max: Share = 0.4
 
     def validate(self) -> None:
         """Raise ``ConfigError`` unless each value is in its range."""
-        for name, value in vars(self).items():
-            if value < 0 or (name == "delay_max" and value > 1):
-                rule = "in [0, 1]" if name == "delay_max" else ">= 0"
-                raise ConfigError(f"perturb.{name} must be {rule} (got {value})")
+        hold_rules(self)
         if self.detour_min_s > self.detour_max_s:
             raise ConfigError(
                 f"perturb.detour_min_s must be <= detour_max_s = {self.detour_max_s} "
                 f"(got {self.detour_min_s})"
             )
-        if self.noise_time_s == 0:
-            raise ConfigError("perturb.noise_time_s must be > 0 (got 0)")
 
 
 @dataclass
@@ -102,11 +107,11 @@ class CollectConfig:
     """
 
     task: list[str] = field(default_factory=lambda: ["arm_catch"])
-    episodes: int = 200
+    episodes: Episodes = 200
     out: str = "data/demos"
-    seed: int = 0
-    workers: int = 1
-    image_size: int = 96
+    seed: Annotated[int, Interval(ge=0, le=2**31 - 1 - COLLECTION_SEED)] = 0
+    workers: Workers = 1
+    image_size: Annotated[int, Interval(ge=16, le=4096)] = 96
     microphones: list[str] = field(default_factory=list)
     flow: bool = False
     mode: str = ""
@@ -116,9 +121,9 @@ class CollectConfig:
     policy: str | None = None
     condition: str | None = None
     backbone: dict[str, str] = field(default_factory=dict)
-    train_seed: int = 0
-    beta: float = 0.25
-    replan_steps: int = 0
+    train_seed: Seed = 0
+    beta: Share = 0.25
+    replan_steps: Annotated[int, Interval(ge=0, le=CHUNK_STEPS)] = 0
     only_success: bool = False
 
     def validate(self) -> None:
@@ -128,6 +133,7 @@ class CollectConfig:
             ConfigError: a value outside its rule. UnknownNameError: no such task, microphone,
                 mode or lower body.
         """
+        hold_rules(self)
         names = [task_entry(name).name for name in self.task]
         if not names or len(set(names)) != len(names):
             raise ConfigError(f"task must name each task once, at least one (got {self.task})")
@@ -136,13 +142,6 @@ class CollectConfig:
         check_body(names, self.mode, self.lower)
         for name in self.microphones:
             microphone_named(name)
-        for key, low in (("episodes", 1), ("seed", 0), ("workers", 1), ("image_size", 16)):
-            if getattr(self, key) < low:
-                raise ConfigError(f"{key} must be >= {low} (got {getattr(self, key)})")
-        if not 0 <= self.beta <= 1:
-            raise ConfigError(f"beta must be in [0, 1] (got {self.beta})")
-        if not 0 <= self.replan_steps <= 16:
-            raise ConfigError(f"replan_steps must be 0 to 16 (got {self.replan_steps})")
         if self.condition is not None and self.policy is None:
             raise ConfigError("condition is for DAgger; name a policy too (policy=...)")
 

@@ -30,6 +30,7 @@ from neon_sim.errors import (
     ConfigError,
     NeonError,
 )
+from neon_sim.rules import is_text
 
 Body = Callable[[list[str]], int]
 SPACE = "make room on that disk, or name a place on another"
@@ -72,8 +73,17 @@ class Main(Protocol):
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose errors are raised, in place of usage and exit."""
 
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an argument; its help ends in the rule of its ``type`` (``rules.option``)."""
+        action = super().add_argument(*names, **settings)
+        rule = getattr(action.type, "rule", "")
+        if rule and action.help:
+            action.help += f" [{rule}]"
+        return action
+
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong, and say where the options are listed."""
+        message = re.sub(r"^argument (\S+): must ", r"\1 must ", message)
         raise ConfigError(f"{message}; `{self.prog} --help` lists the options")
 
     def print_help(self, file: Any = None) -> None:
@@ -127,18 +137,11 @@ def hold_arguments(argv: Sequence[str]) -> list[str]:
         ConfigError: one that holds a NUL, or bytes that are not UTF-8.
     """
     for number, text in enumerate(argv, start=1):
-        if "\0" in text or not _is_utf8(text):
-            what = "a NUL" if "\0" in text else "bytes that are not UTF-8"
-            raise ConfigError(f"argument {number} must be text (got {what}: {text!r}); retype it")
+        if not is_text(text):
+            raise ConfigError(
+                f"argument {number} must be text without NUL, in UTF-8 (got {text!r}); retype it"
+            )
     return list(argv)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def told(error: BaseException, name: str, stopped: str = "") -> int:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from annotated_types import Interval
 
 from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
 from neon_sim.conditions import condition
@@ -31,6 +33,7 @@ from neon_sim.registry import (
     TEMPORAL,
     image_twin,
 )
+from neon_sim.rules import Dropout, hold_rules
 
 __all__ = [
     "ClipConfig",
@@ -63,12 +66,14 @@ class ClipConfig:
             fast one acts on what it saw and on fresh proprioception.
     """
 
-    num_frames: int = 8
-    fps: float = 12.5
+    PREFIX: ClassVar[str] = "clip."
+
+    num_frames: Annotated[int, Interval(ge=1, le=MAX_CLIP_FRAMES)] = 8
+    fps: Annotated[float, Interval(ge=1e-3, le=CAMERA_HZ)] = 12.5
     sampler: str = "uniform"
     camera: str = "front"
-    image_size: int = 96
-    refresh_steps: int = 1
+    image_size: Annotated[int, Interval(ge=1, le=4096)] = 96
+    refresh_steps: Annotated[int, Interval(ge=1, le=500)] = 1
 
     def validate(self) -> None:
         """Hold the rules of the docstring.
@@ -78,10 +83,7 @@ class ClipConfig:
         """
         from neon_sim.clips import SAMPLERS
 
-        _hold("clip.num_frames", self.num_frames, f"1 to {MAX_CLIP_FRAMES}", 1, MAX_CLIP_FRAMES)
-        _hold("clip.fps", self.fps, f"in (0, {CAMERA_HZ}], the camera's rate", 1e-3, CAMERA_HZ)
-        _hold("clip.image_size", self.image_size, "1 to 4096 pixels", 1, 4096)
-        _hold("clip.refresh_steps", self.refresh_steps, "1 to 500 control steps", 1, 500)
+        hold_rules(self)
         if self.sampler not in SAMPLERS:
             raise unknown_name("clip sampler", self.sampler, SAMPLERS)
 
@@ -132,15 +134,15 @@ class PolicyConfig:
     temporal_args: dict[str, float] = field(default_factory=dict)
     audio: str = NO_AUDIO
     audio_args: dict[str, float] = field(default_factory=dict)
-    audio_dropout: float = 0.2
-    max_tokens: int = 320
+    audio_dropout: Dropout = 0.2
+    max_tokens: Annotated[int, Interval(ge=1, le=10**6)] = 320
     fusion: str = "cross_attention"
     fusion_args: dict[str, float] = field(default_factory=dict)
     head: str = "chunk_mlp"
     head_args: dict[str, float] = field(default_factory=dict)
     condition: str = "video"
     clip: ClipConfig = field(default_factory=ClipConfig)
-    replan_steps: int = 4
+    replan_steps: Annotated[int, Interval(ge=1, le=CHUNK_STEPS)] = 4
 
     @staticmethod
     def implied(named: dict[str, Any], before: Any) -> dict[str, Any]:
@@ -189,23 +191,29 @@ class PolicyConfig:
             ConfigError: a value outside its rule.
             UnknownNameError: a name that no registry knows.
         """
-        for registry, name in (
-            (BACKBONES, self.backbone),
-            (BACKBONES, self.image_backbone),
-            (CONNECTORS, self.connector),
-            (CONNECTORS, self.stack_connector),
-            (TEMPORAL, self.temporal),
-            (FUSIONS, self.fusion),
-            (HEADS, self.head),
+        hold_rules(self)
+        for name in (self.backbone, self.image_backbone):
+            if name not in BACKBONES:
+                raise unknown_name(BACKBONES.kind, name, BACKBONES)
+        for part, registry in (
+            ("connector", CONNECTORS),
+            ("stack_connector", CONNECTORS),
+            ("temporal", TEMPORAL),
+            ("fusion", FUSIONS),
+            ("head", HEADS),
         ):
-            if name not in registry:
-                raise unknown_name(registry.kind, name, registry)
-        if self.audio not in (NO_AUDIO, OWN_EARS) and self.audio not in AUDIO_ENCODERS:
+            registry.held(getattr(self, part), getattr(self, f"{part}_args"), f"{part}_args")
+        self._hold_ears()
+        self.check_budget(self.condition)
+
+    def _hold_ears(self) -> None:
+        if self.audio in AUDIO_ENCODERS:
+            AUDIO_ENCODERS.held(self.audio, self.audio_args, "audio_args")
+        elif self.audio not in (NO_AUDIO, OWN_EARS):
             known = (NO_AUDIO, OWN_EARS, *AUDIO_ENCODERS)
             raise unknown_name(AUDIO_ENCODERS.kind, self.audio, known)
-        _hold("audio_dropout", self.audio_dropout, "0 to 0.9", 0.0, 0.9)
-        _hold("replan_steps", self.replan_steps, f"1 to {CHUNK_STEPS}", 1, CHUNK_STEPS)
-        self.check_budget(self.condition)
+        elif self.audio_args:
+            raise ConfigError(f"audio_args are for an encoder (got audio={self.audio})")
 
     def check_budget(self, name: str) -> None:
         """Hold ``max_tokens`` under a condition, before any weight is read.
@@ -267,8 +275,3 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
             flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         )
     return items
-
-
-def _hold(key: str, value: float, rule: str, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{key} must be {rule} (got {value!r})")

@@ -11,6 +11,7 @@ from dataclasses import MISSING, is_dataclass
 from typing import Any
 
 from neon_sim.config_loading import default_of, field_hints, field_map, type_name, without_none
+from neon_sim.rules import noted_hints, rule_text
 
 
 def field_docs(cls: type) -> dict[str, str]:
@@ -44,7 +45,9 @@ def help_rows(cls: type, prefix: str = "") -> list[tuple[str, str, str, str]]:
             rows.extend(help_rows(typing.cast(type, hint), f"{prefix}{name}."))
         else:
             shown = _shown(default_of(item))
-            rows.append((prefix + name, type_name(hints[name]), shown, docs.get(name, "")))
+            rule = rule_text(noted_hints(cls)[name])
+            said = f"{docs.get(name, '')} [{rule}]" if rule else docs.get(name, "")
+            rows.append((prefix + name, type_name(hints[name]), shown, said.strip()))
     return rows
 
 

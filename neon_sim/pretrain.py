@@ -21,10 +21,11 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,8 +36,8 @@ from neon_sim.errors import CheckpointError, ConfigError, unknown_name
 from neon_sim.files import locked
 from neon_sim.pretrain_data import ALL_TASKS, ClipDataConfig, ClipStore, make_clips
 from neon_sim.registry import BACKBONES, task_entry
+from neon_sim.rules import MAX_THREADS, Seed, Steps, Workers, hold_rules
 from neon_sim.seeding import keyed_rng
-from neon_sim.train_config import MAX_THREADS
 
 OFFSETS = (-6, -3, 0, 1, 3, 5, 7)  # frames of 0.08 s that the decoder draws
 HELD_OUT_BATCH = 32
@@ -73,18 +74,18 @@ class PretrainConfig:
     out: str = ""
     data: str = "runs/pretrain/clips"
     clips: ClipDataConfig = field(default_factory=ClipDataConfig)
-    steps: int = 4000
-    batch: int = 32
-    lr: float = 0.002
-    weight_decay: float = 0.01
-    warmup: int = 100
-    motion_weight: float = 30.0
-    edge_weight: float = 4.0
-    token_noise: float = 0.1
-    seed: int = 0
-    threads: int = 1
-    workers: int = 2
-    save_every: int = 250
+    steps: Steps = 4000
+    batch: Annotated[int, Interval(ge=1, le=10**5)] = 32
+    lr: Annotated[float, Interval(gt=0, le=1)] = 0.002
+    weight_decay: Annotated[float, Interval(ge=0, le=10)] = 0.01
+    warmup: Annotated[int, Interval(ge=0, le=10**8)] = 100
+    motion_weight: Annotated[float, Interval(ge=0, le=1e6)] = 30.0
+    edge_weight: Annotated[float, Interval(ge=0, le=1e6)] = 4.0
+    token_noise: Annotated[float, Interval(ge=0, le=100)] = 0.1
+    seed: Seed = 0
+    threads: Annotated[int, Interval(ge=1, le=MAX_THREADS)] = 1
+    workers: Workers = 2
+    save_every: Steps = 250
     bf16: bool = True
     init: str = ""
 
@@ -127,18 +128,9 @@ class PretrainConfig:
             ConfigError: a value outside its rule.
             UnknownNameError: a name that no registry knows.
         """
+        hold_rules(self)
         if self.backbone not in BACKBONES:
             raise unknown_name(BACKBONES.kind, self.backbone, BACKBONES)
-        for name in ("steps", "batch", "threads", "workers", "save_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1 (got {getattr(self, name)})")
-        for name in ("seed", "warmup", "motion_weight", "edge_weight", "token_noise"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must be at least 0 (got {getattr(self, name)})")
-        if self.threads > MAX_THREADS:
-            raise ConfigError(f"threads must be at most {MAX_THREADS} (got {self.threads})")
-        if not self.lr > 0:
-            raise ConfigError(f"lr must be above 0 (got {self.lr})")
         self.out = self.out or f"runs/pretrain/{self.backbone}"
 
 

@@ -17,16 +17,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import gymnasium
 import numpy as np
+from annotated_types import Interval
 
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL, ticks_to_s
 from neon_sim.errors import ConfigError, DatasetError
 from neon_sim.files import locked, write_json, write_whole
 from neon_sim.pretrain_scenes import ProceduralScene
 from neon_sim.registry import TASKS, task_entry
+from neon_sim.rules import Seed, hold_rules
 from neon_sim.schema import checked, read_json
 from neon_sim.seeding import keyed_rng
 
@@ -44,6 +46,7 @@ NOTE, LENGTHS = "config.json", "lengths.i4"
 FEWEST = 2  # sequences: one to learn from, one to be held out
 ANEW = "delete the folder to draw the clips anew, or name another: data="
 VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".gif")
+Sequences = Annotated[int, Interval(ge=0, le=10**5)]
 
 
 @dataclass
@@ -61,14 +64,16 @@ class ClipDataConfig:
         seed: of the scenes, >= 0.
     """
 
-    procedural: int = 900
-    per_task: int = 500
-    counts: dict[str, int] = field(default_factory=dict)
+    PREFIX: ClassVar[str] = "clips."
+
+    procedural: Sequences = 900
+    per_task: Sequences = 500
+    counts: dict[str, Sequences] = field(default_factory=dict)
     tasks: list[str] = field(default_factory=lambda: list(ALL_TASKS))
-    sequence_frames: int = 20
-    image_size: int = 96
+    sequence_frames: Annotated[int, Interval(ge=1, le=1000)] = 20
+    image_size: Annotated[int, Interval(ge=16, le=1024)] = 96
     camera: str = "front"
-    seed: int = 0
+    seed: Seed = 0
 
     def sources(self) -> list[str]:
         """Source of every sequence, interleaved so that any prefix holds the mixture."""
@@ -106,6 +111,7 @@ class ClipDataConfig:
                 ``per_task`` of no task.
             UnknownNameError: no such task.
         """
+        hold_rules(self)
         if self.per_task and not self.tasks:
             raise ConfigError(
                 f"clips.per_task must be 0 where clips.tasks names none (got {self.per_task}); "

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import gymnasium
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from neon_sim.command import entry_point
 from neon_sim.conditions import condition
 from neon_sim.config import ClipConfig
 from neon_sim.config_loading import main_config
-from neon_sim.errors import ConfigError
+from neon_sim.errors import unknown_name
 from neon_sim.observation import ClipBatch, apply_condition, observe_row, stack_observations
 from neon_sim.pretrain_data import PRETRAIN_SEED, aimless_actions
 from neon_sim.registry import BACKBONES, task_entry
+from neon_sim.rules import Steps, hold_rules
 from neon_sim.seeding import keyed_rng
 
 FRAME_S = 0.08
@@ -47,9 +49,20 @@ class ProbeConfig:
     backbone: str = "neon_tiny"
     weights: str = ""
     task: str = "arm_block"
-    clips: int = 2400
-    steps: int = 1200
-    seed: int = 0
+    clips: Annotated[int, Interval(ge=60, le=10**6)] = 2400
+    steps: Steps = 1200
+    seed: Annotated[int, Interval(ge=0, le=2**30 - 1)] = 0
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule. UnknownNameError: no such backbone or task.
+        """
+        hold_rules(self)
+        if self.backbone not in BACKBONES:
+            raise unknown_name(BACKBONES.kind, self.backbone, BACKBONES)
+        self.task = task_entry(self.task).name
 
 
 @dataclass(frozen=True)
@@ -158,8 +171,7 @@ def probe(backbone: Any, train: ProbeSet, test: ProbeSet, steps: int, seed: int)
 
 def run(config: ProbeConfig) -> dict[str, Any]:
     """Draw both sets, probe, return the figures of ``probe``."""
-    if config.clips < 60:
-        raise ConfigError(f"clips must be at least 60 (got {config.clips})")
+    config.validate()
     backbone = BACKBONES.resolve(config.backbone)
     frozen = backbone(weights=config.weights) if config.weights else backbone()
     train = draw_probe_set(config.task, config.clips, 2 * config.seed)

@@ -7,12 +7,12 @@ so listing names costs no import, and the ground needs to know no room.
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from neon_sim.errors import ConfigError, unknown_name
+from neon_sim.rules import hold_arguments, settings_of
 
 
 class Registry:
@@ -56,18 +56,33 @@ class Registry:
 
         Raises:
             UnknownNameError: nothing of that name is registered.
-            ConfigError: an argument it does not take.
+            ConfigError: an argument it does not take, or one outside its rule.
+        """
+        return self.resolve(name)(*sizes, **self.held(name, arguments), **more)
+
+    def held(self, name: str, arguments: dict[str, Any], key: str = "") -> dict[str, Any]:
+        """The arguments of a config, held to what a part says of them; nothing is made.
+
+        Args:
+            name: registered. arguments: from ``head_args`` and its like. key: what errors call
+                them.
+
+        Returns:
+            The same, whole numbers as ``int`` where the part takes one.
+
+        Raises:
+            UnknownNameError: nothing of that name is registered.
+            ConfigError: an argument it does not take, or one outside its rule.
         """
         target = self.resolve(name)
-        taken = list(inspect.signature(target).parameters)[len(sizes) :]
-        known = [key for key in taken if key not in more]
+        known = settings_of(target)
         for key, value in arguments.items():
             if key not in known:
                 raise ConfigError(
                     f"{self.kind} {name!r} does not take {key!r} (got {key}={value}). Known: "
                     f"{', '.join(known) or 'none'}."
                 )
-        return target(*sizes, **arguments, **more)
+        return hold_arguments(key or f"{self.kind.split()[0]}_args", target, arguments)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval, Len
+
+from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import ConfigError, UnknownNameError, unknown_name
 from neon_sim.registry import RL_ENVIRONMENTS, TASKS, task_entry
 from neon_sim.robots import check_body
-from neon_sim.train_config import MAX_THREADS
+from neon_sim.rules import Share, Threads, Width, Workers, hold_rules
 
 OBSERVATIONS = ("state", "pixels")
 ACTIONS = ("auto", "relative", "absolute")
@@ -70,31 +73,31 @@ class RLConfig:
     lower: str = ""
     observe: str = "state"
     velocities: bool = False
-    num_frames: int = 3
-    image_size: int = 64
+    num_frames: Annotated[int, Interval(ge=1, le=64)] = 3
+    image_size: Annotated[int, Interval(ge=36, le=512)] = 64
     actions: str = "auto"
-    reach: float = 0.3
-    replan_steps: int = 4
+    reach: Annotated[float, Interval(ge=0.01, le=2)] = 0.3
+    replan_steps: Annotated[int, Interval(ge=1, le=CHUNK_STEPS)] = 4
     out: str = ""
-    seed: int = 0
-    steps: int = 500_000
-    envs: int = 8
-    workers: int = 1
-    rollout_steps: int = 256
-    save_every: int = 20_000
-    batch_size: int = 256
-    epochs: int = 8
-    learning_rate: float = 5e-4
-    gamma: float = 0.98
-    gae_lambda: float = 0.95
-    clip_range: float = 0.2
-    entropy: float = 0.0
-    target_kl: float = 0.03
-    max_grad_norm: float = 0.5
-    hidden: list[int] = field(default_factory=lambda: [64, 64])
-    log_std: float = -0.7
+    seed: Annotated[int, Interval(ge=0, le=100_000)] = 0
+    steps: Annotated[int, Interval(ge=1, le=10**10)] = 500_000
+    envs: Annotated[int, Interval(ge=1, le=4096)] = 8
+    workers: Workers = 1
+    rollout_steps: Annotated[int, Interval(ge=2, le=10**6)] = 256
+    save_every: Annotated[int, Interval(ge=1, le=10**9)] = 20_000
+    batch_size: Annotated[int, Interval(ge=2, le=10**7)] = 256
+    epochs: Annotated[int, Interval(ge=1, le=1000)] = 8
+    learning_rate: Annotated[float, Interval(ge=1e-8, le=1)] = 5e-4
+    gamma: Share = 0.98
+    gae_lambda: Share = 0.95
+    clip_range: Annotated[float, Interval(ge=1e-3, le=10)] = 0.2
+    entropy: Annotated[float, Interval(ge=0, le=10)] = 0.0
+    target_kl: Annotated[float, Interval(ge=0, le=10)] = 0.03
+    max_grad_norm: Annotated[float, Interval(ge=1e-3, le=1e3)] = 0.5
+    hidden: Annotated[list[Width], Len(1, 8)] = field(default_factory=lambda: [64, 64])
+    log_std: Annotated[float, Interval(ge=-10, le=2)] = -0.7
     init: str = ""
-    threads: int = 1
+    threads: Threads = 1
     device: str = "cpu"
     resume: bool = False
 
@@ -104,6 +107,7 @@ class RLConfig:
         Raises:
             ConfigError: a value outside its rule. UnknownNameError: a name nothing has.
         """
+        hold_rules(self)
         if not self.task:
             raise ConfigError(f"task has no default: give task=NAME ({', '.join(rl_names())})")
         if self.task not in RL_ENVIRONMENTS:
@@ -126,7 +130,7 @@ class RLConfig:
             )
         if not self.out:
             raise ConfigError("out has no default: give out=DIR")
-        self._hold_ranges()
+        self._hold_sizes()
 
     def _hold_body(self) -> None:
         if self.task not in RL_ENVIRONMENTS:
@@ -138,35 +142,7 @@ class RLConfig:
                 "has a robot of its own: leave it out"
             )
 
-    def _hold_ranges(self) -> None:
-        for name, low, high in (
-            ("num_frames", 1, 64),
-            ("image_size", 36, 512),
-            ("reach", 0.01, 2.0),
-            ("replan_steps", 1, 16),
-            ("seed", 0, 100_000),
-            ("steps", 1, 10**10),
-            ("envs", 1, 4096),
-            ("workers", 1, 512),
-            ("rollout_steps", 2, 10**6),
-            ("save_every", 1, 10**9),
-            ("batch_size", 2, 10**7),
-            ("epochs", 1, 1000),
-            ("learning_rate", 1e-8, 1.0),
-            ("gamma", 0.0, 1.0),
-            ("gae_lambda", 0.0, 1.0),
-            ("clip_range", 1e-3, 10.0),
-            ("entropy", 0.0, 10.0),
-            ("target_kl", 0.0, 10.0),
-            ("max_grad_norm", 1e-3, 1e3),
-            ("log_std", -10.0, 2.0),
-            ("threads", 0, MAX_THREADS),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name} must be {low} to {high} (got {value!r})")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ConfigError(f"hidden must be one or more widths >= 1 (got {self.hidden})")
+    def _hold_sizes(self) -> None:
         rollout = self.envs * self.rollout_steps
         if self.batch_size > rollout:
             raise ConfigError(

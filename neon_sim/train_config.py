@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from neon_sim.conditions import TRAINED_CONDITIONS, condition
 from neon_sim.errors import ConfigError, unknown_name
-
-# More gain nothing, and from some 10,000 on OpenMP cannot make them and ends the process.
-MAX_THREADS = max(256, os.cpu_count() or 1)
+from neon_sim.rules import Seed, Steps, Threads, hold_rules
 
 
 @dataclass
@@ -47,23 +46,23 @@ class TrainConfig:
     data: list[str] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     out: str = ""
-    seed: int = 0
-    steps: int = 2500
-    batch_size: int = 256
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
-    clip_norm: float = 1.0
-    ema: float = 0.995
-    proprio_noise: float = 0.0
-    feature_noise: float = 0.0
-    window_stride: int = 4
-    val_fraction: float = 0.1
+    seed: Seed = 0
+    steps: Steps = 2500
+    batch_size: Annotated[int, Interval(ge=1, le=10**5)] = 256
+    learning_rate: Annotated[float, Interval(ge=1e-8, le=1)] = 2e-3
+    weight_decay: Annotated[float, Interval(ge=0, le=10)] = 0.01
+    warmup_steps: Annotated[int, Interval(ge=0, le=10**8)] = 100
+    clip_norm: Annotated[float, Interval(gt=0, le=1e6)] = 1.0
+    ema: Annotated[float, Interval(ge=0, le=0.99999)] = 0.995
+    proprio_noise: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    feature_noise: Annotated[float, Interval(ge=0, le=10)] = 0.0
+    window_stride: Annotated[int, Interval(ge=1, le=1000)] = 4
+    val_fraction: Annotated[float, Interval(ge=0, le=0.9)] = 0.1
     cache: str = ""
-    ram_gb: float = 4.0
-    threads: int = 0
+    ram_gb: Annotated[float, Interval(ge=0, le=10**5)] = 4.0
+    threads: Threads = 0
     device: str = "auto"
-    save_every: int = 500
+    save_every: Steps = 500
 
     def validate(self) -> None:
         """Hold the rules of the docstring.
@@ -71,22 +70,7 @@ class TrainConfig:
         Raises:
             ConfigError: a value outside its rule. UnknownNameError: no such condition.
         """
-        for name, low, high in (
-            ("seed", 0, 2**31),
-            ("steps", 1, 10**8),
-            ("batch_size", 1, 10**5),
-            ("learning_rate", 1e-8, 1.0),
-            ("ema", 0.0, 0.99999),
-            ("proprio_noise", 0.0, 1.0),
-            ("feature_noise", 0.0, 10.0),
-            ("window_stride", 1, 1000),
-            ("val_fraction", 0.0, 0.9),
-            ("save_every", 1, 10**8),
-            ("threads", 0, MAX_THREADS),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name} must be {low} to {high} (got {value!r})")
+        hold_rules(self)
         if not self.data:
             raise ConfigError("data has no default: give data=DATASET[,DATASET]")
         if not self.out:

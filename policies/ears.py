@@ -80,8 +80,6 @@ def make_ears(config: PolicyConfig) -> Ears | None:
         ConfigError: arguments that the encoder does not take.
     """
     if config.audio in (NO_AUDIO, OWN_EARS):
-        if config.audio_args:
-            raise ConfigError(f"audio_args are for an encoder (got audio={config.audio})")
         return None
     return Ears(make_encoder(config.audio, dict(config.audio_args)), config.audio)
 

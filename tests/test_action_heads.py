@@ -51,7 +51,7 @@ KINDS = [
 
 def make_head(name: str, action_dim: int, **arguments: float) -> Any:
     torch.manual_seed(0)
-    return HEADS.resolve(name)(CONTEXT, action_dim, STEPS, **arguments)
+    return HEADS.make(name, arguments, CONTEXT, action_dim, STEPS)
 
 
 def awake(head: Any) -> Any:
@@ -464,7 +464,7 @@ def test_a_token_changes_those_after_it_and_none_before(tokens_per_pass, knows):
         ("diffusion", {"width": 130}, "multiple of head_args.heads = 4"),
         ("dit_flow", {"width": 130}, "multiple of head_args.heads = 4"),
         ("action_tokens", {"width": 130}, "multiple of head_args.heads = 4"),
-        ("action_tokens", {"tokens_per_pass": -1}, "tokens_per_pass must be at least 1"),
+        ("action_tokens", {"tokens_per_pass": -1}, "tokens_per_pass must be 0 to 1024"),
         ("diffusion", {"ddim_steps": 0}, "ddim_steps must be 1 to 100"),
         ("diffusion", {"ddim_steps": 101}, "ddim_steps must be 1 to 100"),
     ],

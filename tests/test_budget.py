@@ -54,7 +54,7 @@ def test_too_many_tokens_are_refused_when_the_config_is_read(no_weights):
         ),
         (
             ["stack_connector=avgpool", "stack_connector_args={window: 2, pool_window: 2}"],
-            r"window and connector_args.pool_window mean the same \(got 2.0 and 2.0\); give",
+            r"window and connector_args.pool_window mean the same \(got 2 and 2\); give",
         ),
         (["stack_connector=identity", "stack_connector_args.tokens=2"], "'tokens' .*Known: none"),
     ],

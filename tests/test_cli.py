@@ -212,7 +212,10 @@ RUN = ("run", "--episodes", "1", "--videos", "0", "--quiet", "--out", "OUT")
         ((*RUN, "--policy", "nobody"), "unknown policy 'nobody'"),
         ((*RUN, "--policy", "hold", "--task", "arm_cach"), "Did you mean 'arm_catch'"),
         ((*RUN, "--policy", "hold", "--suite", "arms"), "unknown suite config 'arms'"),
-        ((*RUN, "--policy", "hold", "--workers", "0"), "--workers must be at least 1"),
+        (
+            (*RUN, "--policy", "hold", "--workers", "0"),
+            "--workers must be 1 to 512",
+        ),
         ((*RUN, "--policy", "hold", "--batch", "0"), "--batch must be 1 to 256"),
         ((*RUN, "--policy", "hold", "--executor", "cloud"), "unknown executor"),
         ((*RUN, "--policy", "neon_tiny", "head=flaw"), "unknown head 'flaw'"),

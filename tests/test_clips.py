@@ -109,8 +109,8 @@ def test_a_clip_before_the_start_is_an_error():
     [
         ({"num_frames": 0}, "clip.num_frames must be 1 to 64"),
         ({"num_frames": 65}, "clip.num_frames must be 1 to 64"),
-        ({"fps": 0.0}, "clip.fps must be in"),
-        ({"fps": 50.0}, "clip.fps must be in"),
+        ({"fps": 0.0}, "clip.fps must be 0.001 to 25 "),
+        ({"fps": 50.0}, "clip.fps must be 0.001 to 25 "),
         ({"image_size": 0}, "clip.image_size must be 1 to 4096"),
     ],
 )

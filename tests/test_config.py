@@ -228,10 +228,10 @@ def test_unknown_yaml_lists_the_known_ones() -> None:
 
 def test_own_yaml_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("name: mine\nclip:\n  num_frames: 4\nhead_args:\n  depth: 2\n")
+    file.write_text("name: mine\nclip:\n  num_frames: 4\nhead_args:\n  blocks: 3\n")
     config = load_config(PolicyConfig, "policy", str(file), ["clip.fps=5", "head_args.width=64"])
     assert (config.name, config.clip.num_frames, config.clip.fps) == ("mine", 4, 5.0)
-    assert config.head_args == {"depth": 2.0, "width": 64.0}
+    assert config.head_args == {"blocks": 3.0, "width": 64.0}
 
 
 @pytest.mark.parametrize(

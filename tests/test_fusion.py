@@ -38,7 +38,7 @@ VARIANTS = [
 
 def make_fusion(name: str, layout: FusionLayout = LAYOUT, **arguments: float):
     torch.manual_seed(0)
-    return FUSIONS.resolve(name)(layout, **arguments).eval()
+    return FUSIONS.make(name, arguments, layout).eval()
 
 
 def make_batch(rows: int = 4, seed: int = 0, layout: FusionLayout = LAYOUT) -> FusionInput:
@@ -241,10 +241,14 @@ def test_what_does_not_fit_is_an_error_and_not_cut_off(name):
     ("name", "arguments", "message"),
     [
         ("joint_decoder", {"heads": 5.0}, r"heads must divide width 96 \(got 5\)"),
-        ("joint_decoder", {"causal": 2.0}, r"causal must be 0 or 1 \(got 2.0"),
-        ("mot", {"layers": 0.0}, r"layers must be a whole number of at least 1 \(got 0"),
-        ("moma", {"capacity": 0.0}, r"capacity must be above 0 \(got 0"),
-        ("moma", {"text_experts": 1.5}, r"text_experts must be a whole number .* \(got 1.5\)"),
+        ("joint_decoder", {"causal": 2.0}, r"causal must be 0 to 1, .*\(got 2"),
+        ("mot", {"layers": 0.0}, r"layers must be 1 to 64, a whole number \(got 0"),
+        ("moma", {"capacity": 0.0}, r"capacity must be above 0, at most 100 \(got 0"),
+        (
+            "moma",
+            {"text_experts": 1.5},
+            r"text_experts must be 1 to 64, .*\(got 1.5\)",
+        ),
     ],
 )
 def test_impossible_sizes_are_named(name, arguments, message):
@@ -353,7 +357,7 @@ POOLS = [
 
 def make_connector(name: str, count: int = 16, dim: int = 6, **arguments: float):
     torch.manual_seed(0)
-    return CONNECTORS.resolve(name)(dim, count, **arguments)
+    return CONNECTORS.make(name, arguments, dim, count)
 
 
 def frames(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -435,10 +439,10 @@ def test_a_pool_whose_query_does_not_care_is_the_mean_of_its_window():
         ({"tokens": 4.0, "pool_window": 2.0}, "tokens or pool_window, not both"),
         ({"pool_window": 3.0}, r"divide the grid side 4: one of \[2, 4\] \(got 3"),
         ({"pool_window": 1.0}, "pool_window must divide"),
-        ({"pool_window": 2.5}, "pool_window must divide"),
-        ({"pool_window": -2.0}, "pool_window must divide"),
-        ({"tokens": 0.5}, "tokens must be a whole number from 1"),
-        ({"tokens": -1.0}, "tokens must be a whole number from 1"),
+        ({"pool_window": 2.5}, "pool_window must be 0 to 1024, a whole number"),
+        ({"pool_window": -2.0}, "pool_window must be 0 to 1024, a whole number"),
+        ({"tokens": 0.5}, "tokens must be 0 to 4096, a whole number"),
+        ({"tokens": -1.0}, "tokens must be 0 to 4096, a whole number"),
     ],
 )
 def test_impossible_pools_are_refused(arguments, message):

@@ -267,7 +267,9 @@ def test_names_and_arguments_are_checked():
     with pytest.raises(ConfigError, match="audio_dropout"):
         config(audio_dropout=1.0).validate()
     with pytest.raises(ConfigError, match="audio_args"):
-        make_tower(config(audio="none", audio_args={"windows": 5.0}), "video")
+        config(audio="none", audio_args={"windows": 5.0}).validate()
+    with pytest.raises(ConfigError, match=r"audio_args.bands must be 8 to 80.*got 7"):
+        config(audio="log_mel", audio_args={"bands": 7.0}).validate()
     with pytest.raises(ConfigError, match=r"needs a backbone that hears.*'random'"):
         make_tower(config(audio="backbone"), "video")
     with pytest.raises(ConfigError, match="no backbone to hear with"):

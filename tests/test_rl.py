@@ -88,8 +88,8 @@ def test_help_is_a_table_of_the_settings(capsys):
         ({"observe": "pixels", "velocities": True}, "num_frames"),
         ({"batch_size": 64}, "envs x rollout_steps = 32"),
         ({"threads": 99999}, "threads must be 0 to"),
-        ({"gamma": 1.5}, "gamma must be 0.0 to 1.0 .got 1.5"),
-        ({"hidden": []}, "widths"),
+        ({"gamma": 1.5}, "gamma must be 0 to 1 .got 1.5"),
+        ({"hidden": []}, "hidden must hold 1 to 8 values .got 0"),
         ({"out": ""}, "out=DIR"),
     ],
 )
@@ -475,13 +475,13 @@ def test_the_balance_table_is_paired():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"episodes": 0}, "episodes must be at least 1 .got 0"),
+        ({"episodes": 0}, "episodes must be 1 to 1000000, a whole number .got 0"),
         ({"lower": []}, "lower must name one or more"),
         (
             {"lower": ["standing", "base"]},
             "lower must be one of learned, reflex, standing .*got 'base'",
         ),
-        ({"impulses": [5.0, -1.0]}, "impulses must be finite and >= 0 N s .got -1.0"),
+        ({"impulses": [5.0, -1.0]}, "impulses must be 0 to 1000 .got -1.0"),
     ],
 )
 def test_the_balance_refuses_before_it_pushes(changes, said):

@@ -329,9 +329,9 @@ def test_times_that_are_no_numbers_are_refused_by_every_family(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"load_in_4bit": "yes"}, "load_in_4bit must be True or False, a bool .got 'yes'"),
-        ({"freeze_backbone": "false"}, "freeze_backbone must be True or False.*got 'false'"),
-        ({"use_double_quant": 1}, "use_double_quant must be True or False.*got 1"),
+        ({"load_in_4bit": "yes"}, "load_in_4bit must be true or false .got 'yes'"),
+        ({"freeze_backbone": "false"}, "freeze_backbone must be true or false.*got 'false'"),
+        ({"use_double_quant": 1}, "use_double_quant must be true or false.*got 1"),
         ({"max_frames": 8.0}, "max_frames must be 1 to 64, a whole number .got 8.0"),
         ({"max_frames": "8"}, "max_frames must be 1 to 64.*got '8'"),
         ({"max_frames": True}, "max_frames must be 1 to 64.*got True"),

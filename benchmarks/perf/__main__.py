@@ -7,6 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Interval
 
 # One core is what is measured; numpy and torch read this when they are imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,6 +18,7 @@ import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.command import Parser, entry_point
 from neon_sim.errors import EXIT_FAILED
 from neon_sim.registry import TASKS, Registry, task_entry
+from neon_sim.rules import option
 
 from .rows import Options, Row, table, write_json
 
@@ -30,6 +34,8 @@ MEASURES = Registry(
         "training": "neon_sim.benchmarks.perf.training:measure",
     },
 )
+Repeats = Annotated[int, Interval(ge=1, le=10_000)]
+WORDS = option(list[str])
 ASKED_FOR = ("foundation",)  # measured when named alone: minutes a model, or a GPU
 
 
@@ -38,14 +44,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="python -m neon_sim.benchmarks.perf", description=__doc__)
     parser.add_argument(
         "--measure",
+        type=WORDS,
         help=f"by comma, of {', '.join(MEASURES)} (default: all but {', '.join(ASKED_FOR)})",
     )
-    parser.add_argument("--task", help="tasks by comma (default: all)")
+    parser.add_argument("--task", type=WORDS, help="tasks by comma (default: all)")
     parser.add_argument(
-        "--backbone", default="", help="of foundation, by comma (default: what fits)"
+        "--backbone", type=WORDS, default=[], help="of foundation, by comma (default: what fits)"
     )
-    parser.add_argument("--repeats", type=int, default=7, help="interleaved repetitions")
-    parser.add_argument("--out", type=Path, default=Path("runs/perf.json"))
+    parser.add_argument(
+        "--repeats", type=option(Repeats), default=7, help="interleaved repetitions (default: 7)"
+    )
+    parser.add_argument("--out", type=option(Path), default=Path("runs/perf.json"))
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
     return parser.parse_args(arguments)
 
@@ -55,17 +64,13 @@ def main(arguments: list[str]) -> int:
     """Run what was asked for; returns the exit code."""
     args = parse(arguments)
     usual = [name for name in MEASURES if name not in ASKED_FOR]
-    names = args.measure.split(",") if args.measure else usual
-    chosen = args.task.split(",") if args.task else list(TASKS)
-    options = Options(
-        args.repeats,
-        tuple(task_entry(name).name for name in chosen),
-        tuple(name for name in args.backbone.split(",") if name),
-    )
+    measures = {name: MEASURES.resolve(name) for name in args.measure or usual}
+    tasks = tuple(task_entry(name).name for name in args.task or TASKS)
+    options = Options(args.repeats, tasks, tuple(args.backbone))
     rows: list[Row] = []
-    for name in names:
+    for name, measure in measures.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows += MEASURES.resolve(name)(options)
+        rows += measure(options)
     print(table(rows))
     write_json(args.out, rows)
     print(f"written: {args.out}")

@@ -14,9 +14,11 @@ listens with any array.
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from neon_sim.audio.pcm import RING_SAMPLES
@@ -43,16 +45,18 @@ class LogMel:
         windows: tokens a second. bands: mel bands.
 
     Raises:
-        ConfigError: windows that are not one of 1, 2, 4, 5, 10, 20, 25, or bands not in 8 to 80.
+        ConfigError: windows that are not one of 1, 2, 4, 5, 10, 20, 25.
     """
 
-    def __init__(self, windows: float = 10, bands: float = 64) -> None:
+    def __init__(
+        self,
+        windows: Annotated[int, Interval(ge=1, le=25)] = 10,
+        bands: Annotated[int, Interval(ge=8, le=80)] = 64,
+    ) -> None:
         if windows not in WINDOW_CHOICES:
             known = ", ".join(map(str, WINDOW_CHOICES))
             raise ConfigError(f"audio_args.windows must be one of {known} (got {windows})")
-        if bands != int(bands) or not 8 <= bands <= 80:
-            raise ConfigError(f"audio_args.bands must be a whole number, 8 to 80 (got {bands})")
-        self.num_tokens, self.bands = int(windows), int(bands)
+        self.num_tokens, self.bands = windows, bands
         self.feature_dim = 3 * self.bands + 2 * MAX_LAG + 1
         # of 100 frames a second the ring holds the newest 98
         per_window = 100 // self.num_tokens

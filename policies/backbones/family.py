@@ -6,13 +6,15 @@ import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.rules import hold_rules
 
 from .imports import import_transformers
 from .inputs import Sight
@@ -58,18 +60,18 @@ class BackboneConfig:
     torch_dtype: str = "bfloat16"
     device_map: str = "auto"
     attn_implementation: str = "sdpa"
-    fps: float = 4.0
-    max_frames: int = 16
-    image_size: int = 224
+    fps: Annotated[float, Interval(ge=1e-3, le=1000)] = 4.0
+    max_frames: Annotated[int, Interval(ge=1, le=64)] = 16
+    image_size: Annotated[int, Interval(ge=14, le=4096)] = 224
     freeze_backbone: bool = True
     load_in_4bit: bool = False
     use_double_quant: bool = True
     revision: str | None = None
-    lora_r: int = 32
-    lora_alpha: int = 64
+    lora_r: Annotated[int, Interval(ge=1, le=1024)] = 32
+    lora_alpha: Annotated[int, Interval(ge=1, le=65536)] = 64
     mode: str = "coarse_fine"
     fusion: str | None = None
-    block_rows: int = 4
+    block_rows: Annotated[int, Interval(ge=1, le=256)] = 4
 
     def validate(self) -> None:
         """Hold the rules of the docstring that no architecture has a say in.
@@ -78,28 +80,11 @@ class BackboneConfig:
             ConfigError: a value of another type, or outside its rule.
             MissingPackageError: attention or LoRA needs a package.
         """
+        hold_rules(self)
         if self.torch_dtype not in DTYPES:
             raise ConfigError(
                 f"torch_dtype must be one of {', '.join(DTYPES)} (got {self.torch_dtype!r})"
             )
-        for name in ("freeze_backbone", "load_in_4bit", "use_double_quant"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(
-                    f"{name} must be True or False, a bool (got {getattr(self, name)!r})"
-                )
-        for name, kind, low, high in (
-            ("fps", (int, float), 1e-3, 1000),
-            ("max_frames", int, 1, 64),
-            ("image_size", int, 14, 4096),
-            ("lora_r", int, 1, 1024),
-            ("lora_alpha", int, 1, 65536),
-            ("block_rows", int, 1, 256),
-        ):
-            value = getattr(self, name)
-            number = isinstance(value, kind) and not isinstance(value, bool)
-            if not number or not low <= value <= high:
-                whole = ", a whole number" if kind is int else ""
-                raise ConfigError(f"{name} must be {low} to {high}{whole} (got {value!r})")
         device_name(self.device_map)
         check_attention(self.attn_implementation)
         if not self.freeze_backbone:

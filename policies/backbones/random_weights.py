@@ -24,6 +24,7 @@ import torch
 from neon_sim.command import Parser, entry_point
 from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError
+from neon_sim.rules import option
 
 from .catalogue import CATALOGUE, LAYOUTS, HubModel, hub_model
 from .counting import size_of
@@ -437,8 +438,8 @@ def main(arguments: list[str]) -> int:
         prog="python -m neon_sim.policies.backbones.random_weights",
         description="Write a checkpoint with random weights, to try a policy without the hub.",
     )
-    parser.add_argument("name", help=f"backbone: {', '.join(CATALOGUE)}")
-    parser.add_argument("folder", type=Path, help="new or empty folder for the checkpoint")
+    parser.add_argument("name", type=option(str), help=f"backbone: {', '.join(CATALOGUE)}")
+    parser.add_argument("folder", type=option(Path), help="new or empty folder for the checkpoint")
     parser.add_argument(
         "--published", action="store_true", help="the published size (bf16), in place of 1 MB"
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
 
-from .base import Connector, grid_side
+from .base import Connector, Window, grid_side
 
 DEFAULT_TOKENS = 16
 
@@ -22,12 +25,16 @@ class AttentionalPool(Connector):
             grid (12 x 12 -> 6 x 6 with 2), so that what comes out is a grid again.
 
     Raises:
-        ConfigError: both are given, ``tokens`` is no whole number from 1, ``pool_window`` is
-            none from 2 or does not divide the side of the grid, or there is no square grid.
+        ConfigError: both are given, ``pool_window`` is 1 or does not divide the side of the grid,
+            or there is no square grid.
     """
 
     def __init__(
-        self, feature_dim: int, num_tokens: int, tokens: float = 0, pool_window: float = 0
+        self,
+        feature_dim: int,
+        num_tokens: int,
+        tokens: Annotated[int, Interval(ge=0, le=4096)] = 0,
+        pool_window: Window = 0,
     ) -> None:
         super().__init__(feature_dim, num_tokens)
         if tokens and pool_window:
@@ -36,7 +43,7 @@ class AttentionalPool(Connector):
                 f"and pool_window={pool_window}); leave one out"
             )
         self.window = window_of(num_tokens, pool_window) if pool_window else 0
-        queries = 1 if self.window else count_of(tokens or DEFAULT_TOKENS)
+        queries = 1 if self.window else tokens or DEFAULT_TOKENS
         seen = self.window**2 or num_tokens  # tokens that a query looks at
         self.out_tokens = num_tokens // seen if self.window else queries
         self.query = nn.Parameter(torch.randn(queries, feature_dim) * 0.5)
@@ -67,20 +74,13 @@ class AttentionalPool(Connector):
         return pooled, real.expand(-1, len(self.query))
 
 
-def count_of(tokens: float) -> int:
-    """``tokens`` as an integer from 1; a ``ConfigError`` otherwise."""
-    if tokens < 1 or tokens != int(tokens):
-        raise ConfigError(f"connector_args.tokens must be a whole number from 1 (got {tokens})")
-    return int(tokens)
-
-
-def window_of(num_tokens: int, pool_window: float) -> int:
-    """``pool_window`` as an integer that divides the grid's side; a ``ConfigError`` otherwise."""
+def window_of(num_tokens: int, pool_window: int) -> int:
+    """``pool_window``, which divides the grid's side; a ``ConfigError`` otherwise."""
     side = grid_side(num_tokens)
-    if pool_window < 2 or pool_window != int(pool_window) or side % int(pool_window):
+    if pool_window < 2 or side % pool_window:
         fits = [n for n in range(2, side + 1) if side % n == 0]
         raise ConfigError(
             f"connector_args.pool_window must divide the grid side {side}: one of {fits} "
             f"(got {pool_window})"
         )
-    return int(pool_window)
+    return pool_window

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from .base import Connector, grid_side
+from .base import Connector, Window, grid_side
 
 WINDOW = 2
 
@@ -27,8 +27,8 @@ class AvgPool(Connector):
         self,
         feature_dim: int,
         num_tokens: int,
-        window: float | None = None,
-        pool_window: float | None = None,
+        window: Window | None = None,
+        pool_window: Window | None = None,
     ) -> None:
         super().__init__(feature_dim, num_tokens)
         if window is not None and pool_window is not None:

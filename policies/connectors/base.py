@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
+
+Window = Annotated[int, Interval(ge=0, le=1024)]  # tokens a side of the grid
 
 
 class Connector(nn.Module):

@@ -168,14 +168,3 @@ def token_coordinates(tokens: int) -> Tensor:
     centres = (torch.arange(side) + 0.5) / side * 2 - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()], dim=1)
-
-
-def whole_number(key: str, value: float, low: int = 1) -> int:
-    """``value`` as an integer.
-
-    Raises:
-        ConfigError: it is none, or below ``low``.
-    """
-    if value != int(value) or value < low:
-        raise ConfigError(f"{key} must be a whole number of at least {low} (got {value})")
-    return int(value)

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neon_sim.rules import Count, Depth, Dropout, Width
+
 from .base import (
     AGE_WAVES,
     Fusion,
@@ -139,14 +141,14 @@ class CrossAttentionFusion(Fusion):
     def __init__(
         self,
         layout: FusionLayout,
-        queries: float = 4,
-        heads: float = 4,
-        layers: float = 2,
-        width: float = 64,
-        key_dim: float = 64,
-        place_dim: float = 16,
-        context: float = 256,
-        dropout: float = 0.1,
+        queries: Count = 4,
+        heads: Count = 4,
+        layers: Depth = 2,
+        width: Width = 64,
+        key_dim: Width = 64,
+        place_dim: Width = 16,
+        context: Width = 256,
+        dropout: Dropout = 0.1,
     ) -> None:
         super().__init__()
         n, w, k, p = int(queries), int(width), int(key_dim), int(place_dim)

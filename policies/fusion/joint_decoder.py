@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neon_sim.errors import ConfigError
+from neon_sim.rules import Count, Depth, Dropout, Flag, Width
 
 from .base import FusionLayout
 from .stream import Block, Sizes, StreamFusion
@@ -25,23 +25,20 @@ class JointDecoderFusion(StreamFusion):
         context: C. dropout: on the context.
 
     Raises:
-        ConfigError: a size that is no whole number from 1, heads that do not divide width, or
-            a ``causal`` that is neither 0 nor 1.
+        ConfigError: heads that do not divide width.
     """
 
     def __init__(
         self,
         layout: FusionLayout,
-        queries: float = 6,
-        width: float = 96,
-        heads: float = 4,
-        layers: float = 2,
-        causal: float = 0,
-        context: float = 256,
-        dropout: float = 0.1,
+        queries: Count = 6,
+        width: Width = 96,
+        heads: Count = 4,
+        layers: Depth = 2,
+        causal: Flag = 0,
+        context: Width = 256,
+        dropout: Dropout = 0.1,
     ) -> None:
-        if causal not in (0, 1):
-            raise ConfigError(f"fusion_args.causal must be 0 or 1 (got {causal})")
         sizes = Sizes.checked(layout, width, heads, layers, queries)
         blocks = [Block(sizes, last=i + 1 == sizes.layers) for i in range(sizes.layers)]
         super().__init__(layout, sizes, blocks, context, dropout)

@@ -15,15 +15,16 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neon_sim.errors import ConfigError
+from neon_sim.rules import Count, Depth, Dropout, Width
 
-from .base import FusionLayout, whole_number
+from .base import FusionLayout
 from .stream import Block, Sizes, StreamFusion, new_mlp, updated
 
 # The two that are few share experts: proprioception is a single token.
@@ -138,33 +139,27 @@ class MixtureOfExpertsFusion(StreamFusion):
         context: C. dropout: on the context.
 
     Raises:
-        ConfigError: a size that is no whole number from 1, heads that do not divide width, or
-            a capacity that is not above 0.
+        ConfigError: heads that do not divide width.
     """
 
     def __init__(
         self,
         layout: FusionLayout,
-        queries: float = 6,
-        width: float = 96,
-        heads: float = 4,
-        layers: float = 2,
-        vision_experts: float = 4,
-        text_experts: float = 2,
-        action_experts: float = 2,
-        capacity: float = 1.0,
-        context: float = 256,
-        dropout: float = 0.1,
-        audio_experts: float = 2,
+        queries: Count = 6,
+        width: Width = 96,
+        heads: Count = 4,
+        layers: Depth = 2,
+        vision_experts: Depth = 4,
+        text_experts: Depth = 2,
+        action_experts: Depth = 2,
+        capacity: Annotated[float, Interval(gt=0, le=100)] = 1.0,
+        context: Width = 256,
+        dropout: Dropout = 0.1,
+        audio_experts: Depth = 2,
     ) -> None:
-        if not capacity > 0:
-            raise ConfigError(f"fusion_args.capacity must be above 0 (got {capacity})")
         sizes = Sizes.checked(layout, width, heads, layers, queries)
         counts = (vision_experts, audio_experts, text_experts, action_experts)
-        experts = {
-            group: whole_number(f"fusion_args.{group}_experts", count)
-            for group, count in zip(GROUPS, counts, strict=True)
-        }
+        experts = dict(zip(GROUPS, counts, strict=True))
         blocks = [
             ExpertBlock(sizes, i + 1 == sizes.layers, experts, capacity)
             for i in range(sizes.layers)

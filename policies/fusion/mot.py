@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from neon_sim.rules import Count, Depth, Dropout, Width
+
 from .base import FusionLayout
 from .stream import Block, Make, Share, Sizes, StreamFusion
 
@@ -51,18 +53,18 @@ class MixtureOfTransformersFusion(StreamFusion):
         layers: blocks. context: C. dropout: on the context.
 
     Raises:
-        ConfigError: a size that is no whole number from 1, or heads that do not divide width.
+        ConfigError: heads that do not divide width.
     """
 
     def __init__(
         self,
         layout: FusionLayout,
-        queries: float = 6,
-        width: float = 96,
-        heads: float = 4,
-        layers: float = 2,
-        context: float = 256,
-        dropout: float = 0.1,
+        queries: Count = 6,
+        width: Width = 96,
+        heads: Count = 4,
+        layers: Depth = 2,
+        context: Width = 256,
+        dropout: Dropout = 0.1,
     ) -> None:
         sizes = Sizes.checked(layout, width, heads, layers, queries)
         share = by_modality(sizes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from neon_sim.rules import Dropout, Width
+
 from .base import Fusion, FusionInput, FusionLayout
 
 
@@ -17,7 +19,7 @@ class PooledFusion(Fusion):
         layout: widths. context: C. dropout: on the context.
     """
 
-    def __init__(self, layout: FusionLayout, context: float = 256, dropout: float = 0.1) -> None:
+    def __init__(self, layout: FusionLayout, context: Width = 256, dropout: Dropout = 0.1) -> None:
         super().__init__()
         self.layout, self.context_dim = layout, int(context)
         inputs = layout.num_frames * (layout.token_dim + 1)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from neon_sim.rules import Width
+
 from .base import Fusion, FusionInput, FusionLayout
 from .stream import Sizes, StreamEmbedding
 
@@ -21,12 +23,9 @@ class SequenceFusion(Fusion):
 
     Args:
         layout: widths. width: W of a token.
-
-    Raises:
-        ConfigError: a width that is no whole number from 1.
     """
 
-    def __init__(self, layout: FusionLayout, width: float = 96) -> None:
+    def __init__(self, layout: FusionLayout, width: Width = 96) -> None:
         super().__init__()
         sizes = Sizes.checked(layout, width, heads=1, layers=1, queries=1)
         self.embed = StreamEmbedding(layout, sizes)

@@ -27,7 +27,6 @@ from .base import (
     SoundTokens,
     age_waves,
     token_coordinates,
-    whole_number,
 )
 
 MODALITIES = ("vision", "audio", "text", "proprio", "action")  # their order in the sequence
@@ -53,23 +52,21 @@ class Sizes:
 
     @classmethod
     def checked(
-        cls, layout: FusionLayout, width: float, heads: float, layers: float, queries: float
+        cls, layout: FusionLayout, width: int, heads: int, layers: int, queries: int
     ) -> Sizes:
-        """Whole numbers that fit each other.
+        """Sizes that fit each other.
 
         Raises:
-            ConfigError: one that is no whole number from 1, or heads that do not divide width.
+            ConfigError: heads that do not divide width.
         """
-        w, h = whole_number("fusion_args.width", width), whole_number("fusion_args.heads", heads)
-        if w % h:
-            raise ConfigError(f"fusion_args.heads must divide width {w} (got {h})")
-        n = whole_number("fusion_args.queries", queries)
+        if width % heads:
+            raise ConfigError(f"fusion_args.heads must divide width {width} (got {heads})")
         vision = layout.num_frames * layout.tokens_per_frame
-        counts = (vision, layout.audio_tokens, layout.text_tokens, PROPRIO_TOKENS, n)
+        counts = (vision, layout.audio_tokens, layout.text_tokens, PROPRIO_TOKENS, queries)
         lengths = dict(zip(MODALITIES, counts, strict=True))
         if not layout.audio_tokens:
             del lengths["audio"]
-        return cls(w, h, whole_number("fusion_args.layers", layers), n, lengths)
+        return cls(width, heads, layers, queries, lengths)
 
 
 def sinusoids(places: Tensor, width: int) -> Tensor:
@@ -227,11 +224,11 @@ class StreamFusion(Fusion):
         layout: FusionLayout,
         sizes: Sizes,
         blocks: Sequence[Block],
-        context: float,
+        context: int,
         dropout: float,
     ) -> None:
         super().__init__()
-        self.context_dim = whole_number("fusion_args.context", context)
+        self.context_dim = context
         self.flat_dim = layout.flat_dim
         self.embed = StreamEmbedding(layout, sizes)
         self.blocks = nn.ModuleList(blocks)

@@ -10,13 +10,15 @@ else to 1 / 255. A cache of keys and values makes each word cost one place, not 
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.errors import ConfigError
+from neon_sim.rules import Count, Depth, Width
 
 from .base import Head, hold_last, weighted_mean
 from .transformer import KVCache, SelfAttention, feed_forward
@@ -54,7 +56,7 @@ class ActionTokens(Head):
         group: tokens of a pass, at most ``action_dim``. places: passes a chunk takes.
 
     Raises:
-        ConfigError: the width is no multiple of the heads, or ``tokens_per_pass`` is negative.
+        ConfigError: the width is no multiple of the heads.
     """
 
     label_mean: Tensor
@@ -65,18 +67,13 @@ class ActionTokens(Head):
         context_dim: int,
         action_dim: int,
         steps: int = CHUNK_STEPS,
-        width: float = 128,
-        inner: float = 256,
-        layers: float = 2,
-        heads: float = 4,
-        tokens_per_pass: float = 1,
+        width: Width = 128,
+        inner: Width = 256,
+        layers: Depth = 2,
+        heads: Count = 4,
+        tokens_per_pass: Annotated[int, Interval(ge=0, le=1024)] = 1,
     ) -> None:
         super().__init__(context_dim, action_dim, steps)
-        if tokens_per_pass < 0:
-            raise ConfigError(
-                "head_args.tokens_per_pass must be at least 1, or 0 for a whole step "
-                f"(got {tokens_per_pass!r})"
-            )
         w, self.heads = int(width), int(heads)
         self.group = min(int(tokens_per_pass) or action_dim, action_dim)
         self._passes = math.ceil(action_dim / self.group)  # a step

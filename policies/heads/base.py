@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.errors import ConfigError
 from neon_sim.robots import action_groups
 
 MARGIN = 1.5  # a soft cap lies this far beyond the farthest joint limit
@@ -79,20 +78,6 @@ class Grouped(nn.ModuleDict):
         """(..., W) -> (..., H * A), the groups of each step side by side."""
         parts = [layers(x).unflatten(-1, (self.steps, -1)) for layers in self.values()]
         return torch.cat(parts, dim=-1).flatten(-2)
-
-
-def is_split(groups: float) -> bool:
-    """Whether a head is split by group.
-
-    Raises:
-        ConfigError: groups is neither 0 nor 1.
-    """
-    if groups not in (0, 1):
-        raise ConfigError(
-            "head_args.groups must be 0 (one head for all of an action's numbers) or 1 (blocks and "
-            f"an output layer for each group of them) (got {groups!r})"
-        )
-    return bool(groups)
 
 
 def start_at_zero(layer: nn.Module) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional
 
 from neon_sim.clock import CHUNK_STEPS
+from neon_sim.rules import Depth, Flag, Width
 
 from .base import MARGIN, weighted_mean
 from .mlp import MLPHead
@@ -38,11 +42,11 @@ class ChunkMLP(MLPHead):
         context_dim: int,
         action_dim: int,
         steps: int = CHUNK_STEPS,
-        width: float = 192,
-        inner: float = 192,
-        blocks: float = 2,
-        huber: float = 0.1,
-        groups: float = 0,
+        width: Width = 192,
+        inner: Width = 192,
+        blocks: Depth = 2,
+        huber: Annotated[float, Interval(gt=0, le=1000)] = 0.1,
+        groups: Flag = 0,
     ) -> None:
         shape = (context_dim, action_dim, steps, width, inner, blocks, groups)
         super().__init__(context_dim, *shape)

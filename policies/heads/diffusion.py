@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.errors import ConfigError
+from neon_sim.rules import Count, Depth, Flag, Width
 
 from .base import hold_last, seeded_noise, weighted_mean
 from .dit import DiTDenoiser
@@ -49,7 +51,7 @@ class DiffusionHead(DiTDenoiser):
         ddim_steps: of the sampler, 1 to the 100 of training. groups: as in ``DiTDenoiser``.
 
     Raises:
-        ConfigError: ``ddim_steps`` outside its rule, or as ``DiTDenoiser``.
+        ConfigError: as ``DiTDenoiser``.
     """
 
     alpha: Tensor
@@ -60,20 +62,15 @@ class DiffusionHead(DiTDenoiser):
         context_dim: int,
         action_dim: int,
         steps: int = CHUNK_STEPS,
-        width: float = 128,
-        inner: float = 256,
-        layers: float = 3,
-        heads: float = 4,
-        ddim_steps: float = 10,
-        groups: float = 0,
+        width: Width = 128,
+        inner: Width = 256,
+        layers: Depth = 3,
+        heads: Count = 4,
+        ddim_steps: Annotated[int, Interval(ge=1, le=TRAIN_STEPS)] = 10,
+        groups: Flag = 0,
     ) -> None:
         super().__init__(context_dim, action_dim, steps, width, inner, layers, heads, groups)
-        self.ddim_steps = int(ddim_steps)
-        if not 1 <= self.ddim_steps <= TRAIN_STEPS:
-            raise ConfigError(
-                f"head_args.ddim_steps must be 1 to {TRAIN_STEPS}, the steps of training "
-                f"(got {ddim_steps!r})"
-            )
+        self.ddim_steps = ddim_steps
         alpha, sigma = cosine_schedule(TRAIN_STEPS)
         self.register_buffer("alpha", alpha, persistent=False)
         self.register_buffer("sigma", sigma, persistent=False)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.clock import CHUNK_STEPS
+from neon_sim.rules import Count, Depth, Flag, Width
 
-from .base import Grouped, Head, is_split
+from .base import Grouped, Head
 from .mlp import residual_mlp
 from .transformer import SelfAttention, feed_forward
 
@@ -107,7 +108,7 @@ class DiTDenoiser(Head):
             whose attention among the steps stays in common; 0 for one output layer.
 
     Raises:
-        ConfigError: the width is no multiple of the heads, groups is neither, or 1 and no robot
+        ConfigError: the width is no multiple of the heads, or groups is 1 and no robot
             takes an action of that length.
     """
 
@@ -118,17 +119,17 @@ class DiTDenoiser(Head):
         context_dim: int,
         action_dim: int,
         steps: int = CHUNK_STEPS,
-        width: float = 128,
-        inner: float = 256,
-        layers: float = 3,
-        heads: float = 4,
-        groups: float = 0,
+        width: Width = 128,
+        inner: Width = 256,
+        layers: Depth = 3,
+        heads: Count = 4,
+        groups: Flag = 0,
     ) -> None:
         super().__init__(context_dim, action_dim, steps)
         w = int(width)
         self.enter = nn.Linear(action_dim, w)
         self.trunk = DiTTrunk(context_dim, steps, w, int(inner), int(layers), int(heads))
-        if is_split(groups):
+        if groups:
             self.leave = Grouped(partial(residual_mlp, w, w, int(inner), 1), action_dim)
         else:
             self.leave = nn.Linear(w, action_dim)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import ConfigError
+from neon_sim.rules import Count, Depth, Width
 
 from .base import Head, seeded_noise
 from .dit import TIME_WAVES, AdaLNZero, modulated, time_waves
@@ -109,11 +110,11 @@ class DiTCrossFlow(Head):
         context_dim: int,
         action_dim: int,
         steps: int = CHUNK_STEPS,
-        width: float = 128,
-        inner: float = 256,
-        layers: float = 3,
-        heads: float = 4,
-        euler_steps: float = 8,
+        width: Width = 128,
+        inner: Width = 256,
+        layers: Depth = 3,
+        heads: Count = 4,
+        euler_steps: Count = 8,
         context_tokens: int = 1,
         state_dim: int = 0,
     ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from neon_sim.clock import CHUNK_STEPS
+from neon_sim.rules import Count, Depth, Flag, Width
 
 from .base import seeded_noise
 from .dit import DiTDenoiser
@@ -32,12 +33,12 @@ class DiTFlow(DiTDenoiser):
         context_dim: int,
         action_dim: int,
         steps: int = CHUNK_STEPS,
-        width: float = 128,
-        inner: float = 256,
-        layers: float = 3,
-        heads: float = 4,
-        euler_steps: float = 8,
-        groups: float = 0,
+        width: Width = 128,
+        inner: Width = 256,
+        layers: Depth = 3,
+        heads: Count = 4,
+        euler_steps: Count = 8,
+        groups: Flag = 0,
     ) -> None:
         super().__init__(context_dim, action_dim, steps, width, inner, layers, heads, groups)
         self.euler_steps = int(euler_steps)

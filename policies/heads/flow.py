@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from neon_sim.clock import CHUNK_STEPS
+from neon_sim.rules import Count, Depth, Flag, Width
 
 from .base import hold_last, seeded_noise, weighted_mean
 from .dit import TIME_WAVES, time_waves
@@ -62,11 +63,11 @@ class FlowHead(MLPHead):
         context_dim: int,
         action_dim: int,
         steps: int = CHUNK_STEPS,
-        width: float = 256,
-        inner: float = 256,
-        blocks: float = 3,
-        euler_steps: float = 8,
-        groups: float = 0,
+        width: Width = 256,
+        inner: Width = 256,
+        blocks: Depth = 3,
+        euler_steps: Count = 8,
+        groups: Flag = 0,
     ) -> None:
         inputs = steps * action_dim + 2 * TIME_WAVES + context_dim
         shape = (context_dim, action_dim, steps, width, inner, blocks, groups)

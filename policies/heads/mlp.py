@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from .base import Grouped, Head, ResidualBlock, is_split, start_at_zero
+from .base import Grouped, Head, ResidualBlock, start_at_zero
 
 
 def residual_mlp(inputs: int, width: int, inner: int, blocks: int, outputs: int) -> nn.Sequential:
@@ -28,7 +28,7 @@ class MLPHead(Head):
         groups: 1 for an MLP a group, 0 for one.
 
     Raises:
-        ConfigError: groups is neither, or 1 and no robot takes an action of that length.
+        ConfigError: groups is 1 and no robot takes an action of that length.
     """
 
     enter: nn.Module
@@ -42,14 +42,14 @@ class MLPHead(Head):
         context_dim: int,
         action_dim: int,
         steps: int,
-        width: float,
-        inner: float,
-        blocks: float,
-        groups: float,
+        width: int,
+        inner: int,
+        blocks: int,
+        groups: int,
     ) -> None:
         super().__init__(context_dim, action_dim, steps)
-        w, i, n = int(width), int(inner), int(blocks)
-        if is_split(groups):
+        w, i, n = width, inner, blocks
+        if groups:
             self.enter, self.blocks, self.norm = nn.Identity(), nn.ModuleList(), nn.Identity()
             self.leave = Grouped(partial(residual_mlp, inputs, w, i, n), action_dim, steps)
             self.skip = Grouped(partial(nn.Linear, context_dim, bias=False), action_dim, steps)

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import cast
+from typing import Annotated, cast
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
 
 BUDGET = 60_000  # trainable numbers of a mechanism
+Budget = Annotated[int, Interval(ge=1, le=10**8)]  # parameters
 TOLERANCE = 0.1  # of the budget, by which a mechanism may miss it
 
 Clip = tuple[Tensor, Tensor, Tensor]
@@ -83,7 +85,7 @@ class BudgetedMechanism(TemporalMechanism):
         feature_dim: int,
         num_frames: int,
         tokens_per_frame: int,
-        budget: float = BUDGET,
+        budget: Budget = BUDGET,
     ) -> None:
         super().__init__(feature_dim, num_frames, tokens_per_frame)
         if self.GRID and math.isqrt(tokens_per_frame) ** 2 != tokens_per_frame:

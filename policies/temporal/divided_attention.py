@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from neon_sim.rules import Depth
+
 from .attention import HEADS, MaskedAttention, Mlp, Places
-from .base import BUDGET, BudgetedMechanism, Clip, kept
+from .base import BUDGET, Budget, BudgetedMechanism, Clip, kept
 
 
 class DividedAttention(BudgetedMechanism):
@@ -26,8 +28,8 @@ class DividedAttention(BudgetedMechanism):
         feature_dim: int,
         num_frames: int,
         tokens_per_frame: int,
-        budget: float = BUDGET,
-        blocks: float = 2,
+        budget: Budget = BUDGET,
+        blocks: Depth = 2,
     ) -> None:
         self.num_blocks = int(blocks)
         super().__init__(feature_dim, num_frames, tokens_per_frame, budget)

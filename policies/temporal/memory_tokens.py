@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neon_sim.rules import Count, Depth
+
 from .attention import HEADS, PLACE_STD, MaskedAttention, Mlp
-from .base import BUDGET, BudgetedMechanism, Clip, kept, to_maps, to_tokens
+from .base import BUDGET, Budget, BudgetedMechanism, Clip, kept, to_maps, to_tokens
 
 POOL = 2
 
@@ -32,9 +34,9 @@ class MemoryTokens(BudgetedMechanism):
         feature_dim: int,
         num_frames: int,
         tokens_per_frame: int,
-        budget: float = BUDGET,
-        memory: float = 4,
-        layers: float = 2,
+        budget: Budget = BUDGET,
+        memory: Count = 4,
+        layers: Depth = 2,
     ) -> None:
         self.memory, self.num_layers = int(memory), int(layers)
         super().__init__(feature_dim, num_frames, tokens_per_frame, budget)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from neon_sim.rules import Count, Depth
+
 from .attention import HEADS, PLACE_STD, MaskedAttention, Mlp, Places
-from .base import BUDGET, BudgetedMechanism, Clip, kept
+from .base import BUDGET, Budget, BudgetedMechanism, Clip, kept
 
 
 class QFormer(BudgetedMechanism):
@@ -27,9 +29,9 @@ class QFormer(BudgetedMechanism):
         feature_dim: int,
         num_frames: int,
         tokens_per_frame: int,
-        budget: float = BUDGET,
-        queries: float = 32,
-        layers: float = 2,
+        budget: Budget = BUDGET,
+        queries: Count = 32,
+        layers: Depth = 2,
     ) -> None:
         self.num_queries, self.num_layers = int(queries), int(layers)
         super().__init__(feature_dim, num_frames, tokens_per_frame, budget)

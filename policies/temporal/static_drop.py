@@ -6,10 +6,15 @@ distances between tokens where the paper takes pixels. It has no parameters.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from .base import Clip, TemporalMechanism, kept
+
+Threshold = Annotated[float, Interval(ge=0, le=1e6)]
 
 
 class StaticDrop(TemporalMechanism):
@@ -30,8 +35,8 @@ class StaticDrop(TemporalMechanism):
         feature_dim: int,
         num_frames: int,
         tokens_per_frame: int,
-        patch: float = 0.1,
-        frame: float = 1.0,
+        patch: Threshold = 0.1,
+        frame: Threshold = 1.0,
     ) -> None:
         super().__init__(feature_dim, num_frames, tokens_per_frame)
         self.out_frames, self.patch, self.frame = num_frames, patch, frame

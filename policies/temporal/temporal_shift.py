@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .base import BUDGET, BudgetedMechanism, Clip, conv, kept, to_maps, to_tokens
+from neon_sim.rules import Depth
+
+from .base import BUDGET, Budget, BudgetedMechanism, Clip, conv, kept, to_maps, to_tokens
 
 FOLD = 8  # one in eight channels from the frame before, one in eight from the one behind
 
@@ -27,8 +29,8 @@ class TemporalShift(BudgetedMechanism):
         feature_dim: int,
         num_frames: int,
         tokens_per_frame: int,
-        budget: float = BUDGET,
-        blocks: float = 2,
+        budget: Budget = BUDGET,
+        blocks: Depth = 2,
     ) -> None:
         self.num_blocks = int(blocks)
         super().__init__(feature_dim, num_frames, tokens_per_frame, budget)

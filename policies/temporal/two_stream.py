@@ -12,15 +12,19 @@ change of its state: privileged ceilings.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.errors import ConfigError
+from neon_sim.rules import Flag
 
 from .base import (
     BUDGET,
+    Budget,
     BudgetedMechanism,
     Clip,
     conv,
@@ -54,10 +58,10 @@ class TwoStream(BudgetedMechanism):
         feature_dim: int,
         num_frames: int,
         tokens_per_frame: int,
-        budget: float = BUDGET,
-        appearance: float = 1,
-        motion: float = 1,
-        exact: float = 0,
+        budget: Budget = BUDGET,
+        appearance: Flag = 1,
+        motion: Flag = 1,
+        exact: Annotated[int, Interval(ge=0, le=4096)] = 0,
     ) -> None:
         self.appearance, self.motion, self.exact = bool(appearance), bool(motion), int(exact)
         if not (self.appearance or self.motion):
