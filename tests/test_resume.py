@@ -98,10 +98,8 @@ def test_tasks_policies_conditions_seeds_and_episodes_may_be_added() -> None:
 def test_a_policy_of_the_same_name_is_the_same(change: dict[str, Any], named: str) -> None:
     now = copy.deepcopy(config())
     entry = now["policies"][1]
-    entry |= {
-        **change,
-        **({"config": entry["config"] | change["config"]} if "config" in change else {}),
-    }
+    merged = {"config": entry["config"] | change["config"]} if "config" in change else {}
+    entry |= {**change, **merged}
     with pytest.raises(RunError, match=rf"\(different: {named}\)"):
         check_same_run(manifest(), manifest(config=now), FOLDER)
 
@@ -183,8 +181,8 @@ def test_a_run_that_is_there_is_not_begun_again(folder: RunFolder) -> None:
             _open_log(plan(until_decided=False), folder, manifest(), resume=False)
         missing.write_bytes(kept)
     before = folder.episodes.read_bytes()
+    other = manifest(config=config(seed=4))
     with pytest.raises(RunError, match="different: seed"):
-        other = manifest(config=config(seed=4))
         _open_log(plan(until_decided=False, seed=4), folder, other, resume=True)
     assert folder.episodes.read_bytes() == before
 
@@ -209,7 +207,7 @@ def test_rows_without_a_manifest_are_continued_too(folder: RunFolder) -> None:
 
 
 def test_a_run_may_only_grow(folder: RunFolder) -> None:
-    said = r"holds 1 episodes that these settings leave out \(one: one a video train seed 0 episode 2\)"
+    said = r"holds 1 episodes .* leave out \(one: one a video train seed 0 episode 2\)"
     fewer = plan(until_decided=False, episodes=2)
     before = folder.episodes.read_bytes()
     with pytest.raises(RunError, match=said):
