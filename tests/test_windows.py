@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from neon_sim.dataset import EpisodeMeta
+from neon_sim import windows as windows_module
+from neon_sim.dataset_episodes import EpisodeMeta
+from neon_sim.dataset_schema import ACTION_KEY, FLOW_KEY
 from neon_sim.errors import DatasetError
 from neon_sim.seeding import key_of
 from neon_sim.windows import (
@@ -42,15 +44,46 @@ META = EpisodeMeta(
 class Demos:
     """A dataset whose numbers say where they come from: 1 / 1000 a row, 1 / 10 an episode."""
 
-    def __init__(self, *metas: EpisodeMeta, name: str = "demos", **info: Any) -> None:
+    def __init__(self, *metas: EpisodeMeta, name: str = "demos", dim: int = 8, **info: Any) -> None:
         self.root, self.episodes = Path(name), metas
-        self.info = {"features": {"action": {"shape": [8]}}, "robot_type": "arm"} | info
-        self.action_scale = 1.0
+        self.info = {
+            "features": {ACTION_KEY: {"shape": [dim]}},
+            "robot_type": "franka_panda",
+        } | info
+        self.has_state, self.task_names = True, ["arm_catch"]
+        self.checked: list[Any] = []
 
     def load(self, index: int) -> Any:
         rows = (np.arange(self.episodes[index].length) / 1000 + index / 10)[:, None]
         values = np.repeat(rows, 8, axis=1).astype(np.float32)
-        return SimpleNamespace(action=values * np.float32(self.action_scale), agent_pos=-values)
+        return SimpleNamespace(action=values, agent_pos=-values)
+
+    def check_statistics(self, keys: Any = None) -> None:
+        self.checked.append(keys)
+
+
+class Scales:
+    """In the place of ``ScaleCheck`` (test_dataset_damage.py): remembers what it was shown."""
+
+    made: ClassVar[list[Scales]] = []
+
+    def __init__(self, robot: Any, dim: int) -> None:
+        self.robot, self.dim, self.shown = robot, dim, []
+        self.made.append(self)
+
+    def add(self, where: str, episode: Any) -> None:
+        self.shown.append((where, float(episode.action[0, 0])))
+
+    def finish(self, root: Path) -> None:
+        self.shown.append(("finish", root))
+
+
+@pytest.fixture
+def scales(monkeypatch) -> list[Scales]:
+    monkeypatch.setattr(windows_module, "ScaleCheck", Scales)
+    monkeypatch.setattr(windows_module, "robot_of", lambda info: info["robot_type"])
+    Scales.made.clear()
+    return Scales.made
 
 
 # ---- which steps ----
@@ -124,7 +157,7 @@ def test_every_part_of_the_identity_decides(change) -> None:
 # ---- building ----
 
 
-def test_windows_stand_in_the_order_of_the_datasets_and_know_where_they_are_from() -> None:
+def test_windows_stand_in_the_order_of_the_datasets_and_know_where_they_are_from(scales) -> None:
     one = Demos(META, replace(META, index=1, episode=1, task_name="arm_block", description="b"))
     two = Demos(replace(META, length=5, episode=2, description="a"))
     windows = build_windows([one, two], stride=8, val_fraction=0.5)
@@ -153,32 +186,18 @@ def test_no_episode_is_an_error() -> None:
             build_windows(datasets, 4, 0.1)
 
 
-@pytest.mark.parametrize("part", ["action", "agent_pos"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite_name_the_episode(part: str, value: float) -> None:
-    class Broken(Demos):
-        def load(self, index: int) -> Any:
-            rows = super().load(index)
-            if index == 1:
-                getattr(rows, part)[3, 2] = value
-            return rows
-
-    data = Broken(META, replace(META, index=7))
-    with pytest.raises(DatasetError, match=r"demos: episode 7 \(arm_catch\) holds .* not finite"):
-        build_windows([data], 4, 0.1)
-
-
-@pytest.mark.parametrize(("scale", "good"), [(100.0, True), (111.1112, True), (111.2, False)])
-def test_labels_lie_within_one(scale: float, good: bool) -> None:
-    """The largest label here is 0.009 times the scale."""
-    data = Demos(META)
-    for sign in (1, -1):
-        data.action_scale = sign * scale
-        if good:
-            assert len(build_windows([data], 4, 0.1)) == 3
-            continue
-        with pytest.raises(DatasetError, match=r"episode 0 .*in \[-1, 1\] \(got 1\.001\)"):
-            build_windows([data], 4, 0.1)
+def test_every_dataset_is_held_to_its_robot_and_its_statistics(scales) -> None:
+    one, two = Demos(META, replace(META, index=7, task_name="arm_block")), Demos(META, name="two")
+    build_windows([one, two], 4, 0.1)
+    assert [(check.robot, check.dim) for check in scales] == [("franka_panda", 8)] * 2
+    first, second = (check.shown for check in scales)
+    assert first == [
+        ("demos: episode 0 (arm_catch)", 0.0),
+        ("demos: episode 7 (arm_block)", pytest.approx(0.1)),
+        ("finish", Path("demos")),
+    ]
+    assert second == [("two: episode 0 (arm_catch)", 0.0), ("finish", Path("two"))]
+    assert one.checked == two.checked == [None], "all of them"
 
 
 # ---- one policy, one robot ----
@@ -188,11 +207,11 @@ def test_datasets_of_one_policy_are_of_one_robot_and_one_length_of_action() -> N
     arm, twin = Demos(META), Demos(META, name="twin")
     check_datasets([arm, twin], ())
     check_datasets([], ())
-    longer = Demos(META, name="longer", features={"action": {"shape": [17]}})
-    other = Demos(META, name="other", robot_type="humanoid")
+    longer, other = Demos(META, name="longer", dim=17), Demos(META, name="other", robot_type="g1")
+    arm_is = "demos is of franka_panda with actions of 8"
     for odd, said in (
-        (longer, "demos is of arm with actions of 8, longer of arm with actions of 17"),
-        (other, "demos is of arm with actions of 8, other of humanoid with actions of 8"),
+        (longer, f"{arm_is}, longer of franka_panda with actions of 17"),
+        (other, f"{arm_is}, other of g1 with actions of 8"),
     ):
         with pytest.raises(DatasetError, match=said):
             check_datasets([arm, odd], ())
@@ -211,6 +230,18 @@ def test_what_a_policy_needs_is_in_every_episode(need, have, said) -> None:
     check_datasets([Demos(full, bare)], {"video"})
     with pytest.raises(DatasetError, match=said):
         check_datasets([Demos(full), Demos(full, bare)], {need, "video"})
+    data = Demos(full)
+    check_datasets([data], {need})
+    assert data.checked == ([[FLOW_KEY]] if need == "flow" else [])
+
+
+def test_an_oracle_needs_the_true_positions() -> None:
+    bare = Demos(META, name="bare")
+    bare.has_state = False
+    check_datasets([bare], {"video"})
+    with pytest.raises(DatasetError, match=r"bare.*arm_catch"):
+        check_datasets([Demos(META), bare], {"state"})
+    check_datasets([Demos(META)], {"state"})
 
 
 # ---- batches ----
