@@ -18,7 +18,7 @@ from neon_sim.clock import CONTROL_DT_S, PHYSICS_DT_S, TICKS_PER_CONTROL
 from neon_sim.errors import unknown_name
 from neon_sim.gl import mujoco
 
-from .menagerie import copy_hull, menagerie_file
+from .menagerie import BODIES, copy_hull, menagerie_file
 
 NUM_JOINTS = 7
 ACTION_DIM = 8
@@ -38,7 +38,6 @@ HOME = np.array([0.0, 0.0, 0.0, -np.pi / 2, 0.0, np.pi / 2, -np.pi / 4])
 # Fingertips near the base, out of the camera's way to the table, to reach forward from.
 READY = np.array([0.0, -0.367, 0.0, -2.835, 0.0, 2.968, -np.pi / 4])
 GRIP_POINT = (0.0, 0.0, 0.1334)  # between the pads, in the frame of body "hand"
-ROBOTS = ("primitive", "menagerie")
 
 _LOW = np.append(JOINT_LOW, 0.0)
 _HIGH = np.append(JOINT_HIGH, FINGER_TRAVEL)
@@ -190,8 +189,8 @@ def load_arm(robot: str = "primitive") -> Any:
     Raises:
         UnknownNameError: no such robot. ConfigError: the meshes are not there.
     """
-    if robot not in ROBOTS:
-        raise unknown_name("robot", robot, ROBOTS)
+    if robot not in BODIES:
+        raise unknown_name("robot", robot, BODIES)
     text = resources.files("neon_sim.assets").joinpath("arm.xml").read_text()
     primitive = mujoco.MjSpec.from_string(text)
     return primitive if robot == "primitive" else _published_arm(primitive)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from neon_sim.errors import ActionError, unknown_name
+from neon_sim.errors import ActionError
 
 
 @dataclass
@@ -49,24 +48,15 @@ def check_action(action: Any, size: int) -> list[float]:
             and rule.
     """
     try:
-        array = np.asarray(action, dtype=np.float64)
+        array = np.asarray(action)
     except (TypeError, ValueError) as error:
         raise ActionError(f"action must be {size} numbers in [-1, 1] ({error})") from error
+    if array.dtype.kind not in "fiu":
+        raise ActionError(f"action must be {size} numbers in [-1, 1] (got {array.dtype.name})")
     if array.shape != (size,):
         raise ActionError(f"action must have shape ({size},) (got {array.shape})")
-    values: list[float] = array.tolist()
+    values: list[float] = array.astype(np.float64).tolist()
     for index, value in enumerate(values):
         if not math.isfinite(value):
             raise ActionError(f"action[{index}] must be finite in [-1, 1] (got {value})")
     return values
-
-
-def check_render_mode(mode: str | None, known: Sequence[str]) -> str | None:
-    """``mode``, where it is one of ``known`` or None.
-
-    Raises:
-        UnknownNameError: no such mode.
-    """
-    if mode is not None and mode not in known:
-        raise unknown_name("render_mode", mode, known)
-    return mode

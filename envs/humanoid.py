@@ -20,7 +20,7 @@ from neon_sim.errors import unknown_name
 from neon_sim.gl import mujoco
 from neon_sim.robots import ROBOTS
 
-from .menagerie import copy_hull, menagerie_file
+from .menagerie import BODIES, copy_hull, menagerie_file
 from .scene import axes_to_quat
 
 NUM_JOINTS = 29
@@ -39,7 +39,6 @@ RAMP_ACCELERATION = 40.0  # rad/s^2 of commanded motion; keeps torques below the
 # Base command (vx, vy, yaw rate) at an action of 1: m/s, m/s, rad/s.
 COMMAND_LIMIT = np.array([1.5, 0.5, 1.0])
 HEAD_PITCH_RAD = 0.8307767239493009  # of the camera's mount (Unitree's g1_29dof_rev_1_0.urdf)
-BODIES = ("primitive", "menagerie")
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,15 @@ the robot measures them: ``body_state``.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Interval
 
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError
 from neon_sim.registry import LOWER_BODIES
+from neon_sim.rules import hold
 
 from .humanoid import ActionMode, joint_table
 from .humanoid_base import HumanoidTask
@@ -30,6 +32,8 @@ PUSH_STEPS = 5  # control steps that a push lasts
 PUSH_AT = ((25, 75), (125, 150))  # control steps between which each starts
 JOINT_RATE = 10.0  # rad/s that count as 1 in ``body_state``
 TURN_RATE = 5.0  # rad/s, of the pelvis
+# N s. Nobody stands the largest, and beyond it the physics means nothing.
+Impulse = Annotated[float, Interval(ge=0, le=1000)]
 OFFSET_M, OFFSET_RATE = 0.1, 1.0  # m and m/s, of the centre of mass
 
 
@@ -41,7 +45,7 @@ class HumanoidBalance(HumanoidTask):
         impulse_ns: of every push, N s; by default each episode draws one of 5, 10 and 15.
 
     Raises:
-        ConfigError: an impulse that is not finite and >= 0, or a lower body that is held up.
+        ConfigError: an impulse outside 0 to 1000 N s, or a lower body that is held up.
     """
 
     NAME = "humanoid_balance"
@@ -51,8 +55,7 @@ class HumanoidBalance(HumanoidTask):
     SPEED_RAD_S: ClassVar[float | None] = 8.0  # a step of the foot needs more than an arm does
 
     def __init__(self, *args: Any, impulse_ns: float | None = None, **kwargs: Any) -> None:
-        if impulse_ns is not None and not (math.isfinite(impulse_ns) and impulse_ns >= 0.0):
-            raise ConfigError(f"impulse_ns must be finite and >= 0 (got {impulse_ns})")
+        hold("impulse_ns", impulse_ns, Impulse | None)
         self.impulse_ns = impulse_ns
         super().__init__(*args, **kwargs)
 

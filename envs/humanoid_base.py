@@ -47,6 +47,7 @@ from .humanoid import (
 from .limits import LimitMeter
 from .lower_body import up_in_body
 from .scene import View, add_camera, add_hall
+from .settings import check_name
 from .sound import make_sound
 from .task import Task
 
@@ -124,9 +125,11 @@ class HumanoidTask(Task):
             UnknownNameError: no such mode or lower body.
             ConfigError: the task ``WALKS``, and with these the robot stays where it is.
         """
-        chosen, keeper = action_mode(mode or cls.MODE), LOWER_BODIES.resolve(lower or cls.LOWER)
+        mode = cls.MODE if mode is None else check_name("action mode", mode, list(MODES))
+        lower = cls.LOWER if lower is None else check_name("lower body", lower, list(LOWER_BODIES))
+        chosen, keeper = action_mode(mode), LOWER_BODIES.resolve(lower)
         if cls.WALKS and not (chosen.command and keeper.FOLLOWS):
-            raise ConfigError(_on_the_spot(cls.NAME, chosen, lower or cls.LOWER))
+            raise ConfigError(_on_the_spot(cls.NAME, chosen, lower))
         return chosen, keeper
 
     def lost(self) -> bool:

@@ -10,6 +10,8 @@ import numpy as np
 
 from neon_sim.errors import ConfigError
 
+BODIES = ("primitive", "menagerie")  # what ``robot`` may be: our geoms, or the published meshes
+
 
 def menagerie_file(folder: str, name: str) -> Path:
     """Where a published robot is: ``MENAGERIE_ROOT/folder/name``.

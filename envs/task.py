@@ -18,17 +18,31 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from neon_sim.audio.microphones import microphone_named
+from neon_sim.audio.room import ROOMS
 from neon_sim.audio.soundscape import RING_SAMPLES
 from neon_sim.clips import ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.clock import CONTROL_HZ, latest_camera_tick
 from neon_sim.config import ClipConfig
-from neon_sim.errors import ResetNeededError
+from neon_sim.errors import ConfigError, ResetNeededError
 from neon_sim.registry import clip_span_s
+from neon_sim.rules import hold
 from neon_sim.seeding import episode_rng
 from neon_sim.world import World
 
 from .contract import TaskContract
-from .episode import Start, check_action, check_render_mode
+from .episode import Start, check_action
+from .menagerie import BODIES
+from .settings import (
+    ImageSize,
+    Key,
+    StartNoise,
+    check_latent,
+    check_name,
+    check_names,
+    check_options,
+    settings_of,
+)
 
 STATE_DIM = 16
 HOLD_STEPS = 10  # control steps that success must last before the episode ends
@@ -55,6 +69,10 @@ class Task(TaskContract):
         privileged_info: tell the latent of the episode in the info of ``reset``, too: true
             velocities, places of what is hidden, the cue. No robot knows them.
 
+    Raises:
+        ConfigError: a value outside its rule. UnknownNameError: no such setting, camera, robot,
+            render mode, microphone or room.
+
     Attributes:
         world: physics and cameras. sound: what is heard, or None.
         limits: in how many of the control steps that ``count_limits`` saw since reset the joints
@@ -76,21 +94,35 @@ class Task(TaskContract):
         microphones: Sequence[str] | None = None,
         room: str = "anechoic",
         privileged_info: bool = False,
+        **unknown: Any,
     ) -> None:
+        for name in unknown:
+            check_name(f"setting of {type(self).__name__}", name, list(settings_of(type(self))))
         microphones = self.MICROPHONES if microphones is None else microphones
-        microphones = (microphones,) if isinstance(microphones, str) else tuple(microphones)
-        self.cameras = tuple(cameras)
-        self.image_size = image_size
-        self.robot = robot
-        self.render_mode = check_render_mode(render_mode, self.metadata["render_modes"])
+        microphones = check_names("microphones", microphones)
+        for name in microphones:
+            microphone_named(name)
+        check_name("room", room, list(ROOMS))
+        self.cameras = check_names("cameras", cameras)
+        hold("image_size", image_size, ImageSize)
+        hold("start_noise", start_noise, StartNoise)
+        hold("seed", seed, Key | None)
+        hold("privileged_info", privileged_info, bool)
+        self.image_size, self.start_noise = int(image_size), float(start_noise)
         self.privileged_info = privileged_info
-        self.start_noise = start_noise
+        self.robot = check_name("robot", robot, BODIES)
+        if render_mode is not None:
+            check_name("render_mode", render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
         self._addresses: dict[str, tuple[int, int]] = {}
         self.world = World(self._make_spec(robot))
         for camera in self.cameras:
             self.world.camera_id(camera)  # an unknown one is an error now
         self.sound = self._make_sound(microphones, room) if microphones else None
-        self._seed, self._episode = seed, -1  # of the run and in it; no seed until the first reset
+        self._seed, self._episode = (
+            None if seed is None else int(seed),
+            -1,
+        )  # of the run and in it; no seed until the first reset
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_dim,), np.float32)
         self.observation_space = self._make_observation_space()
         self.latent: dict[str, Any] = {}
@@ -112,23 +144,53 @@ class Task(TaskContract):
         Returns:
             observation and info: ``is_success``, ``progress``, ``run_seed``, ``episode_index``
             (as at every step), and ``latent`` with ``privileged_info``.
+
+        Raises:
+            ConfigError: a value outside its rule, or a latent of another task. UnknownNameError:
+                no such option.
         """
+        hold("seed", seed, Key | None)
+        seed = None if seed is None else int(seed)
+        given = check_options(options)
         super().reset(seed=seed)
-        options = options or {}
-        if seed is not None:
-            self._seed, self._episode = int(seed), -1
-        elif self._seed is None:
-            self._seed = int(self.np_random.integers(FIRST_DRAWN_SEED, 2 * FIRST_DRAWN_SEED))
-        episode = options.get("episode")
-        self._episode = self._episode + 1 if episode is None else int(episode)
-        latent = options.get("latent")
-        self.latent = self.sample_latent(self.rng("latent")) if latent is None else dict(latent)
-        noise = options.get("start_noise")
-        self._begin(self.start_noise if noise is None else float(noise))
+        before = self._seed, self._episode, self.latent
+        self._over = True  # until all has gone well
+        try:
+            self._set_up(seed, given)
+        except BaseException:  # nothing was begun, and no episode is skipped
+            self._seed, self._episode, self.latent = before
+            raise
         info = self._info(self._outcome()[0], self._last_progress)
         if self.privileged_info:
             info["latent"] = copy.deepcopy(self.latent)
         return self.observe(), info
+
+    def _set_up(self, seed: int | None, given: dict[str, Any]) -> None:
+        """Choose the episode and begin it; ``given`` are checked options."""
+        if seed is not None:
+            self._seed, self._episode = seed, -1
+        elif self._seed is None:
+            self._seed = int(self.np_random.integers(FIRST_DRAWN_SEED, 2 * FIRST_DRAWN_SEED))
+        self._episode = given.get("episode", self._episode + 1)
+        self.latent = self.sample_latent(self.rng("latent"))
+        noise = given.get("start_noise", self.start_noise)
+        if "latent" not in given:
+            self._begin(noise)
+            return
+        self.latent = check_latent(given["latent"], self.latent)
+        try:
+            self._begin(noise)
+            told = not self.CUE or self.latent[self.CUE] in self.cues()
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"options['latent'] must be one that {self.NAME} can begin with "
+                f"({type(error).__name__}: {error}); take one that it drew (env.unwrapped.latent)"
+            ) from error
+        if not told:
+            raise ConfigError(
+                f"options['latent'][{self.CUE!r}] must be one of {self.cues()} "
+                f"(got {self.latent[self.CUE]!r})"
+            )
 
     def _begin(self, start_noise: float) -> None:
         self.start = self._blank_start()
@@ -250,7 +312,7 @@ class Task(TaskContract):
 
     def frame(self, camera: str, tick: int, image_size: int | None = None) -> np.ndarray:
         """(H, W, 3) uint8 as the camera saw it at a past camera tick; drawn when asked."""
-        size = image_size or self.image_size
+        size = self.image_size if image_size is None else image_size
         return self.world.frame(camera, tick, size, size)
 
     def sampling(self, config: ClipConfig) -> ClipConfig:

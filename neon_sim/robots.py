@@ -143,7 +143,7 @@ def check_body(tasks: Sequence[str], mode: str, lower: str) -> None:
         if value and value not in known:
             raise unknown_name(key, value, known)
     for name in tasks if mode or lower else ():
-        task_entry(name).resolve().check_body(mode, lower)
+        task_entry(name).resolve().check_body(mode or None, lower or None)
 
 
 def body_arguments(mode: str, lower: str) -> dict[str, Any]:

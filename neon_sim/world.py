@@ -15,13 +15,15 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
+from annotated_types import Interval
 
 from neon_sim.clock import PHYSICS_DT_S, TICKS_PER_CAMERA
 from neon_sim.errors import ConfigError, unknown_name
 from neon_sim.gl import BACKEND, mujoco, new_context
+from neon_sim.rules import hold
 
 if TYPE_CHECKING:
     from neon_sim.flow import FlowCamera
@@ -32,6 +34,7 @@ FAST_QUALITY = {"shadowsize": 0, "offsamples": 0, "numslices": 12, "numstacks": 
 VIEW_QUALITY = {"shadowsize": 1024, "offsamples": 4, "numslices": 28, "numstacks": 16}
 VIDEO_QUALITY = {**VIEW_QUALITY, "shadowsize": 512, "offsamples": 0}  # 40 % of the time of "view"
 QUALITIES = {"fast": FAST_QUALITY, "view": VIEW_QUALITY, "video": VIDEO_QUALITY}
+MAX_PIXELS = 4096  # a side; larger buffers are beyond what off-screen GL promises
 _EXTRA_SCENE_GEOMS = 256  # room for lights, cameras and other decoration
 _ALL_CATEGORIES = mujoco.mjtCatBit.mjCAT_ALL.value
 _HIDDEN_GROUP = 5  # of geoms; MuJoCo shows groups 0 to 2
@@ -430,6 +433,8 @@ class World:
             self._cameras, self._camera_forks = {}, _forks
         key = (height, width, quality)
         if key not in self._cameras:
+            for size in (height, width):
+                hold("image size", size, Annotated[int, Interval(ge=1, le=MAX_PIXELS)])
             self._cameras[key] = make_camera(self.model, height, width, quality)
         return self._cameras[key]
 

@@ -14,6 +14,7 @@ from neon_sim.clips import FLOW_SIDE, clip_span_s
 from neon_sim.clock import CAMERA_HZ
 from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError
+from neon_sim.rules import hold
 
 CAMERA_FRAME_S = 1.0 / CAMERA_HZ
 
@@ -33,13 +34,17 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
 
     Raises:
         ConfigError: a rule of ``config`` is broken, or ``env`` has no clips.
-        UnknownNameError: no such clip sampler.
+        UnknownNameError: no such clip sampler or camera.
     """
 
     def __init__(self, env: gymnasium.Env, config: ClipConfig, flow: bool = False) -> None:
+        _check_env("TemporalClip", env)
+        if not isinstance(config, ClipConfig):
+            raise ConfigError(f"TemporalClip needs a ClipConfig (got {config!r})")
+        hold("flow", flow, bool)
+        config.validate()
         RecordConstructorArgs.__init__(self, config=config, flow=flow)
         gymnasium.ObservationWrapper.__init__(self, env)
-        config.validate()
         if not hasattr(env.unwrapped, "clip") or not isinstance(env.observation_space, spaces.Dict):
             raise ConfigError(
                 f"TemporalClip needs a dict observation and a clip() method "
@@ -48,6 +53,7 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
         self.config, self.flow = config, flow
         frames, size = config.num_frames, config.image_size
         task: Any = env.unwrapped
+        task.world.camera_id(config.camera)  # an unknown one is an error now
         span_s = clip_span_s(task.sampling(config))
         oldest = -span_s - CAMERA_FRAME_S  # a box needs some width
         self.observation_space = spaces.Dict(
@@ -83,10 +89,12 @@ class FlattenPixels(gymnasium.ObservationWrapper, RecordConstructorArgs):
             ``cameras=()``) stays as it is.
 
     Raises:
-        ConfigError: observations are no dict, or already have a key of that name.
+        ConfigError: ``env`` is no environment, its observations are no dict, or they have a key
+            of that name already.
     """
 
     def __init__(self, env: gymnasium.Env) -> None:
+        _check_env("FlattenPixels", env)
         RecordConstructorArgs.__init__(self)
         gymnasium.ObservationWrapper.__init__(self, env)
         if not isinstance(env.observation_space, spaces.Dict):
@@ -109,6 +117,11 @@ class FlattenPixels(gymnasium.ObservationWrapper, RecordConstructorArgs):
         rest = {key: value for key, value in observation.items() if key != "pixels"}
         pixels = observation.get("pixels", {})
         return {**rest, **(_flat(pixels) if isinstance(pixels, dict) else {"pixels": pixels})}
+
+
+def _check_env(wrapper: str, env: Any) -> None:
+    if not isinstance(env, gymnasium.Env):
+        raise ConfigError(f"{wrapper} goes round a gymnasium.Env (got {env!r})")
 
 
 def _flat(pixels: Mapping[str, Any]) -> dict[str, Any]:
