@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from neon_sim.errors import NeonError, RunError, install_extra, require_package
@@ -54,17 +55,19 @@ class RayPool:
 
     def _connect(self, workers: int) -> None:
         address = os.environ.get("RAY_ADDRESS", "")
-        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+        found = address if address and address != "local" else ""
         try:
-            if address and address != "local":
-                _check_reachable(address)
-                self._ray.init(address=address, **quiet)
-                return
-            with suppress(ConnectionError):
-                if not address:
-                    self._ray.init(address="auto", **quiet)
-                    return
-            self._ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+            if found:
+                _check_reachable(found)
+            elif not address:
+                found = _cluster_here()
+            here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
+            self._ray.init(
+                address=found or "local",
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                **({} if found else here),
+            )
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             where = f"RAY_ADDRESS={address}" if address else "Ray"
             raise RunError(
@@ -176,6 +179,17 @@ class RayPool:
         self._idle, self._greetings = [], {}
         if self._is_ours:
             self._ray.shutdown()
+
+
+def _cluster_here() -> str:
+    """Address of the cluster that this machine belongs to; empty where it is gone or was none."""
+    folder = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray"
+    try:
+        address = (folder / "ray_current_cluster").read_text().strip()
+        _check_reachable(address)
+    except OSError:
+        return ""
+    return address
 
 
 def _check_reachable(address: str) -> None:
