@@ -10,17 +10,19 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
+import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from neon_sim.clips import FLOW_SIDE
 from neon_sim.clock import CONTROL_HZ
-from neon_sim.dataset_files import column_names, damaged, read_table
+from neon_sim.dataset_files import column_names, damaged, read_table, to_numpy
 from neon_sim.errors import DatasetError
 from neon_sim.files import inside
 from neon_sim.registry import TASKS
 from neon_sim.robots import ROBOTS, Robot
 from neon_sim.schema import checked, read_json
+from neon_sim.seeding import key_of
 
 CODEBASE_VERSION = "v3.0"
 INFO_FILE = "meta/info.json"
@@ -55,6 +57,12 @@ SCALAR_FEATURES = {
     "task_index": "int64",
 }
 IDENTITY_COLUMNS = ("task_name", "version", "seed", "episode", "source", "success", "initial_hash")
+
+# The identity once more, in every row: lerobot's ``delete_episodes`` and ``split_dataset`` keep the
+# features of rows and drop the columns of ``meta/episodes`` that they do not know.
+IDENTITY_KEY = "bench.episode"
+IDENTITY_NAMES = ("task", "version", "seed", "episode", "source", "initial_hash", "flow_ticks")
+SOURCES = ("expert", "noisy", "delayed", "dagger")
 
 MEND = "copy the dataset again or collect it again into a new folder"
 Count = Annotated[int, Field(ge=0)]
@@ -259,12 +267,14 @@ def read_episode_rows(root: Path, info: dict[str, Any]) -> list[dict[str, Any]]:
     for path in paths:
         kept = [name for name in column_names(path) if not name.startswith("stats/")]
         lacking = [name for name in IDENTITY_COLUMNS if name not in kept]
-        if lacking:
+        if lacking and IDENTITY_KEY not in info["features"]:
             raise DatasetError(
                 f"{path} lacks the column {lacking[0]!r}, which identifies an episode of the "
                 "bench; collect the dataset with python -m neon_sim.collect"
             )
         found = [_present_names(row) for row in read_table(path, kept).to_pylist()]
+        if lacking:
+            found = restored(root, info, found)
         checked(found, list[EpisodeRow], str(path), DatasetError, MEND)
         for key in video_columns(info["features"]):
             places = [_video_place(row, key) for row in found]
@@ -281,6 +291,74 @@ def read_episode_rows(root: Path, info: dict[str, Any]) -> list[dict[str, Any]]:
         )
     _check_tasks(root, info, rows)
     return rows
+
+
+def identity_numbers(row: dict[str, Any]) -> list[int]:
+    """The identity of an episode as the rows hold it.
+
+    Args:
+        row: the values of ``IDENTITY_COLUMNS``, and ``flow_ticks``.
+
+    Returns:
+        As many numbers as ``IDENTITY_NAMES``; names and hashes as 63 bits.
+    """
+    source = str(row["source"]).partition(":")[0]
+    return [
+        key_of(row["task_name"]) >> 1,
+        row["version"],
+        row["seed"],
+        row["episode"],
+        SOURCES.index(source) if source in SOURCES else len(SOURCES),
+        key_of(row["initial_hash"]) >> 1,
+        row["flow_ticks"],
+    ]
+
+
+def restored(root: Path, info: dict[str, Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of ``meta/episodes`` whose identity another tool dropped, with what the rows say.
+
+    Raises:
+        DatasetError: the rows are damaged, or of a task that this installation does not know.
+    """
+    tasks = {key_of(name) >> 1: name for name in TASKS}
+    tables: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}
+    whole = []
+    for row in rows:
+        place = row["data/chunk_index"], row["data/file_index"]
+        name = file_name(info, "data_path", chunk_index=place[0], file_index=place[1])
+        if name not in tables:
+            path = held(root, name)
+            table = read_table(path, [IDENTITY_KEY, "next.success", "index"])
+            index = to_numpy(path, "index", table)
+            success = to_numpy(path, "next.success", table)
+            tables[name] = (
+                to_numpy(path, IDENTITY_KEY, table),
+                success,
+                int(index.min()) if len(index) else 0,
+            )
+        numbers, success, start = tables[name]
+        first = row["dataset_from_index"] - start
+        chosen = numbers[first : first + row["length"]]
+        if len(chosen) != row["length"] or (chosen != chosen[0]).any():
+            raise damaged(root / name, f"{IDENTITY_KEY} changes within an episode")
+        values = dict(zip(IDENTITY_NAMES, chosen[0].tolist(), strict=True))
+        if values["task"] not in tasks:
+            raise DatasetError(
+                f"{root}: episode {row['episode_index']} is of a task that this installation does "
+                "not know; install the package that registers it"
+            )
+        whole.append(
+            row
+            | {name: values[name] for name in ("version", "seed", "episode")}
+            | {
+                "task_name": tasks[values["task"]],
+                "source": [*SOURCES, "unknown"][min(values["source"], len(SOURCES))],
+                "success": bool(success[first + row["length"] - 1]),
+                "initial_hash": f"{values['initial_hash']:016x}",
+                f"flow/{FLOW_KEY}/ticks": values["flow_ticks"],
+            }
+        )
+    return whole
 
 
 def _present_names(row: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 RANGE_TOLERANCE = 1e-5  # beyond [-1, 1]
 STATE_LIMIT = 1000.0  # metres and metres a second; no hall is so large
 STATS_TOLERANCE = 1e-3  # of a feature's range: rounding, and lerobot's own pooling
-COLOUR_TOLERANCE = 0.02  # of [0, 1], mean of a channel; coding with loss stays below 0.005
+COLOUR_TOLERANCE = 0.01  # of [0, 1], mean of a channel; coding with loss stays below 0.005
 LOUDNESS_TOLERANCE = 1e-4  # relative
 
 REST_STEPS = 10  # control steps (0.2 s) for which an action must stand still

@@ -30,6 +30,8 @@ from neon_sim.dataset_schema import (
     EPISODES_FOLDER,
     FLOW_KEY,
     FLOW_NAMES,
+    IDENTITY_KEY,
+    IDENTITY_NAMES,
     INFO_FILE,
     SCALAR_FEATURES,
     SHARDS_FOLDER,
@@ -37,6 +39,7 @@ from neon_sim.dataset_schema import (
     TASKS_FILE,
     VECTOR_KEYS,
     VIDEO_PATTERN,
+    identity_numbers,
     vector_features,
 )
 from neon_sim.dataset_stats import feature_stats, from_lists, pool_stats, to_lists
@@ -160,10 +163,15 @@ class _Assembler:
             "episode_index": np.full(length, index),
             "index": np.arange(self.num_frames, self.num_frames + length),
             "task_index": np.full(length, task),
+            IDENTITY_KEY: np.tile(_identity(shard), (length, 1)),
         }
         self._write_rows(columns)
         stats = shard.stats | to_lists(
-            {key: feature_stats(columns[key]) for key in SCALAR_FEATURES if key not in shard.stats}
+            {
+                key: feature_stats(columns[key])
+                for key in (*SCALAR_FEATURES, IDENTITY_KEY)
+                if key not in shard.stats
+            }
         )
         place = {
             "data/chunk_index": self._place[0],
@@ -328,14 +336,22 @@ def features(
     scalars = {
         key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in SCALAR_FEATURES.items()
     }
-    return cameras | vectors | scalars
+    identity = {"dtype": "int64", "shape": [len(IDENTITY_NAMES)], "names": [*IDENTITY_NAMES]}
+    return cameras | vectors | {IDENTITY_KEY: identity} | scalars
+
+
+def _identity(shard: Shard) -> np.ndarray:
+    """(7,) int64, which episode it is."""
+    numbers = identity_numbers(asdict(shard.identity) | {"flow_ticks": shard.flow_ticks})
+    return np.array(numbers, dtype=np.int64)
 
 
 def rows_table(columns: dict[str, np.ndarray]) -> pa.Table:
     """Arrow table of one episode's rows, in the order of ``features``."""
     arrays: dict[str, pa.Array] = {}
-    for key in (key for key in (*VECTOR_KEYS, FLOW_KEY) if key in columns):
-        flat = pa.array(columns[key].reshape(-1), pa.float32())
+    for key in (key for key in (*VECTOR_KEYS, FLOW_KEY, IDENTITY_KEY) if key in columns):
+        kind = pa.int64() if key == IDENTITY_KEY else pa.float32()
+        flat = pa.array(columns[key].reshape(-1), kind)
         arrays[key] = pa.FixedSizeListArray.from_arrays(flat, columns[key].shape[1])
     for key, dtype in SCALAR_FEATURES.items():
         kind = pa.bool_() if dtype == "bool" else pa.type_for_alias(dtype)

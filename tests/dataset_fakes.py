@@ -47,7 +47,7 @@ def fake_episode(
         environment_state=state,
         action=action,
         executed_action=action if expert else executed,
-        success=np.arange(length) > length - 6,
+        success=(np.arange(length) > length - 6) & (index % 4 != 3),
         frames={"front": frames},
         audio=_noise(index, channels, length) if channels else None,
         audio_channels=tuple(f"ear.{k}" for k in range(channels)),

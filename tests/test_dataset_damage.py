@@ -19,7 +19,7 @@ from neon_sim import video_io
 from neon_sim.dataset import DemoDataset
 from neon_sim.dataset_check import check, main
 from neon_sim.dataset_record import RECORD_FILE, content_files
-from neon_sim.dataset_schema import FORMER_KEYS, STATE_KEY
+from neon_sim.dataset_schema import FORMER_KEYS, IDENTITY_COLUMNS, IDENTITY_KEY, STATE_KEY
 from neon_sim.dataset_stats import feature_stats, to_lists
 from neon_sim.dataset_values import resting
 from neon_sim.errors import DatasetError
@@ -177,6 +177,28 @@ def test_features_that_only_oracles_need_may_be_left_out(root: Path) -> None:
     with pytest.raises(DatasetError, match="told true positions"):
         check_datasets([dataset], {"state"})
     check(root, accept=True)
+
+
+def test_identity_that_a_tool_dropped_is_read_from_the_rows(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As lerobot's ``delete_episodes`` and ``split_dataset`` leave ``meta/episodes``."""
+    monkeypatch.setattr("neon_sim.dataset_write.MAX_DATA_ROWS", 80)
+    root = tmp_path / "several files"
+    fake_dataset(root, 6)
+    wanted = DemoDataset.open(root).episodes
+    (root / RECORD_FILE).unlink()
+    rewrite(root / EPISODES, lambda table: table.drop_columns([*IDENTITY_COLUMNS]))
+    found = DemoDataset.open(root).episodes
+    assert len({meta.data_file for meta in found}) == 3
+    for name in ("task_name", "version", "seed", "episode", "source", "success", "flow_ticks"):
+        assert [getattr(m, name) for m in found] == [getattr(m, name) for m in wanted], name
+    assert len({meta.initial_hash for meta in found}) == 6
+    info = json.loads((root / INFO).read_text())
+    del info["features"][IDENTITY_KEY]
+    (root / INFO).write_text(json.dumps(info))
+    with pytest.raises(DatasetError, match="lacks the column 'task_name'"):
+        DemoDataset.open(root)
 
 
 # ---- datasets from before -----------------------------------------------------------------------

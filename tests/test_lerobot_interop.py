@@ -1,4 +1,4 @@
-"""lerobot's own LeRobotDataset opens our dataset and returns the same numbers and pictures.
+"""lerobot opens our dataset, trains on what a policy may see, and edits it; we read what it made.
 
 Skipped where lerobot (0.6, Python 3.12 or later) is not installed; docs/DATASETS.md says how
 to run it in an environment of its own and with which versions it passed. The file uses only
@@ -7,6 +7,7 @@ numpy, pytest and lerobot besides the writer, whose dependencies lerobot shares.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,15 @@ import pytest
 pytest.importorskip("lerobot", reason="lerobot is not installed: pip install 'lerobot[dataset]'")
 
 from dataset_fakes import fake_dataset
+from lerobot.configs.video import RGBEncoderConfig
+from lerobot.datasets import dataset_tools
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.utils.feature_utils import dataset_to_policy_features
 
 from neon_sim.clock import CHUNK_STEPS
+from neon_sim.dataset import DemoDataset
+from neon_sim.dataset_check import check
+from neon_sim.errors import DatasetError
 from neon_sim.shards import RecordedEpisode
 
 FRAME_ROWS = (-8, -4, -1, 0)
@@ -99,3 +106,83 @@ def test_choice_of_episodes(written: tuple[Path, list[RecordedEpisode]]) -> None
     lengths = [len(episodes[i].action) for i in (2, 4)]
     assert len(dataset) == sum(lengths)
     np.testing.assert_array_equal(dataset[lengths[0]]["action"], episodes[4].action[0])
+
+
+# ---- training and editing -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[RecordedEpisode]]:
+    root = tmp_path_factory.mktemp("tools") / "demos"
+    return root, fake_dataset(root, NUM_EPISODES)
+
+
+def assert_episodes(root: Path, episodes: list[RecordedEpisode], lossless: bool = True) -> None:
+    dataset = DemoDataset.open(root)
+    assert dataset.num_episodes == len(episodes)
+    for number, wanted in enumerate(episodes):
+        found, meta = dataset.load(number), dataset.episodes[number]
+        np.testing.assert_array_equal(found.action, wanted.action)
+        np.testing.assert_array_equal(found.agent_pos, wanted.agent_pos)
+        for name in ("task_name", "version", "seed", "episode", "source", "success"):
+            assert getattr(meta, name) == getattr(wanted.identity, name), name
+        frames = dataset.frames(number)
+        if lossless:
+            np.testing.assert_array_equal(frames, wanted.frames["front"])
+        else:
+            assert not np.array_equal(frames, wanted.frames["front"])
+
+
+def test_lerobot_trains_on_nothing_privileged(source: tuple[Path, list[RecordedEpisode]]) -> None:
+    """What ``lerobot-train`` makes the inputs and outputs of a policy from."""
+    taken = dataset_to_policy_features(open_lerobot(source[0], "pyav").meta.features)
+    assert set(taken) == {"observation.images.front", "observation.state", "action"}
+
+
+def test_tools_that_write_a_new_dataset(
+    source: tuple[Path, list[RecordedEpisode]], tmp_path: Path
+) -> None:
+    root, episodes = source
+    dataset = open_lerobot(root, "pyav")
+    dataset_tools.delete_episodes(dataset, [1, 3], output_dir=tmp_path / "fewer")
+    assert_episodes(tmp_path / "fewer", [episodes[i] for i in (0, 2, 4)])
+    parts = {"train": [0, 3, 4], "val": [1, 2]}
+    dataset_tools.split_dataset(dataset, parts, output_dir=tmp_path / "split")
+    for name, numbers in parts.items():
+        assert_episodes(tmp_path / "split" / name, [episodes[i] for i in numbers])
+    fewer = open_lerobot(tmp_path / "fewer", "pyav")
+    dataset_tools.merge_datasets([dataset, dataset], "neon/twice", output_dir=tmp_path / "twice")
+    assert_episodes(tmp_path / "twice", episodes * 2)
+    for number, names in enumerate(
+        (["privileged.environment_state"], ["executed_action", "next.success"])
+    ):
+        out = tmp_path / f"removed{number}"
+        dataset_tools.remove_feature(dataset, names, output_dir=out)
+        assert_episodes(out, episodes)
+    assert fewer.num_episodes == 3
+    check(tmp_path / "fewer", accept=True)
+    assert "written by another tool" in DemoDataset.open(tmp_path / "fewer").notes[0]
+
+
+def copied(root: Path, to: Path) -> Path:
+    shutil.copytree(root, to)
+    return to
+
+
+def test_tools_that_edit_in_place(
+    source: tuple[Path, list[RecordedEpisode]], tmp_path: Path
+) -> None:
+    root, episodes = source
+    named, coded = copied(root, tmp_path / "named"), copied(root, tmp_path / "coded")
+    dataset_tools.modify_tasks(open_lerobot(named, "pyav"), new_task="catch the moving ball")
+    dataset_tools.reencode_dataset(open_lerobot(coded, "pyav"), RGBEncoderConfig(vcodec="h264"))
+    for place in (named, coded):
+        with pytest.raises(DatasetError, match="accept=true"):
+            DemoDataset.open(place)
+        check(place, accept=True)
+    assert_episodes(named, episodes)
+    assert {meta.description for meta in DemoDataset.open(named).episodes} == {
+        "catch the moving ball"
+    }
+    assert_episodes(coded, episodes, lossless=False)
+    assert any("coded with loss (yuv420p)" in note for note in DemoDataset.open(coded).notes)
