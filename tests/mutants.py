@@ -60,10 +60,14 @@ class Verdict:
 
 
 class _Eager:
-    """A pytest plugin: no shrinking, and the name of the first test that failed."""
+    """A pytest plugin: likely tests first, no shrinking, the name of the first that failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, kills: Counter[str]) -> None:
+        self.all_kills = kills
         self.failed: str | None = None
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: -self.all_kills[item.nodeid])
 
     def pytest_sessionstart(self) -> None:
         phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
@@ -83,7 +87,7 @@ class _Server(_Eager):
     """Collects the tests once, then forks for every mutant that lies inside a function."""
 
     def __init__(self, work: Sequence[Mutant], tell: Callable[[int, str | None], None]) -> None:
-        super().__init__()
+        super().__init__(Counter())
         self.work, self.tell = work, tell
         self.items: list[pytest.Item] = []
         self.kills: dict[str, Counter[str]] = defaultdict(Counter)
@@ -96,7 +100,7 @@ class _Server(_Eager):
             killer = _forked(lambda m=mutant, w=where: self.play(m, w))  # type: ignore[misc]
             if killer:
                 self.kills[where][killer] += 1
-                self.kills[""][killer] += 1
+                self.all_kills[killer] += 1
             self.tell(index - 1, killer)
             if mutant is None and killer:
                 break
@@ -104,7 +108,7 @@ class _Server(_Eager):
 
     def play(self, mutant: Mutant | None, where: str) -> str | None:
         """Run the tests, the likeliest first, until one fails."""
-        here, all_over = self.kills[where], self.kills[""]
+        here, all_over = self.kills[where], self.all_kills
         items = sorted(self.items, key=lambda i: (-here[i.nodeid], -all_over[i.nodeid]))
         if mutant is not None:
             _transplant(mutant)
@@ -190,10 +194,15 @@ def _plant(mutant: Mutant) -> None:
 def run(work: Sequence[Mutant], tests: Sequence[str]) -> Iterator[Verdict]:
     """Ask the tests of every mutant of a file: first those inside functions, then the others."""
     inside = [m for m in work if _is_function(m.file, m.where)]
-    yield from _served(inside, tests)
+    kills: Counter[str] = Counter()
+    for verdict in _served(inside, tests):
+        kills[verdict.killer or ""] += 1
+        yield verdict
     for mutant in work:
         if not _is_function(mutant.file, mutant.where):
-            yield Verdict(mutant, _forked(lambda m=mutant: _whole(m, tests)))  # type: ignore[misc]
+            killer = _forked(lambda m=mutant: _whole(m, tests, kills))  # type: ignore[misc]
+            kills[killer or ""] += 1
+            yield Verdict(mutant, killer)
 
 
 @functools.cache
@@ -232,10 +241,10 @@ def _served(work: Sequence[Mutant], tests: Sequence[str]) -> Iterator[Verdict]:
     os.waitpid(pid, 0)
 
 
-def _whole(mutant: Mutant, tests: Sequence[str]) -> str | None:
+def _whole(mutant: Mutant, tests: Sequence[str], kills: Counter[str]) -> str | None:
     """Import everything with a mutant in place and run the tests."""
     _plant(mutant)
-    eager = _Eager()
+    eager = _Eager(kills)
     code = pytest.main([*PYTEST, *tests], plugins=[eager])
     return eager.failed or (f"exit code {int(code)}" if code else None)
 
@@ -315,6 +324,7 @@ def main() -> int:
     last = json.loads(LAST.read_text()) if LAST.exists() else {}
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # statsmodels collects garbage at every correction
     is_fine = True
     for file in arguments.files or table:
         known = table[file].mutants()
