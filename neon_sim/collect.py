@@ -105,12 +105,18 @@ def collect(config: CollectConfig) -> DemoDataset:
         begun = {"config": content_config(config), "made_with": made_with()}
         if (root / INFO_FILE).exists():
             check_same(root, RECORD_FILE, begun["config"], None)
-            shutil.rmtree(root / SHARDS_FOLDER, ignore_errors=True)
+            for leftover in (SHARDS_FOLDER, BUILD_FOLDER):
+                shutil.rmtree(root / leftover, ignore_errors=True)
             dataset = DemoDataset.open(root)
             say(f"{root} is finished already: {dataset.num_episodes} episodes; nothing to do")
             return dataset
         if (root / BEGUN_FILE).exists():
             check_same(root, BEGUN_FILE, begun["config"], begun["made_with"])
+        elif any(root.glob(f"{SHARDS_FOLDER}/*.npz")):
+            raise DatasetError(
+                f"{root} holds finished episodes, and {BEGUN_FILE}, which says of what settings, "
+                f"is missing; delete {root / SHARDS_FOLDER}, or collect into another out="
+            )
         else:
             write_atomic(root / BEGUN_FILE, json.dumps(begun, indent=2).encode())
         record_missing(config, root)
