@@ -212,6 +212,9 @@ def test_readme_links_lead_somewhere() -> None:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+@pytest.mark.skipif(
+    os.environ.get("NEON_MATRIX_LEG", "").startswith("lowest"), reason="other versions on purpose"
+)
 def test_the_pins_hold_here() -> None:
     """The constraints file pins what runs: every pinned package that is installed fits."""
     from importlib.metadata import PackageNotFoundError, version
