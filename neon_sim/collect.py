@@ -101,6 +101,7 @@ def collect(config: CollectConfig) -> DemoDataset:
     """
     root = Path(config.out)
     check_place(root)
+    renderer_info()  # what cannot draw leaves no folder
     with locked(root):
         begun = {"config": content_config(config), "made_with": made_with()}
         if (root / INFO_FILE).exists():

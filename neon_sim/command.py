@@ -30,6 +30,7 @@ from neon_sim.errors import (
     ConfigError,
     NeonError,
 )
+from neon_sim.gl_probe import check_wishes
 from neon_sim.rules import is_text
 
 Body = Callable[[list[str]], int]
@@ -108,7 +109,10 @@ def entry_point(name: str, stopped: str = "") -> Callable[[Body], Main]:
         @functools.wraps(body)
         def main(argv: Sequence[str] | None = None) -> int:
             try:
-                code = body(hold_arguments(sys.argv[1:] if argv is None else argv))
+                arguments = hold_arguments(sys.argv[1:] if argv is None else argv)
+                if not {"-h", "--help"} & set(arguments):
+                    check_wishes(os.environ)
+                code = body(arguments)
                 sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
                 return code
             except SystemExit:

@@ -9,7 +9,8 @@ none, changes no pixel.
 
 ``NEON_RENDERER`` overrides: ``auto`` (default), ``egl`` (GPU or Mesa's software
 rasteriser), ``osmesa``, ``raycast`` (no GL at all). An already set ``MUJOCO_GL`` is kept.
-Nothing here creates a GL context: that happens lazily, in the process that draws.
+Nothing here creates a GL context: that happens lazily, in the process that draws. A wish that
+cannot be met is an error there, too (``BACKEND`` is ``"none"``): what draws nothing runs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import importlib
 import os
 from typing import Any
 
-from neon_sim.errors import RendererError
+from neon_sim.errors import NeonError, RendererError
 from neon_sim.gl_probe import MENDS, choose_gl
 
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast", "software")
@@ -27,10 +28,20 @@ _SOFTWARE = ("llvmpipe", "softpipe", "swrast", "software")
 # Mesa's rasteriser draws in the calling thread (best for small images: measured 1104 against
 # 580 frames/s); Mesa reads this when EGL starts, so it must come before any probe.
 os.environ.setdefault("LP_NUM_THREADS", "0")
-BACKEND = choose_gl(os.environ)
-os.environ["MUJOCO_GL"] = "disable" if BACKEND == "raycast" else BACKEND
+_TOLD = os.environ.get("MUJOCO_GL")
+_trouble: NeonError | None = None
+try:
+    BACKEND = choose_gl(os.environ)
+except NeonError as error:
+    BACKEND, _trouble = "none", error
+os.environ["MUJOCO_GL"] = "disable" if BACKEND in ("raycast", "none") else BACKEND
 
 import mujoco  # noqa: E402  (the choice above must come first)
+
+if _trouble is not None:  # processes that this one starts come to the same end
+    del os.environ["MUJOCO_GL"]
+    if _TOLD is not None:
+        os.environ["MUJOCO_GL"] = _TOLD
 
 
 @functools.cache
@@ -58,7 +69,10 @@ def new_context(width: int, height: int) -> Any:
 
     Raises:
         RendererError: the back end cannot make one here.
+        UnknownNameError: the environment asks for a back end that nobody knows.
     """
+    if _trouble is not None:
+        raise _trouble
     try:
         context = _context_class()(width, height)
         context.make_current()
@@ -92,7 +106,7 @@ def renderer_info() -> dict[str, Any]:
         (True when no GPU draws).
 
     Raises:
-        RendererError: the chosen back end cannot make a context.
+        RendererError, UnknownNameError: see ``new_context``.
     """
     if BACKEND == "raycast":
         return {"backend": "raycast", "gl_renderer": "none (mj_multiRay)", "software": True}

@@ -102,6 +102,28 @@ def asked_renderer(environ: Mapping[str, str]) -> str:
     return asked
 
 
+def asked_platform(environ: Mapping[str, str]) -> str:
+    """The value of ``MUJOCO_GL``, ``""`` when unset.
+
+    Raises:
+        UnknownNameError: it is nothing that MuJoCo takes.
+    """
+    asked = environ.get("MUJOCO_GL", "").lower().strip()
+    if asked and asked not in (*_PLATFORMS, *_OFF, *_ON):
+        raise unknown_name("renderer (MUJOCO_GL)", asked, (*_PLATFORMS, *_OFF, *_ON))
+    return asked
+
+
+def check_wishes(environ: Mapping[str, str]) -> None:
+    """Hold the environment's words about drawing to those that mean something; probes nothing.
+
+    Raises:
+        UnknownNameError: ``NEON_RENDERER``, or ``MUJOCO_GL`` where that decides, is no such word.
+    """
+    if asked_renderer(environ) == "auto":
+        asked_platform(environ)
+
+
 def choose_gl(environ: Mapping[str, str]) -> str:
     """Decide the back end from the environment and from what this machine can run.
 
@@ -119,13 +141,11 @@ def choose_gl(environ: Mapping[str, str]) -> str:
     asked = asked_renderer(environ)
     if asked != "auto":
         return _require(asked, f"NEON_RENDERER={asked}", environ)
-    preset = environ.get("MUJOCO_GL", "").lower().strip()
+    preset = asked_platform(environ)
     if preset in _OFF:
         return "raycast"
     if preset in _PLATFORMS:
         return _require(_PLATFORMS[preset], f"MUJOCO_GL={preset}", environ)
-    if preset and preset not in _ON:
-        raise unknown_name("renderer (MUJOCO_GL)", preset, (*_PLATFORMS, *_OFF, *_ON))
     found = next(name for name in ("egl", "osmesa", "raycast") if available(name))
     if preset and found == "raycast":
         return _require("egl", f"MUJOCO_GL={preset}", environ)

@@ -26,6 +26,7 @@ from annotated_types import Interval
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL, ticks_to_s
 from neon_sim.errors import ConfigError, DatasetError
 from neon_sim.files import locked, write_json, write_whole
+from neon_sim.gl import renderer_info
 from neon_sim.pretrain_scenes import ProceduralScene
 from neon_sim.registry import TASKS, task_entry
 from neon_sim.rules import Seed, hold_rules
@@ -259,9 +260,11 @@ def make_clips(folder: Path, config: ClipDataConfig, workers: int = 2) -> ClipSt
             is written into it.
         DatasetError: the clips in it are damaged, or a worker failed.
         RunError: another process draws into it, or it cannot be written.
+        RendererError: nothing can draw here.
     """
     hold_folder(folder, config)
     if not (folder / LENGTHS).exists() or (_opened(folder, config).lengths == 0).any():
+        renderer_info()  # what cannot draw is told here, in one line, and not by every worker
         with locked(folder):
             hold_folder(folder, config)  # whoever held it may have made it in the meantime
             _draw(folder, config, workers)

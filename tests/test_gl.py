@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,9 +106,6 @@ def test_asking_for_what_cannot_start_is_an_error_with_the_mend(machine, environ
 def test_an_unknown_renderer_names_the_known_ones():
     with pytest.raises(UnknownNameError, match="Did you mean 'raycast'"):
         gl_probe.choose_gl({"NEON_RENDERER": "raycats"})
-    run = _run("import neon_sim.gl", NEON_RENDERER="vulkan")
-    assert run.returncode
-    assert "Known: auto, egl, osmesa, raycast" in run.stderr
 
 
 def test_the_renderer_says_what_it_is():
@@ -147,6 +146,62 @@ for draw in (renderer_info, lambda: World(SCENE).render_now("front", 96, 96)):
     messages = run.stdout.splitlines()
     assert len(messages) == 2
     assert all("or set NEON_RENDERER=raycast" in message for message in messages)
+
+
+BLIND = """
+import os
+import neon_sim.gl, neon_sim.train
+assert neon_sim.gl.BACKEND == "none"
+assert os.environ.get("MUJOCO_GL", "") == "TOLD"  # also for processes it starts
+import gymnasium
+env = gymnasium.make("neon_sim/ArmReach-v0", disable_env_checker=True)
+env.reset(seed=3)[0]["pixels"]["front"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("NEON_RENDERER", "vulkan"), ("MUJOCO_GL", "nope"), ("MUJOCO_GL", "glfw")]
+)
+def test_a_wish_that_cannot_be_met_is_told_when_something_is_drawn_and_never_forgotten(name, value):
+    told = value if name == "MUJOCO_GL" else ""
+    run = _run(BLIND.replace("TOLD", told), **{name: value, "DISPLAY": "", "WAYLAND_DISPLAY": ""})
+    assert "Error: " in run.stderr.splitlines()[-1]
+    assert name in run.stderr.splitlines()[-1]
+    assert "neon_sim.errors." in run.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("neon_sim.collect", "episodes=1"),
+        ("neon_sim.pretrain", "steps=1"),
+        ("neon_sim.rl", "task=arm_reach"),
+        ("neon_sim.train", "steps=1"),
+        ("neon_sim.benchmarks.cli", "doctor"),
+        ("neon_sim.benchmarks.cli", "list", "tasks"),
+        ("neon_sim.benchmarks.balance",),
+    ],
+)
+@pytest.mark.parametrize("name", ["NEON_RENDERER", "MUJOCO_GL"])
+def test_every_command_refuses_a_renderer_that_nobody_knows(words, name, monkeypatch, capsys):
+    for variable in ("NEON_RENDERER", "MUJOCO_GL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv(name, "nope")
+    assert importlib.import_module(words[0]).main(list(words[1:])) == 2
+    told = capsys.readouterr()
+    assert re.fullmatch(
+        rf"(\w+: )?error: unknown renderer \({name}\) 'nope'.*Known: .*\n", told.err
+    )
+    assert told.out == ""
+
+
+@pytest.mark.parametrize(("variable", "value"), [("MUJOCO_GL", "nope"), ("MUJOCO_GL", "glfw")])
+def test_a_command_in_a_fresh_process_tells_it_in_one_line(variable, value, tmp_path):
+    code = "from neon_sim.collect import main; import sys; sys.exit(main(['episodes=1', 'out=%s']))"
+    run = _run(code % (tmp_path / "d"), **{variable: value, "DISPLAY": "", "WAYLAND_DISPLAY": ""})
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1
+    assert not (tmp_path / "d").exists()
 
 
 # ---- the order of imports ------------------------------------------------------------------
