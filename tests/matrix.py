@@ -3,8 +3,8 @@ declared versions.
 
 Every leg has a virtual environment of its own under `.venv-matrix/`, made from what
 `pyproject.toml` declares, and a record of what ran there. A leg that passed is not run again until
-the sources, the versions or the arguments change; an environment is made again only when what it
-holds changes. The table at the end is what `docs/VERSIONS.md` shows.
+the sources, the versions or the arguments change; an environment that is there is only brought up
+to date. The table at the end is what `docs/VERSIONS.md` shows.
 
     python tests/matrix.py                      every leg, the whole suite
     python tests/matrix.py --legs 3.12,lowest -- -k clips
@@ -173,7 +173,7 @@ def make_environment(leg: Leg) -> Path:
     log.unlink(missing_ok=True)
     outer = interpreter(leg.python)
     say(leg, f"installing into {folder} ({outer}); log: {log}")
-    if call([outer, "-m", "venv", "--clear", str(folder)], log):
+    if not python.exists() and call([outer, "-m", "venv", "--clear", str(folder)], log):
         raise MatrixError(f"no environment: see {log}")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-c", str(pins)]
     for wish in wishes(leg):
@@ -297,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [leg.name for leg in LEGS]
     parser.add_argument("--legs", default=",".join(names), help=f"of {', '.join(names)}, by comma")
     parser.add_argument("--workers", type=int, default=2, help="processes of the tests")
-    parser.add_argument("--fresh", action="store_true", help="run legs again that have passed")
+    parser.add_argument("--fresh", action="store_true", help="make everything again")
     parser.add_argument("--remove", action="store_true", help="delete an environment that passed")
     parser.add_argument("arguments", nargs="*", help="of pytest, behind --")
     given = parser.parse_args(argv)
@@ -313,6 +313,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if before.get("of") == same and before["status"] == "passed" and not given.fresh:
             say(leg, "passed before")
             continue
+        if given.fresh:
+            shutil.rmtree(HOME / leg.name, ignore_errors=True)
         try:
             record = run_leg(leg, given.workers, given.arguments)
         except MatrixError as error:
