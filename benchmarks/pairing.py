@@ -9,7 +9,7 @@ are counted, so that a verdict can be held to what they might have been (``unmea
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .results import Row
 Column = tuple[str, str]  # policy, condition
 Episode = tuple[int, int]  # run seed, index
 UNKNOWN = -1  # in ``Pair.rest``
+NOTHING = np.zeros((0, 0), np.int8)
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,7 @@ class Pair:
     b: np.ndarray
     train_seeds: tuple[int | None, ...]
     episodes: tuple[Episode, ...]
-    rest: tuple[np.ndarray, np.ndarray] = field(
-        default_factory=lambda: (np.zeros((0, 0), np.int8), np.zeros((0, 0), np.int8))
-    )
+    rest: tuple[np.ndarray, np.ndarray] = (NOTHING, NOTHING)
     lack: tuple[Lack, Lack] = (Lack(), Lack())
 
     @property
@@ -178,7 +177,7 @@ class _Paired:
         return [
             i
             for i in range(len(self.episodes))
-            if rows and all(line[i] is not None and line[i]["error"] is None for line in rows)
+            if all(line[i] is not None and line[i]["error"] is None for line in rows)
         ]
 
     def numbers(self, side: int, key: str, places: Sequence[int]) -> np.ndarray:
@@ -189,7 +188,7 @@ class _Paired:
     def pair(self, key: str) -> Pair:
         """Success of both, and what is not known of it."""
         whole = self.whole
-        others = sorted(set(range(len(self.episodes))) - set(whole))
+        others = [i for i in range(len(self.episodes)) if i not in whole]
         a, b = (self.numbers(side, key, whole).astype(bool) for side in (0, 1))
         rest_a, rest_b = (self._rest(side, key, others) for side in (0, 1))
         lack_a, lack_b = (self._lack(side) for side in (0, 1))

@@ -79,6 +79,7 @@ def test_a_pair_is_the_same_task_seed_and_episode() -> None:
     assert pair.b.tolist() == [[True, True, False]]
     assert pair.a.dtype == pair.b.dtype == bool
     assert pair.differences.tolist() == [[-1, 0, 1]]
+    assert pair.differences.dtype == np.int64
     assert pair.table == PairedTable(1, 1, 1, 0)
     assert (pair.n, pair.num_episodes, pair.num_planned) == (3, 3, 3)
     assert not list(pair.ways())
@@ -121,6 +122,22 @@ def test_training_seeds_meet_their_own_and_a_policy_without_meets_all() -> None:
     assert alone.a.tolist() == alone.b.tolist() == [[False, True]]
 
 
+def test_rows_without_a_training_seed_stand_before_those_with_one() -> None:
+    """No run holds both in one column; where rows do, they are not lost."""
+    rows = [row(HOLD, 0), row(FRAME, 0, train_seed=0), row(FRAME, 0, train_seed=None)]
+    found = outcomes(rows, "one", HOLD, FRAME)
+    assert found.train_seeds == (None, 0)
+    assert found.lack == (Lack(1), Lack(2))
+
+
+def test_a_pair_lacks_nothing_unless_it_says_so() -> None:
+    pair = pair_of([[1, 0, 1]], [[1, 1, 1]])
+    assert pair.lack == (Lack(0, 0, 0), Lack(0, 0, 0))
+    assert pair.num_planned == pair.num_episodes == 3
+    assert not list(pair.ways())
+    assert unmeasured.lack_of(pair) == {}
+
+
 def test_what_raised_or_is_missing_is_counted_and_is_no_outcome() -> None:
     rows = column(FRAME, [1, 0, 1, 0])
     rows += [row(VIDEO, 0, False), row(VIDEO, 1, **RAISED), row(VIDEO, 3, True)]
@@ -137,6 +154,8 @@ def test_what_raised_or_is_missing_is_counted_and_is_no_outcome() -> None:
     assert for_b.b.tolist() == [[False, True, True, True]]
     assert for_a.a.dtype == for_a.b.dtype == bool
     assert for_a.train_seeds == (0,)
+    assert for_a.episodes == ()
+    assert pair.rest[0].dtype == pair.rest[1].dtype == np.int8
     swapped_a, swapped_b = outcomes(rows, "one", VIDEO, FRAME).ways()
     assert swapped_a.a.tolist() == for_b.b.tolist()
     assert swapped_b.a.tolist() == for_a.b.tolist()
@@ -162,6 +181,8 @@ def test_what_was_planned_and_is_not_there_is_missing() -> None:
     assert pair.lack == (Lack(6, missing=4), Lack(6, missing=4))
     one = Planned((0,), episodes[:2])
     assert outcomes(rows, "one", FRAME, VIDEO, planned=(one, one)).n == 2
+    for some in ((one, planned[0]), (planned[0], one)):
+        assert outcomes(rows, "one", FRAME, VIDEO, planned=some).lack == (Lack(2), Lack(2))
     apart = (Planned((0,), episodes), Planned((1,), episodes))
     assert outcomes(rows, "one", FRAME, VIDEO, planned=apart).num_planned == 0
 
@@ -196,6 +217,7 @@ def test_numbers_are_paired_like_outcomes() -> None:
     assert left.tolist() == [[0.0]]
     assert right.tolist() == [[0.5]]
     assert left.dtype == np.float64
+    assert paired_values(rows, "one", FRAME, VIDEO, "steps")[1].dtype == np.float64
     assert paired_values([], "one", FRAME, VIDEO, "progress")[0].shape == (0, 0)
 
 
