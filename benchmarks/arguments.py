@@ -289,6 +289,13 @@ def _add_certify(commands: Any) -> None:
 def _add_report(commands: Any) -> None:
     report = _command(commands, "report", "write report.html of a run", REPORT_EXAMPLES)
     report.add_argument("run", type=PLACE, metavar="RUN", help="run folder")
+    report.add_argument(
+        "--policy",
+        type=words,
+        default=[],
+        metavar="NAME[,NAME]",
+        help="policies of your own, module:function, that may be imported to draw their videos",
+    )
     _add_videos(report)
     _add_processes(report)
 

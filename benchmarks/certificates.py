@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import neon_sim
-from neon_sim.errors import ConfigError
+from neon_sim.errors import ConfigError, RunError
 from neon_sim.registry import task_entry
+from neon_sim.schema import read_json
 from neon_sim.stats import clopper_pearson, cluster_bootstrap, wilson
 
 from .machine import git_commit, now, versions
 from .pairing import Column, measured, rows_of, success_matrix
 from .results import Row
 from .scripted import CONDITION
+from .stored import check_certificate
 from .tables import align, percent
 
 SCRIPTED = ("expert", "hold", "random")
@@ -31,15 +32,20 @@ def certificate_folder() -> Path:
 
 
 def read_certificate(task: str, folder: Path | None = None) -> dict[str, Any] | None:
-    """The certificate of a task, None when there is none (or of another version)."""
+    """The certificate of a task, None when there is none (or of another version).
+
+    Raises:
+        RunError: it is there and damaged.
+    """
     path = (folder or certificate_folder()) / f"{task}.json"
     if not path.is_file():
         return None
-    try:
-        body = dict(json.loads(path.read_text()))
-    except ValueError:
+    mend = f"make it again: neon-bench certify --task {task}"
+    body = read_json(path, dict[str, Any], RunError, mend)
+    if body.get("version") != VERSION:
         return None
-    return body if body.get("version") == VERSION else None
+    check_certificate(body, path)
+    return body
 
 
 def provenance(task: str, policy: str, seed: int) -> dict[str, Any]:

@@ -65,6 +65,7 @@ from .plan import (
 )
 from .policies import load_player
 from .results import Row, RunFolder
+from .stored import read_run
 from .suites import chosen_tasks
 from .tables import percent, span
 
@@ -125,7 +126,7 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         folder = RunFolder(args.run / name)
         failed |= play(plan, folder, args, command, resume=True)
         with folder.locked():
-            body = certificate(folder.read_rows(), name, policy, args.seed, skipped)
+            body = certificate(read_run(folder).rows, name, policy, args.seed, skipped)
         body["command"] = " ".join(command)
         body["clip"] = shown_clip(plan, name)
         with locked(target, WAIT_S):

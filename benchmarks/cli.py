@@ -94,7 +94,9 @@ def _print_summary(folder: Any) -> None:
 def _write_report(folder: Any, args: argparse.Namespace, verbose: bool) -> None:
     from .report import write_report
 
-    path = write_report(folder, videos=args.videos, workers=args.workers, verbose=verbose)
+    path = write_report(
+        folder, videos=args.videos, workers=args.workers, verbose=verbose, own=args.policy
+    )
     print(f"\nreport: {path}")
 
 

@@ -18,6 +18,7 @@ from .pairing import Column, Planned, outcomes
 from .plan import RunOptions, RunPlan, plan_of
 from .results import Row, RunFolder
 from .scripted import CONDITION
+from .stored import read_manifest, read_run
 from .summary import Plan, cell_summary, describe_pair, failure, judged, rows_of, summarise
 
 
@@ -25,23 +26,21 @@ def plan_of_run(folder: RunFolder) -> RunPlan:
     """The plan that a run's manifest holds.
 
     Raises:
-        NeonError: no such run, or a manifest of another version.
+        RunError: no such run, or a manifest that is damaged or of another version.
     """
-    manifest = folder.read_json(folder.manifest)
-    return plan_of(manifest.get("config", {}))
+    return plan_of(read_manifest(folder)["config"], str(folder.manifest))
 
 
 def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
     """Summary of a run's rows, finished or not.
 
     Raises:
-        NeonError: no such run, or rows that are no pairs.
+        NeonError: no such run, a damaged one, or rows that are no pairs.
     """
-    manifest = folder.read_json(folder.manifest)
-    plan, rows = plan_of(manifest.get("config", {})), folder.read_rows()
+    stored = read_run(folder)
+    plan, rows, decisions = stored.plan, stored.rows, stored.decisions
     if not rows:
         raise RunError(f"{folder.path} holds no finished episode yet; run it with --resume")
-    decisions = manifest.get("decisions", {})
     planned = planned_by(plan, decisions)
     summary = summarise(
         rows,
@@ -51,7 +50,7 @@ def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
         decisions=decisions,
         planned=planned,
     )
-    summary["drawn_weights"] = manifest.get("drawn_weights", {})
+    summary["drawn_weights"] = stored.manifest.get("drawn_weights", {})
     summary["claims"] = claims_of_run(rows, plan, is_certified, planned)
     if write:
         with folder.locked():
@@ -82,15 +81,13 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
     Raises:
         RunError: the runs share no column or no episode, or their episodes or robots differ.
     """
-    runs = a, b
-    manifests = [run.read_json(run.manifest) for run in runs]
-    plans = [plan_of(manifest.get("config", {})) for manifest in manifests]
+    runs = read_run(a), read_run(b)
+    plans, rows = [run.plan for run in runs], [run.rows for run in runs]
     _check_bodies(a, b, *(plan.options for plan in plans))
-    rows = a.read_rows(), b.read_rows()
     names = _run_names(a, b)
     tasks = [task for task in plans[0].tasks if task in plans[1].tasks]
     matching = _matching(plans[0].columns(), plans[1].columns())
-    wanted = [planned_by(p, m.get("decisions", {})) for p, m in zip(plans, manifests, strict=True)]
+    wanted = [planned_by(run.plan, run.decisions) for run in runs]
     body: dict[str, Any] = {}
     failed: list[Row] = []
     for task in tasks:
@@ -114,8 +111,8 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
         )
     drawn = {
         f"{name}:{policy}": settings
-        for name, manifest in zip(names, manifests, strict=True)
-        for policy, settings in manifest.get("drawn_weights", {}).items()
+        for name, run in zip(names, runs, strict=True)
+        for policy, settings in run.manifest.get("drawn_weights", {}).items()
     }
     return judged(body, alpha) | {
         "failures": [failure(row) for row in failed],

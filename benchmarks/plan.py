@@ -17,10 +17,11 @@ from neon_sim.conditions import CONDITIONS
 from neon_sim.conditions import condition as find_condition
 from neon_sim.config import PolicyConfig, config_names, load_config
 from neon_sim.config_loading import known_keys, parse_overrides
-from neon_sim.errors import ConfigError, unknown_name
+from neon_sim.errors import ConfigError, RunError, unknown_name
 from neon_sim.registry import POLICY_PARTS, task_entry
 from neon_sim.robots import check_body
 from neon_sim.rules import hold_rules
+from neon_sim.schema import checked
 
 from .executor import BLENDINGS
 from .scripted import CONDITION, SCRIPTED
@@ -184,14 +185,22 @@ class RunPlan:
         }
 
 
-def plan_of(resolved: dict[str, Any]) -> RunPlan:
-    """Inverse of ``RunPlan.resolved``, for runs on disk.
+KINDS = ("scripted", "network", "ppo", "factory")
+
+
+def plan_of(resolved: dict[str, Any], place: str = "manifest.json") -> RunPlan:
+    """Inverse of ``RunPlan.resolved``, for runs on disk; nothing that it names is imported.
+
+    Args:
+        resolved: JSON values. place: what errors call them.
 
     Raises:
-        ConfigError: the manifest is not of this version.
+        RunError: the manifest is not of this version, or damaged.
     """
     from neon_sim.config import ClipConfig
 
+    mend = "restore the manifest from a copy, or run again into another folder"
+    checked(resolved, RunPlan, f"{place}: config", RunError, mend)
     try:
         policies = []
         for entry in resolved["policies"]:
@@ -203,7 +212,7 @@ def plan_of(resolved: dict[str, Any]) -> RunPlan:
                 values["config"] = config
             policies.append(PolicySpec(**values))
         rest = {key: resolved[key] for key in ("episodes", "seed", "latency_steps", "alpha")}
-        return RunPlan(
+        plan = RunPlan(
             policies=tuple(policies),
             tasks=tuple(resolved["tasks"]),
             options=RunOptions(**resolved["options"]),
@@ -211,7 +220,37 @@ def plan_of(resolved: dict[str, Any]) -> RunPlan:
             **rest,
         )
     except (KeyError, TypeError) as error:
-        raise ConfigError(f"the run's manifest is of another version ({error!r})") from error
+        raise RunError(f"{place}: config is of another version ({error!r}); {mend}") from error
+    broken = _broken_rule(plan)
+    if broken:
+        raise RunError(f"{place}: config: {broken}; {mend}")
+    return plan
+
+
+def _broken_rule(plan: RunPlan) -> str:
+    """The first rule of ``make_plan`` that a plan on disk breaks; empty for none."""
+    words = {CONDITION, *CONDITIONS}
+    rules = [
+        (0 < plan.alpha < 1, f"alpha must be between 0 and 1 (got {plan.alpha})"),
+        (plan.episodes >= 1, f"episodes must be at least 1 (got {plan.episodes})"),
+        (plan.seed >= 0, f"seed must be at least 0 (got {plan.seed})"),
+        (plan.latency_steps >= 0, f"latency_steps must be at least 0 (got {plan.latency_steps})"),
+        (_distinct(plan.tasks), f"tasks must be some, each once (got {plan.tasks})"),
+        (_distinct([spec.name for spec in plan.policies]), "policies must be some, each once"),
+    ]
+    for spec in plan.policies:
+        seeds, strange = spec.train_seeds, [w for w in spec.conditions if w not in words]
+        rules += [
+            (spec.kind in KINDS, f"kind of {spec.name} must be one of {KINDS} (got {spec.kind})"),
+            (_distinct(seeds), f"train_seeds of {spec.name} must be some, each once (got {seeds})"),
+            (_distinct(spec.conditions), f"conditions of {spec.name} must be some, each once"),
+            (not strange, f"{spec.name} names conditions that nobody knows ({strange})"),
+        ]
+    return next((text for holds, text in rules if not holds), "")
+
+
+def _distinct(values: Sequence[Any]) -> bool:
+    return 0 < len(values) == len(set(values))
 
 
 def policy_names() -> list[str]:

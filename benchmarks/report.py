@@ -5,6 +5,7 @@ Everything it says comes from the run's folder and from the certificates of the 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -12,15 +13,15 @@ from typing import Any
 from neon_sim.files import write_whole
 
 from .certificates import read_certificate
-from .compare import plan_of_run, summary_of_run
+from .compare import summary_of_run
 from .markup import Html, join, markup, resource, tag
 from .report_background import certificate_section, decisions, failures, provenance
 from .report_claims import claims
 from .report_motion import limits, motion, sweep
 from .report_sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
-from .results import Row, RunFolder
-from .summary import VERSION
-from .videos import VideoGroup, make_videos
+from .results import RunFolder
+from .stored import StoredRun, read_manifest, read_run
+from .videos import Films, make_videos
 
 CONTENTS = (
     ("chart", "Success"),
@@ -36,96 +37,66 @@ CONTENTS = (
 
 
 def write_report(
-    folder: Path | RunFolder, videos: int = 2, *, workers: int = 1, verbose: bool = False
+    folder: Path | RunFolder,
+    videos: int = 2,
+    *,
+    workers: int = 1,
+    verbose: bool = False,
+    own: Collection[str] = (),
 ) -> Path:
-    """Write ``report.html`` of a run, finished or not.
+    """Write ``report.html`` of a run, finished or not, and ``summary.json`` again.
 
     Args:
         folder: of the run. videos: pairs of videos a task, 0 to 10; 0 makes none.
         workers: processes that make videos. verbose: show a progress bar while videos are made.
+        own: policies ``module:function`` that may be imported to draw their videos; a manifest
+            alone imports nothing.
 
     Returns:
         Path of the file.
 
     Raises:
-        NeonError: no such run, rows that are no pairs, a video that cannot be made, no disk
-            space.
+        NeonError: no such run or a damaged one, rows that are no pairs, a video that cannot be
+            made, no disk space.
     """
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
-    plan_of_run(run)  # before a folder that is no run gets a lock
+    read_manifest(run)  # before a folder that is no run gets a lock
     with run.locked():
-        summary = current_summary(run)
-        groups = make_videos(run, summary, videos, workers=workers, verbose=verbose)
-        write_whole(run.report, page(run, summary, groups))
+        summary = summary_of_run(run, write=True)
+        found = make_videos(run, summary, videos, workers=workers, verbose=verbose, own=own)
+        write_whole(run.report, page(run, summary, found))
     return run.report
 
 
-def current_summary(run: RunFolder) -> dict[str, Any]:
-    """``summary.json``, made again where it is missing, or older than the rows or this code."""
-    rows = run.read_rows()
-    if run.summary.exists():
-        summary = run.read_json(run.summary)
-        known = summary.get("version") == VERSION
-        if known and _counts_of_rows(rows) == _counts_of_summary(summary):
-            return summary
-    return summary_of_run(run, write=True)
-
-
-Counts = dict[tuple[str, str, str], tuple[int, int, int]]
-
-
-def _counts_of_rows(rows: list[Row]) -> Counts:
-    counts: Counts = {}
-    for row in rows:
-        key = row["task"], row["policy"], row["condition"]
-        n, successes, errors = counts.get(key, (0, 0, 0))
-        failed = row["error"] is not None
-        counts[key] = n + 1, successes + bool(row["success"]), errors + failed
-    return counts
-
-
-def _counts_of_summary(summary: dict[str, Any]) -> Counts:
-    return {
-        (task, cell["policy"], cell["condition"]): (
-            cell["n"],
-            cell["any_time"]["successes"],
-            cell["errors"],
-        )
-        for task, entry in summary.get("tasks", {}).items()
-        for cell in entry["cells"]
-    }
-
-
-def missing_episodes(run: RunFolder, rows: list[Row]) -> int:
+def missing_episodes(stored: StoredRun) -> int:
     """Episodes of the plan that have no row; a task that was stopped early lacks none."""
-    plan = plan_of_run(run)
-    decided = run.read_json(run.manifest).get("decisions", {})
+    plan = stored.plan
     wanted = sum(
-        len(list(plan.cells(task))) * decided.get(task, {}).get("episodes", plan.episodes)
+        len(list(plan.cells(task))) * stored.decisions.get(task, {}).get("episodes", plan.episodes)
         for task in plan.tasks
     )
-    return max(0, wanted - len(rows))
+    return max(0, wanted - len(stored.rows))
 
 
-def page(run: RunFolder, summary: dict[str, Any], groups: list[VideoGroup]) -> Html:
+def page(run: RunFolder, summary: dict[str, Any], films: Films) -> Html:
     """The whole document."""
-    manifest, rows = run.read_json(run.manifest), run.read_rows()
+    stored = read_run(run)
     found = {task: read_certificate(task) for task in summary["tasks"]}
     certificates = {task: body for task, body in found.items() if body is not None}
     columns, cells = all_columns(summary), all_cells(summary)
     parts = [
-        verdict(summary, missing_episodes(run, rows)),
+        verdict(summary, missing_episodes(stored)),
         claims(summary.get("claims", [])),
         _contents(),
         chart(summary, certificates, sweep(summary, certificates)),
-        videos(groups, run.videos, columns, cells),
+        videos(films, run.videos, columns, cells),
         rates(summary),
         pairs(summary),
         decisions(summary),
         certificate_section(list(summary["tasks"]), certificates),
         motion(summary),
         limits(summary),
-        provenance(manifest),
+        provenance(stored.manifest),
         failures(summary),
     ]
     name = run.path.resolve().name

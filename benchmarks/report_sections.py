@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neon_sim.clock import CONTROL_HZ
+from neon_sim.files import inside
 from neon_sim.stats import episodes_for_equivalence
 
 from .charts import (
@@ -24,7 +25,7 @@ from .media import has_sound
 from .sweep import base_name, setting_of, setting_text
 from .tables import NOTHING, drawn_sentences, p_text, percent
 from .verdict import UNDECIDED, headline_pairs, label, names_of, outcome, reach_text
-from .videos import Side, VideoGroup
+from .videos import Films, Side, VideoGroup
 
 KINDS = {
     "temporal": "needs to see time",
@@ -347,10 +348,19 @@ def _pair_row(pair: dict[str, Any], columns: Any, alpha: float) -> list[Any]:
 # ---- videos ----------------------------------------------------------------------------------
 
 
-def videos(groups: Sequence[VideoGroup], folder: Path, columns: Any, cells: Any) -> Html:
+def videos(films: Films, folder: Path, columns: Any, cells: Any) -> Html:
     """The same episode under two columns, side by side."""
+    groups = films.groups
+    lacking = [
+        note(
+            f"No videos of {name}: it is code of the user's own, and drawing them imports it. "
+            "Where you trust it: ", tag("code", f"neon-bench report RUN --policy {name}")
+        )
+        for name in films.unnamed
+    ]  # fmt: skip
     if not groups:
-        return section("videos", "Videos", note("None: this report was made without videos."))
+        none = lacking or [note("None: this report was made without videos.")]
+        return section("videos", "Videos", *none)
     intro = note(
         "The same episode, from the same start, under two columns, those that the verdict compares "
         "where it compares any; where they end differently comes first. Each was chosen as the "
@@ -360,7 +370,7 @@ def videos(groups: Sequence[VideoGroup], folder: Path, columns: Any, cells: Any)
         "sound) is quieter."
     )
     shown = [_video_group(group, folder, columns, cells) for group in groups]
-    return section("videos", "Videos", intro, tag("div", *shown, class_="cards wide"))
+    return section("videos", "Videos", intro, tag("div", *shown, class_="cards wide"), *lacking)
 
 
 def _swept(columns: Sequence[tuple[str, str]]) -> bool:
@@ -424,5 +434,10 @@ def _video(side: Side, folder: Path, cells: Any, name: str, setting: str, heard_
 
 
 def data_url(path: Path, kind: str) -> str:
-    """A file as part of the page."""
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    """A file as part of the page.
+
+    Raises:
+        RunError: it is a link that leads out of its folder.
+    """
+    data = inside(path.parent, path.name, mend="delete the link and make the report again")
+    return f"data:{kind};base64,{base64.b64encode(data.read_bytes()).decode()}"

@@ -16,35 +16,59 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from annotated_types import Ge, Le
 
 from neon_sim.errors import RunError
-from neon_sim.files import FolderLock, disk_error, make_folder, write_whole
+from neon_sim.files import FolderLock, disk_error, inside, make_folder, write_whole
+from neon_sim.schema import checked, parse_json, read_json
 
 from .plan import Cell
 
-ROW_KEYS = (
-    "task",
-    "policy",
-    "condition",
-    "train_seed",
-    "seed",
-    "episode",
-    "initial_hash",
-    "success",
-    "success_final",
-    "progress",
-    "steps",
-    "mean_jerk",
-    "boundary_jump",
-    "latency_steps",
-    "replan_steps",
-    "success_swapped",
-    "limits",
-    "error",
-    "timing",
-)
+Count = Annotated[int, Ge(0)]
+Amount = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1 + 1e-6)]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What computing a row took; the one part of it that differs between runs."""
+
+    wall_s: Amount
+    inference_ms_mean: Amount
+    observe_ms_mean: Amount
+    looks: Count
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """A line of ``episodes.jsonl``, as it is held to its types when it is read."""
+
+    task: str
+    policy: str
+    condition: str
+    train_seed: Count | None
+    seed: Count
+    episode: Count
+    initial_hash: str | None
+    success: bool
+    success_final: bool
+    progress: Share
+    steps: Count
+    mean_jerk: Amount
+    boundary_jump: Amount
+    latency_steps: Count
+    replan_steps: Annotated[int, Ge(1)] | None
+    success_swapped: bool | None
+    limits: dict[str, Share] | None
+    error: str | None
+    timing: Timing
+
+
+ROW_KEYS = tuple(field.name for field in fields(StoredRow))
 LATER_KEYS = ("replan_steps", "success_swapped", "limits")  # null in rows of older runs
 Row = dict[str, Any]
 
@@ -115,24 +139,36 @@ class RunFolder:
             RunError: another process writes it, or it cannot be made.
         """
         self.create()
+        self.hold_inside()
         with self._lock:
             yield
 
+    def hold_inside(self) -> None:
+        """Refuse a folder whose files are links that lead out of it.
+
+        Raises:
+            RunError: names the link.
+        """
+        for path in (self.episodes, self.manifest, self.summary, self.report, self.videos):
+            if path.is_symlink():
+                inside(self.path, path.name, mend="put the file itself there")
+
+    def no_run(self, path: Path) -> RunError:
+        """The error for a folder without one of a run's files."""
+        return RunError(
+            f"{path} does not exist: {self.path} is no run; make one with "
+            f"neon-bench run --out {self.path}"
+        )
+
     def read_json(self, path: Path) -> dict[str, Any]:
-        """One of the run's JSON files.
+        """One of the run's JSON files, whatever it holds.
 
         Raises:
             RunError: missing or damaged.
         """
-        try:
-            return dict(json.loads(path.read_text()))
-        except FileNotFoundError as error:
-            raise RunError(
-                f"{path} does not exist: {self.path} is no run; make one with "
-                f"neon-bench run --out {self.path}"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} is damaged ({error}); run again with --resume") from error
+        if not path.exists():
+            raise self.no_run(path)
+        return read_json(path, dict[str, Any], RunError, "run again with --resume")
 
     def read_rows(self) -> list[Row]:
         """All complete rows; a torn last line is left out, not an error.
@@ -141,10 +177,8 @@ class RunFolder:
             RunError: no such run, or a line in the middle is damaged.
         """
         if not self.episodes.exists():
-            raise RunError(
-                f"{self.episodes} does not exist: {self.path} is no run; make one with "
-                f"neon-bench run --out {self.path}"
-            )
+            raise self.no_run(self.episodes)
+        self.hold_inside()
         rows, _ = parse_rows(self.episodes)
         return rows
 
@@ -153,37 +187,76 @@ def parse_rows(path: Path) -> tuple[list[Row], int]:
     """Rows of a file and the number of its bytes that hold complete rows.
 
     Raises:
-        RunError: a line that is not the last one is damaged.
+        RunError: a line that is not the last one is damaged, a row is of another shape, or two
+            rows are of one episode.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"cannot read {path} ({error.strerror}); choose another folder") from error
     rows: list[Row] = []
+    places: dict[EpisodeKey, int] = {}
     good = 0
     lines = data.split(b"\n")
     for number, line in enumerate(lines, start=1):
-        is_last = number >= len(lines) - 1
         if number == len(lines):  # what follows the last newline: empty, or torn
             break
-        row = _parse_row(line)
+        row = _parse_row(line, f"{path}, line {number}")
         if row is None:
-            if is_last and lines[-1] == b"":
+            if number == len(lines) - 1 and lines[-1] == b"":
                 break
             raise RunError(
                 f"{path}, line {number} is damaged; delete that line and run again with --resume"
             )
+        first = places.setdefault(key_of_row(row), number)
+        if first != number:
+            raise _doubled(path, rows[first - 1], row, first, number)
         rows.append(row)
         good += len(line) + 1
     return rows, good
 
 
-def _parse_row(line: bytes) -> Row | None:
+def _parse_row(line: bytes, place: str) -> Row | None:
+    """The row of a line; None where the line is no JSON (a write that did not end).
+
+    Raises:
+        RunError: JSON of another shape.
+    """
+    mend = "delete that line and run again with --resume"
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError:
         return None
     if not isinstance(row, dict) or set(row) | set(LATER_KEYS) != set(ROW_KEYS):
-        return None
+        strange = sorted(set(row) ^ set(ROW_KEYS)) if isinstance(row, dict) else []
+        what = f"keys {', '.join(strange[:5])}" if strange else "no row"
+        raise RunError(f"{place} is damaged ({what}); {mend}")
     filled = {**dict.fromkeys(LATER_KEYS), **row}
+    checked(filled, StoredRow, f"{place} is damaged", RunError, mend)
+    if filled["error"] is not None and (filled["success"] or filled["success_final"]):
+        raise RunError(f"{place} is damaged (it raised an error and succeeded); {mend}")
     return {key: filled[key] for key in ROW_KEYS}
+
+
+def _doubled(path: Path, first: Row, second: Row, at: int, number: int) -> RunError:
+    """The error for two rows of one episode."""
+    alike = without_timing([first]) == without_timing([second])
+    mend = (
+        f"they are alike: delete line {number}"
+        if alike
+        else "they differ, so neither can be trusted: delete both and run again with --resume"
+    )
+    return RunError(
+        f"{path}, lines {at} and {number} are damaged (both are of {locate(second)}); {mend}"
+    )
+
+
+def locate(row: Row) -> str:
+    """A row in words."""
+    key = key_of_row(row)
+    seed = "" if key.cell.train_seed is None else f" train seed {key.cell.train_seed}"
+    cell = f"{key.cell.task} {key.cell.policy} {key.cell.condition}{seed}"
+    return f"{cell} seed {key.seed} episode {key.episode}"
 
 
 class EpisodeLog:
@@ -206,6 +279,8 @@ class EpisodeLog:
     def _open(self) -> None:
         self.rows: list[Row] = []
         self._size = 0
+        if self.path.is_symlink():
+            inside(self.path.parent, self.path.name, mend="put the file itself there")
         if self.path.exists():
             self.rows, self._size = parse_rows(self.path)
         try:

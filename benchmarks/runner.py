@@ -18,7 +18,7 @@ from neon_sim.stats import mean_e_value
 from .episode import Job, Settings
 from .machine import git_commit, machine, now
 from .pairing import Pair, outcomes
-from .plan import Cell, PolicySpec, RunOptions, RunPlan
+from .plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
 from .policies import check_players
 from .pool import Pool, make_pool
 from .results import (
@@ -27,14 +27,15 @@ from .results import (
     Row,
     RunFolder,
     key_of_row,
+    locate,
     sort_key,
 )
+from .stored import MANIFEST_VERSION, cells_of, holds, read_manifest
 from .trial import trials
 from .unmeasured import is_broken
 
 BLOCK_EPISODES = 20  # between two looks of --until-decided
 MAX_JOB_EPISODES = 64
-MANIFEST_VERSION = 1
 
 Progress = Callable[[Row], None]
 
@@ -224,37 +225,31 @@ def _open_log(
     if not exists:
         return EpisodeLog(folder.episodes)
     if folder.manifest.exists():
-        before = folder.read_json(folder.manifest)
+        before = read_manifest(folder)
+        plan_of(before["config"], str(folder.manifest))
         check_same_run(before, manifest, folder)
         manifest["started"] = before.get("started", manifest["started"])
         manifest["resumed"] = [*before.get("resumed", []), now()]
     log = EpisodeLog(folder.episodes)
-    outside = [row for row in log.rows if not holds(plan, row)]
+    if log.rows and not folder.manifest.exists():
+        log.close()
+        raise RunError(
+            f"{folder.path} holds rows and no {folder.manifest.name}, so nobody knows what played "
+            "them; restore it from a copy, or choose another folder"
+        )
+    cells = cells_of(plan)
+    outside = [row for row in log.rows if not holds(plan, cells, row)]
     if outside:
         log.close()
         raise RunError(
             f"{folder.path} holds {len(outside)} episodes that these settings leave out (one: "
-            f"{describe(outside[0])}); a run may only grow, so add them again or choose "
+            f"{locate(outside[0])}); a run may only grow, so add them again or choose "
             "another folder"
         )
     kept = [row for row in log.rows if row["error"] is None]
     if len(kept) < len(log.rows):
         log.rewrite(kept)
     return log
-
-
-def holds(plan: RunPlan, row: Row) -> bool:
-    """Whether a row belongs to a plan."""
-    key = key_of_row(row)
-    cells = {cell for _, cell in plan.cells(row["task"])} if row["task"] in plan.tasks else set()
-    return key.cell in cells and key.seed == plan.seed and key.episode < plan.episodes
-
-
-def describe(row: Row) -> str:
-    """A row in words."""
-    key = key_of_row(row)
-    seed = "" if key.cell.train_seed is None else f" train seed {key.cell.train_seed}"
-    return f"{key.cell.task} {key.cell.policy} {key.cell.condition}{seed} episode {key.episode}"
 
 
 def check_same_run(before: dict[str, Any], now_: dict[str, Any], folder: RunFolder) -> None:

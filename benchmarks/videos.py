@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,17 +19,20 @@ from typing import Any
 from tqdm import tqdm
 
 from neon_sim.errors import RunError
-from neon_sim.files import write_json, write_whole
+from neon_sim.files import make_folder, write_json, write_whole
+from neon_sim.schema import read_json
 
-from .compare import plan_of_run
-from .filming import Shot, filmed
+from .filming import Shot, filmed, find_cell
 from .pairing import Column, rows_of
+from .plan import RunPlan
 from .results import Row, RunFolder, dump_row
+from .stored import inside_folder, read_run
 from .sweep import base_name, setting_of
 from .verdict import headline_pairs
 
 MAX_PAIRS = 10  # a task
 INDEX = "index.json"
+MAX_STEM = 150  # letters of a file name before its ending
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,26 @@ class VideoGroup:
     alike: int
     total: int
     sides: tuple[Side, ...]
+
+
+@dataclass(frozen=True)
+class Index:
+    """``videos/index.json``."""
+
+    groups: list[VideoGroup]
+
+
+@dataclass(frozen=True)
+class Films:
+    """What a report shows.
+
+    Attributes:
+        groups: task by task. unnamed: policies of the user's own that would have had to be
+            imported and were not named on the command line; nothing of theirs was drawn.
+    """
+
+    groups: list[VideoGroup]
+    unnamed: list[str]
 
 
 @dataclass(frozen=True)
@@ -160,10 +183,15 @@ def _in_order(groups: dict[tuple[bool, ...], list[tuple[Row, ...]]]) -> list[tup
 
 
 def _stem(row: Row) -> str:
+    """The name of a row's files: letters that every file system takes, and not too many."""
     parts = [row["task"], f"s{row['seed']}e{row['episode']}", row["policy"], row["condition"]]
     if row["train_seed"] is not None:
         parts.append(f"t{row['train_seed']}")
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts))
+    whole = "-".join(parts)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", whole)
+    if len(name) <= MAX_STEM:
+        return name
+    return f"{name[:MAX_STEM]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
 
 
 def make_side(row: Row) -> Side:
@@ -177,18 +205,24 @@ def make_side(row: Row) -> Side:
 
 
 def read_index(folder: Path) -> list[VideoGroup]:
-    """Groups of ``videos/index.json``; none when there is no index of this version."""
-    run = RunFolder(folder)
-    if not (run.videos / INDEX).exists():
+    """Groups of ``videos/index.json``; none when there is no index of this version.
+
+    An index that names a file elsewhere, or one of another kind, is none either.
+    """
+    path = RunFolder(folder).videos / INDEX
+    if not path.exists():
         return []
     try:
-        groups = run.read_json(run.videos / INDEX)["groups"]
-        return [
-            VideoGroup(**{**group, "sides": tuple(Side(**side) for side in group["sides"])})
-            for group in groups
-        ]
-    except (KeyError, TypeError, RunError):
+        groups = read_json(path, Index, RunError, "it is made again").groups
+    except RunError:
         return []
+    names = [
+        name
+        for group in groups
+        for s in group.sides
+        for name in ((s.video, ".mp4"), (s.poster, ".jpg"))
+    ]
+    return groups if all(inside_folder(path.parent, *name) for name in names) else []
 
 
 def make_videos(
@@ -198,16 +232,18 @@ def make_videos(
     *,
     workers: int = 1,
     verbose: bool = False,
-) -> list[VideoGroup]:
+    own: Collection[str] = (),
+) -> Films:
     """Fill ``videos/`` of a run; videos that are there and still hold are kept.
 
     Args:
         folder: of the run. summary: of its rows.
         pairs: episodes a task, 0 to 10. workers: processes that play and draw; 1: this one.
-        verbose: show a progress bar.
+        verbose: show a progress bar. own: policies ``module:function`` that may be imported.
 
     Returns:
-        The groups, task by task, failures first; also in ``videos/index.json``.
+        The groups, task by task, failures first (also in ``videos/index.json``), and whose videos
+        would have taken an import that was not asked for.
 
     Raises:
         NeonError: a policy cannot be loaded, an episode cannot be repeated, no disk space.
@@ -215,17 +251,23 @@ def make_videos(
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     if not 0 <= pairs <= MAX_PAIRS:
         raise RunError(f"a report shows 0 to {MAX_PAIRS} pairs of videos a task (got {pairs})")
-    rows = run.read_rows()
+    stored = read_run(run)
+    plan, rows = stored.plan, stored.rows
     choices = [
         choice
         for task, entry in summary["tasks"].items()
         for choice in choose(rows, task, shown_columns(entry), pairs)
     ]
     if not choices:
-        return []
-    plan, known = plan_of_run(run), _known_words(run)
-    RunFolder(run.videos).create()
+        return Films([], [])
+    run.hold_inside()
+    known = _known_words(run)
     lacking = [[row for row in c.rows if make_side(row) not in known] for c in choices]
+    foreign = [_foreign(plan, rows, own) for rows in lacking]
+    unnamed = list(dict.fromkeys(name for names in foreign for name in names))
+    choices = [c for c, names in zip(choices, foreign, strict=True) if not names]
+    lacking = [rows for rows, names in zip(lacking, foreign, strict=True) if not names]
+    make_folder(run.videos)
     shots = filmed(plan, [rows for rows in lacking if rows], workers)
     groups = []
     with closing(shots), tqdm(total=len(choices), desc="videos", disable=not verbose) as bar:
@@ -238,7 +280,13 @@ def make_videos(
     write_json(run.videos / INDEX, {"groups": [asdict(group) for group in groups]})
     for name in _files(before) - _files(groups):
         (run.videos / name).unlink(missing_ok=True)
-    return groups
+    return Films(groups, unnamed)
+
+
+def _foreign(plan: RunPlan, rows: Sequence[Row], own: Collection[str]) -> list[str]:
+    """Policies of the user's own that playing some rows again would import unasked."""
+    specs = [find_cell(plan, row)[0] for row in rows]
+    return [spec.base for spec in specs if spec.kind == "factory" and spec.base not in own]
 
 
 def _files(groups: Sequence[VideoGroup]) -> set[str]:

@@ -116,9 +116,12 @@ class FolderLock:
         """Take the lock.
 
         Raises:
-            RunError: somebody holds it (named, where known), or the folder cannot be written.
+            RunError: somebody holds it (named, where known), the folder cannot be written, or its
+                lock is a link.
         """
         first = not self._lock.is_locked
+        if (self.folder / LOCK_FILE).is_symlink():  # taking the lock would empty what it leads to
+            raise RunError(f"{self.folder / LOCK_FILE} is a symbolic link; delete it")
         try:
             self._lock.acquire(timeout=self._wait_s)
         except Timeout:
