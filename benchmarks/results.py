@@ -247,16 +247,15 @@ def _doubled(path: Path, first: Row, second: Row, at: int, number: int) -> RunEr
         else "they differ, so neither can be trusted: delete both and run again with --resume"
     )
     return RunError(
-        f"{path}, lines {at} and {number} are damaged (both are of {locate(second)}); {mend}"
+        f"{path}, lines {at} and {number} are damaged (both are of {describe(second)}); {mend}"
     )
 
 
-def locate(row: Row) -> str:
+def describe(row: Row) -> str:
     """A row in words."""
     key = key_of_row(row)
     seed = "" if key.cell.train_seed is None else f" train seed {key.cell.train_seed}"
-    cell = f"{key.cell.task} {key.cell.policy} {key.cell.condition}{seed}"
-    return f"{cell} seed {key.seed} episode {key.episode}"
+    return f"{key.cell.task} {key.cell.policy} {key.cell.condition}{seed} episode {key.episode}"
 
 
 class EpisodeLog:

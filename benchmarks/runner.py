@@ -26,8 +26,8 @@ from .results import (
     EpisodeLog,
     Row,
     RunFolder,
+    describe,
     key_of_row,
-    locate,
     sort_key,
 )
 from .stored import MANIFEST_VERSION, cells_of, holds, read_manifest
@@ -238,12 +238,12 @@ def _open_log(
             "them; restore it from a copy, or choose another folder"
         )
     cells = cells_of(plan)
-    outside = [row for row in log.rows if not holds(plan, cells, row)]
+    outside = [row for row in log.rows if not holds(plan, row, cells)]
     if outside:
         log.close()
         raise RunError(
             f"{folder.path} holds {len(outside)} episodes that these settings leave out (one: "
-            f"{locate(outside[0])}); a run may only grow, so add them again or choose "
+            f"{describe(outside[0])}); a run may only grow, so add them again or choose "
             "another folder"
         )
     kept = [row for row in log.rows if row["error"] is None]

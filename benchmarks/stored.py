@@ -19,7 +19,7 @@ from neon_sim.files import inside
 from neon_sim.schema import checked, read_json
 
 from .plan import Cell, RunPlan, plan_of
-from .results import Row, RunFolder, key_of_row, locate
+from .results import Row, RunFolder, describe, key_of_row
 
 MANIFEST_VERSION = 1
 Text = Annotated[str, MinLen(1)]
@@ -128,12 +128,12 @@ def check_rows(rows: Collection[Row], plan: RunPlan, folder: RunFolder) -> None:
         RunError: a row of another task, policy, condition, training seed, run seed or episode.
     """
     cells = cells_of(plan)
-    strange = [row for row in rows if not holds(plan, cells, row)]
+    strange = [row for row in rows if not holds(plan, row, cells)]
     if strange:
         raise RunError(
             f"{folder.episodes} holds {len(strange)} rows that {folder.manifest.name} does not "
-            f"have (the first: {locate(strange[0])}); they are of another run or damaged: delete "
-            "these lines, or restore the manifest"
+            f"have (the first: {describe(strange[0])}, run seed {strange[0]['seed']}); they are of "
+            "another run or damaged: delete these lines, or restore the manifest"
         )
 
 
@@ -142,10 +142,14 @@ def cells_of(plan: RunPlan) -> set[Cell]:
     return {cell for task in plan.tasks for _, cell in plan.cells(task)}
 
 
-def holds(plan: RunPlan, cells: Collection[Cell], row: Row) -> bool:
-    """Whether a row belongs to a plan; ``cells`` are its ``cells_of``."""
+def holds(plan: RunPlan, row: Row, cells: Collection[Cell] | None = None) -> bool:
+    """Whether a row belongs to a plan; ``cells`` are its ``cells_of``, for who asks often."""
     key = key_of_row(row)
-    return key.cell in cells and key.seed == plan.seed and key.episode < plan.episodes
+    return (
+        key.cell in (cells_of(plan) if cells is None else cells)
+        and key.seed == plan.seed
+        and key.episode < plan.episodes
+    )
 
 
 def _check_decisions(decisions: dict[str, Any], plan: RunPlan, path: Path) -> None:

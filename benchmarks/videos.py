@@ -132,12 +132,12 @@ def choose(rows: Sequence[Row], task: str, columns: Sequence[Column], count: int
     """The first episodes of each way to end; ways in which the columns differ come first.
 
     Args:
-        rows: of the run. task: registry name. columns: one or two. count: at most so many.
+        rows: of the run. task: registry name. columns: at most two. count: at most so many.
 
     Returns:
         Choices of different episodes. Episodes that raised are left out.
     """
-    together = _matched(rows, task, columns)
+    together = _matched(rows, task, columns) if columns else []
     groups: dict[tuple[bool, ...], list[tuple[Row, ...]]] = {}
     for group in together:
         groups.setdefault(tuple(bool(row["success"]) for row in group), []).append(group)
