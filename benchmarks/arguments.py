@@ -291,7 +291,7 @@ def _add_report(commands: Any) -> None:
     report.add_argument("run", type=PLACE, metavar="RUN", help="run folder")
     report.add_argument(
         "--policy",
-        type=words,
+        type=WORDS,
         default=[],
         metavar="NAME[,NAME]",
         help="policies of your own, module:function, that may be imported to draw their videos",
