@@ -184,8 +184,7 @@ def apply_condition(
     if condition.frames == "last":
         return _take(batch, np.full((len(batch), 1), batch.mask.shape[1] - 1))
     if condition.order == "repeat":
-        last = _take(batch, np.full(batch.mask.shape, batch.mask.shape[1] - 1))
-        return replace(last, mask=np.ones_like(batch.mask))
+        return _take(batch, np.full(batch.mask.shape, batch.mask.shape[1] - 1))
     if condition.order == "shuffle":
         if batch.flow is not None:
             raise ConfigError(

@@ -22,6 +22,7 @@ from neon_sim.conditions import (
 from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.observation import (
+    NEEDS,
     ClipBatch,
     apply_condition,
     condition_needs,
@@ -77,7 +78,7 @@ def test_rows_of_a_batch_in_any_order() -> None:
     assert taken.text == ["text 2", "text 0", "text 2"]
     assert same(batch.rows(1, 3), batch.take([1, 2]))
     assert same(batch.rows(1, 99), batch.take([1, 2])), "no further than there are rows"
-    assert same(batch.rows(0, 2, repeat_last=2), batch.take([0, 1, 1, 1]))
+    assert same(batch.rows(0, 3, repeat_last=2), batch.take([0, 1, 2, 2, 2]))
     deaf = replace(batch, audio=None, video=None).take([1])
     assert deaf.audio is None
     assert deaf.video is None
@@ -87,6 +88,7 @@ def test_rows_of_a_batch_in_any_order() -> None:
 def test_stacked_rows_are_the_batch() -> None:
     batch = make_batch()
     assert same(stack_observations([batch.rows(0, 1), batch.rows(1, 3)]), batch)
+    assert same(stack_observations([batch]), batch)
     bare = ClipBatch(None, batch.mask, batch.time_s, None, batch.agent_pos, batch.text)
     stacked = stack_observations([bare, bare])
     assert len(stacked) == 2 * ROWS
@@ -170,6 +172,7 @@ def test_an_environment_is_asked_for_what_is_needed_and_no_more() -> None:
         "flow": (1, 3, 36, 2),
         "body": (1, 30),
     }
+    assert set(NEEDS) == set(shapes)
     for need, shape in shapes.items():
         world = World()
         row = observe_row(world, clip, {need})
