@@ -197,12 +197,15 @@ def test_a_new_folder_begins_whether_or_not_it_may_be_continued(tmp_path: Path) 
         assert "resumed" not in now
 
 
-def test_rows_without_a_manifest_are_continued_too(folder: RunFolder) -> None:
+def test_rows_without_a_manifest_are_nobodys(folder: RunFolder) -> None:
     folder.manifest.unlink()
+    before = folder.episodes.read_bytes()
+    with pytest.raises(RunError, match=r"holds rows and no manifest\.json"):
+        _open_log(plan(until_decided=False), folder, manifest(), resume=True)
+    assert folder.episodes.read_bytes() == before
+    folder.episodes.write_bytes(b"")  # stopped before the first row
     now = manifest(started="now")
-    log = _open_log(plan(until_decided=False), folder, now, resume=True)
-    log.close()
-    assert len(log.rows) == 2
+    _open_log(plan(until_decided=False), folder, now, resume=True).close()
     assert now["started"] == "now"
 
 
