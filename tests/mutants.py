@@ -8,7 +8,7 @@ or is no more.
 
     python tests/mutants.py                      every file of mutants.toml
     python tests/mutants.py neon_sim/stats.py    one file
-    python tests/mutants.py --again              those that lived in the last run
+    python tests/mutants.py --again              those that lived in the last run, unlisted
 """
 
 from __future__ import annotations
@@ -314,7 +314,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", nargs="*", help="of mutants.toml; all of them by default")
     parser.add_argument("--where", default="", help="only functions whose name begins so")
-    parser.add_argument("--again", action="store_true", help="only what lived in the last run")
+    parser.add_argument("--again", action="store_true", help="only what lived and is not listed")
     arguments = parser.parse_args()
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
@@ -331,6 +331,7 @@ def main() -> int:
         work = [mutant for mutant in known if mutant.where.startswith(arguments.where)]
         if arguments.again:
             lived = {tuple(key) for *key, killer in last.get(file, []) if killer is None}
+            lived -= set(table[file].equivalent)
             work = [mutant for mutant in work if mutant.key in lived]
         verdicts = list(_shown(run(work, table[file].tests), len(work)))
         is_fine &= table[file].report(verdicts, known)
