@@ -115,6 +115,8 @@ def test_training_seeds_meet_their_own_and_a_policy_without_meets_all() -> None:
         assert held.tolist() == [[False, True]] * 3
         assert mixed.n == 6
         assert mixed.num_episodes == 2
+    many = [row(which, 0, train_seed=s) for which in (FRAME, VIDEO) for s in (8, 16, 1, 0)]
+    assert outcomes(many, "one", FRAME, VIDEO).train_seeds == (0, 1, 8, 16)
     lack = outcomes(rows, "one", HOLD, FRAME).lack
     assert lack == (Lack(2), Lack(6)), "a row that meets three seeds is one row"
     alone = outcomes(rows, "one", HOLD, HOLD)
@@ -190,7 +192,7 @@ def test_what_was_planned_and_is_not_there_is_missing() -> None:
 def test_two_starts_are_no_pair_and_no_start_is_none() -> None:
     rows = [row(FRAME, 7), row(VIDEO, 7, initial_hash="f" * 64)]
     said = (
-        r"one, seed 5, episode 7: .*p frame and p video started .*000000000000 and ffffffffffff\)"
+        r"^one, seed 5, episode 7: .*p frame and p video started .*000000000000 and ffffffffffff\)"
     )
     with pytest.raises(RunError, match=said):
         outcomes(rows, "one", FRAME, VIDEO)
