@@ -183,7 +183,7 @@ def user_text(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return _place_text(error)
-    if isinstance(error, MemoryError) or _is_out_of_memory(error):
+    if isinstance(error, MemoryError) or is_out_of_memory(error):
         asked = re.search(r"[Tt]ried to allocate [\d.]+ ?\w+|allocate [\d.]+ \w+", str(error))
         return f"out of memory{f' ({asked[0]})' if asked else ''}; {MEMORY}"
     return None
@@ -225,7 +225,7 @@ def _silence(stream: Any) -> None:
         os.close(nowhere)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch or the C++ library under it got no memory, on the CPU or an accelerator."""
     torch = sys.modules.get("torch")
     kind = getattr(torch, "OutOfMemoryError", None)

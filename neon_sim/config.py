@@ -103,8 +103,9 @@ class PolicyConfig:
             single frames, its own twin.
         temporal / temporal_args: the mechanism that joins the tokens of several frames
             before the fusion, and its keyword arguments.
-        max_tokens: longest sequence the fusion may get under any condition: frames x tokens a
-            frame, those of the sound, 16 words and 1 of proprioception.
+        max_tokens: longest sequence of the fusion under any condition: frames x tokens a frame,
+            those of the sound, 16 words and 1 of proprioception. A fusion that only reads what is
+            seen and heard (cross_attention, pooled) has the words alone in it.
         audio / audio_args: the frozen encoder of the sound and its keyword arguments; ``none``
             does not listen, ``backbone`` hands the sound to a backbone that hears (qwen_omni,
             tribev2).

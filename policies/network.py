@@ -239,7 +239,7 @@ def _arguments(registry: Registry, name: str, given: dict[str, float]) -> dict[s
     """Numeric defaults of a part, updated by what was given."""
     parameters = inspect.signature(registry.resolve(name)).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
-    for width in ("steps", "context_tokens", "state_dim"):  # no arguments but widths, given
+    for width in ("steps", "context_tokens", "state_dim", "rows"):  # no arguments but sizes, given
         defaults.pop(width, None)
     return {**defaults, **given}
 

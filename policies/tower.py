@@ -7,6 +7,7 @@ output rounded to the type the cache stores, so what a head is trained on is wha
 from __future__ import annotations
 
 import hashlib
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +20,17 @@ from neon_sim.conditions import condition as find_condition
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch, apply_condition, condition_needs
-from neon_sim.registry import BACKBONES, CONNECTORS
+from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS
 from neon_sim.vocabulary import MAX_WORDS
 
-from .backbones.base import Encoded, fingerprint, known_shape, largest_frame, shape_of
+from .backbones.base import (
+    Encoded,
+    fingerprint,
+    known_rows,
+    known_shape,
+    largest_frame,
+    shape_of,
+)
 from .connectors.base import Connector
 from .connectors.identity import Identity
 from .ears import NEEDS_AUDIO, backbone_hears, check_hearing, make_ears
@@ -95,6 +103,7 @@ class Tower:
         self.storage = torch.float32 if condition.tower == "state" else torch.float16
         self.num_frames, raw = shape_of(self.backbone, shown_frames(config, condition))
         name, arguments = tower_connector(config, condition)
+        arguments = with_rows(name, arguments, int(getattr(self.backbone, "token_rows", 0)))
         connector = make_connector(name, arguments, self.feature_dim, raw)
         hold_budget(config, condition, self.num_frames, connector.out_tokens)
         self.trained_connector: tuple[str, dict[str, float]] = ("identity", {})
@@ -193,6 +202,17 @@ def make_connector(
     return CONNECTORS.make(name, arguments, feature_dim, tokens)
 
 
+def with_rows(name: str, arguments: dict[str, float], rows: int) -> dict[str, float]:
+    """Arguments of a connector that pools a grid, told the rows of one that is no square.
+
+    Args:
+        name: of the connector. arguments: as configured, which win. rows: of the backbone's grid;
+            0 for a square one, or none.
+    """
+    takes = "rows" in inspect.signature(CONNECTORS.resolve(name)).parameters
+    return {"rows": float(rows), **arguments} if rows and takes else arguments
+
+
 def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any = None) -> None:
     """Hold ``max_tokens`` from the config alone: no weight is read, no network is made.
 
@@ -211,12 +231,15 @@ def check_token_budget(config: PolicyConfig, condition: Condition, backbone: Any
     frames, (name, arguments) = shown_frames(config, condition), tower_backbone(config, condition)
     if backbone is not None:
         shape: tuple[int, int] | None = shape_of(backbone, frames)
+        rows = int(getattr(backbone, "token_rows", 0))
     else:
         shape = known_shape(BACKBONES.resolve(name), frames, arguments)
+        rows = known_rows(BACKBONES.resolve(name), arguments)
         hold_frame_size(config, largest_frame(BACKBONES.resolve(name), arguments))
     if shape is not None:
+        pool, pooling = tower_connector(config, condition)
         with torch.random.fork_rng(devices=[]):  # made only to be counted
-            connector = make_connector(*tower_connector(config, condition), ANY_WIDTH, shape[1])
+            connector = make_connector(pool, with_rows(pool, pooling, rows), ANY_WIDTH, shape[1])
         hold_budget(config, condition, shape[0], connector.out_tokens)
 
 
@@ -237,11 +260,20 @@ def hold_frame_size(config: PolicyConfig, largest: int | None) -> None:
 def hold_budget(config: PolicyConfig, condition: Condition, frames: int, tokens: int) -> None:
     """Hold ``max_tokens`` for F = ``frames`` places of S = ``tokens``, words and the arm.
 
-    Nothing is ever cut off to fit: what the sequence has no room for is an error.
+    Nothing is ever cut off to fit: what the sequence has no room for is an error. Visual tokens
+    that are only keys and values are in no sequence ("cross-attention only needs max_text_len <=
+    max_seq_len", KempnerForge, "Train on video").
 
     Raises:
         ConfigError: names the sum and how to mend it.
     """
+    if FUSIONS.resolve(config.fusion).READS_ASIDE:
+        if config.max_tokens < MAX_WORDS:
+            raise ConfigError(
+                f"max_tokens must be at least {MAX_WORDS} for policy {config.name!r}, the words of "
+                f"an instruction (got {config.max_tokens}); raise it"
+            )
+        return
     ears = make_ears(config)
     heard = 0 if ears is None else ears.tokens_per_frame
     total = frames * tokens + heard + MAX_WORDS + PROPRIO_TOKENS

@@ -14,7 +14,7 @@ from neon_sim.policies.backbones.base import known_shape, shape_of
 from neon_sim.policies.backbones.neon_tiny import NeonTinyImage, NeonTinyVideo
 from neon_sim.policies.backbones.random import RandomImageBackbone
 from neon_sim.policies.tower import check_token_budget, make_tower
-from neon_sim.registry import BACKBONES
+from neon_sim.registry import BACKBONES, FUSIONS
 
 MADE_IN_NO_TIME = ("random", "random_image", "neon_tiny", "neon_tiny_image", "state", "none")
 
@@ -32,12 +32,12 @@ def no_weights(monkeypatch):
 
 def test_too_many_tokens_are_refused_when_the_config_is_read(no_weights):
     with pytest.raises(ConfigError) as caught:
-        load_config(PolicyConfig, "policy", "neon_tiny", ["max_tokens=160"])
+        load_config(PolicyConfig, "policy", "neon_tiny_joint", ["max_tokens=160"])
     text = str(caught.value)
-    assert "must be at least 161 for policy 'neon_tiny' under condition 'video'" in text
+    assert "must be at least 161 for policy 'neon_tiny_joint' under condition 'video'" in text
     assert "1 x 144 visual tokens + 16 words + 1 of proprioception (got 160)" in text
     assert "raise it, show fewer frames (clip.num_frames) or pool more (connector=avgpool)" in text
-    load_config(PolicyConfig, "policy", "neon_tiny", ["max_tokens=161"])
+    load_config(PolicyConfig, "policy", "neon_tiny_joint", ["max_tokens=161"])
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,12 @@ def test_too_many_tokens_are_refused_when_the_config_is_read(no_weights):
         (["stack_connector=identity"], r"1169 .*: 8 x 144 .*\(stack_connector=avgpool\)"),
         (["clip.num_frames=16", "clip.fps=25"], "593 .*: 16 x 36 "),
         (["stack_connector=attentional_pool", "max_tokens=144"], "145 .*: 8 x 16 "),
-        (["stack_connector=avgpool", "stack_connector_args.window=5"], "window must divide"),
-        (["stack_connector=avgpool", "stack_connector_args.pool_window=5"], "pool_window must div"),
+        (["stack_connector=avgpool", "stack_connector_args.window=2.5"], "window must be a whole"),
+        (["stack_connector_args.pool_window=-1"], "pool_window must be a whole number from 1"),
+        (["stack_connector_args.window=5", "max_tokens=88"], "89 .*: 8 x 9 "),
         (
             ["stack_connector=avgpool", "stack_connector_args.windw=2"],
-            r"connector 'avgpool' does not take 'windw' \(got .*\). Known: window, pool_window\.",
+            r"'avgpool' does not take 'windw' \(got .*\). Known: window, pool_window, rows\.",
         ),
         (
             ["stack_connector=avgpool", "stack_connector_args={window: 2, pool_window: 2}"],
@@ -62,17 +63,37 @@ def test_too_many_tokens_are_refused_when_the_config_is_read(no_weights):
 def test_the_sum_counts_every_frame_word_and_the_arm(no_weights, overrides, message):
     base = ["condition=stack", *overrides]
     with pytest.raises(ConfigError, match=message):
+        load_config(PolicyConfig, "policy", "neon_tiny_joint", base)
+
+
+@pytest.mark.parametrize("fusion", list(FUSIONS))
+def test_what_is_only_read_takes_no_place_in_the_sequence(no_weights, fusion):
+    """KempnerForge, "Train on video", Token budget: the residual-stream fusions need
+
+    max_frames x tokens_per_frame + max_text_len <= max_seq_len; "Cross-attention only needs
+    max_text_len <= max_seq_len (visual tokens are K/V, not in the residual)".
+    """
+    base = ["condition=stack", "stack_connector=identity", f"fusion={fusion}", "max_tokens=16"]
+    if fusion in ("cross_attention", "pooled"):
         load_config(PolicyConfig, "policy", "neon_tiny", base)
+        with pytest.raises(ConfigError, match=r"max_tokens must be at least 16 .*got 15"):
+            load_config(PolicyConfig, "policy", "neon_tiny", [*base, "max_tokens=15"])
+    else:
+        assert fusion in ("joint_decoder", "mot", "moma", "sequence")
+        with pytest.raises(ConfigError, match=r"at least 1169 .*8 x 144 visual"):
+            load_config(PolicyConfig, "policy", "neon_tiny", base)
 
 
 def test_a_long_clip_is_no_matter_to_a_condition_of_one_frame(no_weights):
     settings = ["stack_connector=identity", "condition=frame"]
-    assert load_config(PolicyConfig, "policy", "neon_tiny", settings).condition == "frame"
+    assert load_config(PolicyConfig, "policy", "neon_tiny_joint", settings).condition == "frame"
 
 
 @pytest.mark.parametrize("name", list(CONDITIONS))
 def test_what_is_counted_is_what_the_tower_makes(name):
-    config = PolicyConfig(backbone="random", image_backbone="random_image", audio="log_mel")
+    config = PolicyConfig(
+        backbone="random", image_backbone="random_image", audio="log_mel", fusion="joint_decoder"
+    )
     tower = make_tower(config, name)
     exact = tower.num_frames * tower.tokens_per_frame + 10 + 17
     check_token_budget(replace(config, max_tokens=exact), condition(name))
@@ -85,10 +106,10 @@ def test_run_and_train_hold_every_condition_they_are_given(no_weights, capsys):
     from neon_sim.train import main as train
 
     wide = "stack_connector=identity"
-    command = ["run", "--policy", "neon_tiny", "--task", "arm_reach", "--episodes", "1"]
+    command = ["run", "--policy", "neon_tiny_joint", "--task", "arm_reach", "--episodes", "1"]
     assert bench([*command, "--condition", "frame,stack", "--out", "nowhere", wide]) != 0
     assert "at least 1169" in capsys.readouterr().err
-    arguments = ["policy=neon_tiny", "condition=stack", "data=no", "out=no", f"policy.{wide}"]
+    arguments = ["policy=neon_tiny_joint", "condition=stack", "data=no", "out=no", f"policy.{wide}"]
     assert train(arguments) == 2
     assert "at least 1169" in capsys.readouterr().err
 
@@ -137,8 +158,9 @@ def test_only_a_repository_of_ones_own_has_to_be_asked(name, arguments):
     ],
 )
 def test_third_party_backbones_are_held_before_any_weight_is_asked_for(policy, overrides, message):
+    stream = ["fusion=joint_decoder", "max_tokens=200"]
     with pytest.raises(ConfigError, match=message):
-        load_config(PolicyConfig, "policy", policy, ["max_tokens=200", *overrides])
+        load_config(PolicyConfig, "policy", policy, [*stream, *overrides])
 
 
 class PatchedByArguments:
@@ -177,27 +199,28 @@ def test_a_backbone_whose_tokens_depend_on_arguments_answers_itself(extra_backbo
     both = ["backbone=patched", "image_backbone=neon_tiny_image"]
     settings = [*both, "backbone_args.patch=8"]
     with pytest.raises(ConfigError, match=r"593 .*: 4 x 144 "):
-        load_config(PolicyConfig, "policy", "neon_tiny", settings)
-    load_config(PolicyConfig, "policy", "neon_tiny", both)
+        load_config(PolicyConfig, "policy", "neon_tiny_joint", settings)
+    load_config(PolicyConfig, "policy", "neon_tiny_joint", both)
 
 
 def test_a_backbone_that_cannot_say_is_held_to_it_once_it_is_made(extra_backbones):
     settings = ["backbone=silent", "image_backbone=neon_tiny_image"]
-    config = load_config(PolicyConfig, "policy", "neon_tiny", settings)
+    config = load_config(PolicyConfig, "policy", "neon_tiny_joint", settings)
     with pytest.raises(ConfigError, match=r"3217 .*: 8 x 400 "):
         make_tower(config, "video")
 
 
 def test_an_instance_is_counted_as_it_is():
-    config = PolicyConfig(clip=ClipConfig(num_frames=3))
+    config = PolicyConfig(clip=ClipConfig(num_frames=3), fusion="joint_decoder")
     with pytest.raises(ConfigError, match=r"1217 .*: 3 x 400 "):
         make_tower(config, "video", Silent())
 
 
+@pytest.mark.parametrize("fusion", ["", "joint_decoder"])
 @pytest.mark.parametrize("name", config_names("policy"))
-def test_shipped_policies_fit_under_every_condition(name):
+def test_shipped_policies_fit_under_every_condition(name, fusion):
     """An encoder of single frames has its frames pooled under video as under stack."""
-    config = load_config(PolicyConfig, "policy", name, [])
+    config = load_config(PolicyConfig, "policy", name, [f"fusion={fusion}"] if fusion else [])
     for word, row in CONDITIONS.items():
         if config.audio != "none" or not row.about_sound:
             config.check_budget(word)

@@ -258,7 +258,7 @@ def test_dropout_takes_whole_rows_and_only_in_training():
 
 def test_sound_counts_in_the_token_budget():
     with pytest.raises(ConfigError, match=r"10 of sound \+ 16 words"):
-        make_tower(config(max_tokens=140), "video")
+        make_tower(config(max_tokens=140, fusion="joint_decoder"), "video")
 
 
 def test_names_and_arguments_are_checked():

@@ -206,8 +206,9 @@ def test_avgpool_is_the_mean_of_each_window(word):
     grid = torch.arange(16.0).reshape(1, 16, 1)
     out, _ = connector(grid, torch.ones(1, 16, dtype=torch.bool))
     assert out.flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
-    with pytest.raises(ConfigError, match="window"):
-        CONNECTORS.resolve("avgpool")(1, 16, window=3.0)
+    for wrong in (0.0, -1.0, 1.5, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match=f"{word} must be a whole number from 1"):
+            CONNECTORS.resolve("avgpool")(1, 16, **{word: wrong})
     with pytest.raises(ConfigError, match="square"):
         CONNECTORS.resolve("avgpool")(1, 15)
 
@@ -233,9 +234,9 @@ def test_towers_make_the_shapes_they_promise(name):
 def test_stack_keeps_the_budget_and_too_many_tokens_are_refused():
     assert make_tower(config(), "stack").tokens_per_frame == 36
     with pytest.raises(ConfigError, match=r"max_tokens must be at least 593 .* 4 x 144 visual"):
-        make_tower(config(stack_connector="identity"), "stack")
+        make_tower(config(stack_connector="identity", fusion="joint_decoder"), "stack")
     with pytest.raises(ConfigError, match="at least 161 "):
-        make_tower(config(max_tokens=160), "video")
+        make_tower(config(max_tokens=160, fusion="joint_decoder"), "video")
 
 
 # ---- the policy ---------------------------------------------------------------------------------

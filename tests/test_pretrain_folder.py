@@ -123,8 +123,8 @@ def test_a_broken_state_is_one_line(tmp_path):
         state.write_bytes(content)
         with pytest.raises(CheckpointError, match="no whole state"):
             read_state(state)
-    for content in ([1], {"step": 3}):
-        torch.save(content, state)
+    for stored in ([1], {"step": 3}):
+        torch.save(stored, state)
         with pytest.raises(CheckpointError, match=f"lacks {STATE_KEYS[0]}"):
             read_state(state)
 

@@ -535,11 +535,14 @@ def test_token_budget_is_checked_before_any_weight(tiny: Tiny) -> None:
     settings.append("clip.image_size=48")
     for change, message in (
         ("clip.num_frames=20", "max_frames=16"),
-        ("max_tokens=3", "max_tokens must be at least 21 "),
+        ("max_tokens=3", "max_tokens must be at least 16 "),
         ("backbone.image_size=60", "image_size must be a multiple of 28"),
     ):
         with pytest.raises(ConfigError, match=message):
             load_config(PolicyConfig, "policy", "qwen_omni_3b", [*settings, change])
+    stream = [*settings, "fusion=joint_decoder", "max_tokens=3"]
+    with pytest.raises(ConfigError, match="max_tokens must be at least 21 "):
+        load_config(PolicyConfig, "policy", "qwen_omni_3b", stream)
     config = load_config(PolicyConfig, "policy", "qwen_omni_3b", settings)
     assert config.backbone_args["model_id"] == str(tiny("qwen_omni"))
     tower = make_tower(config, "video")

@@ -73,7 +73,9 @@ class Backbone(Protocol):
             encoder that joins time).
 
     An encoder of single frames may say ``single_frames = True`` in its class: then it is its own
-    image twin where ``backbone=`` names it alone.
+    image twin where ``backbone=`` names it alone. One whose tokens form a grid that is no square
+    has its rows in ``token_rows``, and the class says them in ``grid_rows(cls, /, ...)``, which
+    takes what ``token_shape`` takes after the frames.
     """
 
     feature_dim: int
@@ -133,6 +135,20 @@ def largest_frame(backbone: Any, arguments: dict[str, str]) -> int | None:
     backbone, fixed = _taken_apart(backbone)
     asked = getattr(backbone, "largest_frame", None)
     return None if asked is None else int(asked(*fixed, **arguments))
+
+
+def known_rows(backbone: Any, arguments: dict[str, str]) -> int:
+    """Rows of the grid that a frame's tokens form, before a backbone is made; 0 for a square.
+
+    Args:
+        backbone: what its registry name stands for. arguments: it will be made with.
+
+    Raises:
+        ConfigError: arguments it does not take.
+    """
+    backbone, fixed = _taken_apart(backbone)
+    asked = getattr(backbone, "grid_rows", None)
+    return 0 if asked is None else int(asked(*fixed, **arguments))
 
 
 def accepted_keys(backbone: Any) -> list[str]:

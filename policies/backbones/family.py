@@ -13,13 +13,13 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.errors import ConfigError
 from neon_sim.rules import hold_rules
 
-from .imports import import_transformers
 from .inputs import Sight
 from .lora import require_lora
-from .weights import DTYPES, check_attention, check_complete, quantisation
+from .opening import check_finite, opened_config, opened_network
+from .weights import DTYPES, check_attention, quantisation
 
 OWN_SETTINGS = ("mode", "fusion")  # of ``BackboneConfig``, each of one family alone
 
@@ -172,7 +172,7 @@ class Family:
         Raises:
             ConfigError: the folder holds another architecture.
         """
-        config = import_transformers().AutoConfig.from_pretrained(folder or self.folder)
+        config = opened_config(folder or self.folder)
         if folder is None and config.model_type not in self.MODEL_TYPES:
             raise ConfigError(
                 f"{self.folder} holds a model of type {config.model_type!r}, {type(self).__name__} "
@@ -234,7 +234,8 @@ class Family:
         """Load a class of transformers from safetensors with this config's settings, frozen.
 
         Raises:
-            CheckpointError: the files lack weights of the architecture, or have others' shapes.
+            CheckpointError: the files lack weights of the architecture, have others' shapes, are
+                damaged, or hold NaN.
         """
         settings = self.config
         device = device_name(settings.device_map)
@@ -245,24 +246,16 @@ class Family:
             more["quantization_config"] = quantised
             more["device_map"] = {"": device}
         where = folder or self.folder
-        try:
-            model, report = loader.from_pretrained(
-                where,
-                dtype=DTYPES[settings.torch_dtype],
-                attn_implementation=settings.attn_implementation,
-                use_safetensors=True,
-                output_loading_info=True,
-                **more,
-            )
-        except RuntimeError as error:
-            if "mismatch" not in str(error):
-                raise
-            raise CheckpointError(
-                f"{where} holds weights of other shapes than its config.json says; download the "
-                "checkpoint again"
-            ) from error
-        check_complete(report, where, self.UNUSED)
+        model = opened_network(
+            loader,
+            where,
+            self.UNUSED,
+            dtype=DTYPES[settings.torch_dtype],
+            attn_implementation=settings.attn_implementation,
+            **more,
+        )
         model = model if quantised is not None else model.to(device)
+        check_finite(model, where)
         return model.eval().requires_grad_(False)
 
     @property

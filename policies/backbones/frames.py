@@ -21,7 +21,7 @@ from neon_sim.config import MAX_CLIP_FRAMES
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch
 
-from .base import Tokens, known_shape, masked_mean
+from .base import Tokens, known_rows, known_shape, masked_mean
 
 AUTO = "auto"  # the word for CUDA where there is one
 CPU = torch.device("cpu")
@@ -287,6 +287,19 @@ class StillTwin(ImageEncoder):
         shape = known_shape(video, 1, arguments)
         return shape and (frames, shape[1])
 
+    @classmethod
+    def grid_rows(
+        cls,
+        /,
+        video: Callable[..., Any],
+        *,
+        num_frames: int | str | None = None,
+        **arguments: str,
+    ) -> int:
+        """The video encoder's."""
+        del num_frames
+        return known_rows(video, arguments)
+
     def __init__(
         self, video: Callable[..., Any], *, num_frames: int | str | None = None, **arguments: str
     ) -> None:
@@ -303,6 +316,7 @@ class StillTwin(ImageEncoder):
         self.identity = torch.cat([encoder.identity, identity(self.num_frames)])
         self.name, self.feature_dim = f"{encoder.name}_image", encoder.feature_dim
         self.tokens_per_frame = encoder.tokens_per_frame
+        self.token_rows = int(getattr(encoder, "token_rows", 0))
 
     def frame_tokens(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, S, D)."""

@@ -13,24 +13,33 @@ with names of its own: a checkpoint of these names loads, another is an error th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.schema import checked
 
 from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family, device_name, equal_blocks
 from .imports import import_transformers
 from .inputs import Sight, resize_frames
-from .weights import DTYPES, find_weights
+from .opening import (
+    AGAIN,
+    hold_numel,
+    meta_numel,
+    numel_of,
+    opened,
+    read_tensor_file,
+    reading,
+)
+from .weights import DTYPES, find_weights, read_config
 
 MODES = ("coarse_only", "coarse_fine", "autoregressive")
 ATTENTIONS = ("sdpa", "eager")
@@ -145,6 +154,17 @@ def eager_attention(asked: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return scores.float().softmax(dim=-1).to(values.dtype) @ values
 
 
+@dataclass(frozen=True)
+class OwnConfig:
+    """What is read of the folder's own ``config.json``.
+
+    Attributes:
+        visual_scale: length of a visual token as the language model sees it.
+    """
+
+    visual_scale: float = VISUAL_SCALE
+
+
 class FVLM(Family):
     """One token of the language model a frame.
 
@@ -200,20 +220,25 @@ class FVLM(Family):
             CheckpointError: the file holds tensors of other names or shapes.
         """
         transformers = import_transformers()
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(self.homes["text"])
+        self.tokenizer = opened(transformers.AutoTokenizer, self.homes["text"])
         attention = self.config.attn_implementation
         self.vision._attn_implementation = self.text._attn_implementation = attention
-        own = self.folder / "config.json"
-        scale = json.loads(own.read_text()).get("visual_scale", VISUAL_SCALE)
-        network = FoveatedVLM(
-            transformers.Dinov2Model(self.vision), transformers.LlamaModel(self.text), scale
-        )
+        place = self.folder / "config.json"
+        scale = checked(read_config(self.folder), OwnConfig, str(place), CheckpointError, AGAIN)
+
+        def build() -> FoveatedVLM:
+            vision, text = transformers.Dinov2Model(self.vision), transformers.LlamaModel(self.text)
+            return FoveatedVLM(vision, text, scale.visual_scale)
+
         file = self.folder / "model.safetensors"
         if not file.is_file():
             found = ", ".join(sorted(path.name for path in self.folder.glob("*.safetensors")))
             raise CheckpointError(f"{file} is not there (found {found}); name the weights so")
+        with reading(self.folder):
+            hold_numel(meta_numel(build), numel_of(file), self.folder)
+            network = build()
         try:
-            network.load_state_dict(load_file(file))
+            network.load_state_dict(read_tensor_file(file))
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(

@@ -18,6 +18,7 @@ from neon_sim.errors import ConfigError
 
 from .frames import AUTO, ImageEncoder, find_device, identity, pixels
 from .imports import import_transformers
+from .opening import Unreadable, check_finite, opened_config, opened_network
 from .published import (
     WeightSource,
     folder_config,
@@ -26,7 +27,6 @@ from .published import (
     missing_weights,
     refuse_pickles,
 )
-from .weights import check_complete
 
 # Tokens a side of the published networks, from their names and, for DINOv2, its 518 pixels.
 GRIDS = {
@@ -199,25 +199,20 @@ def load_image_network(name: str, model_id: str) -> tuple[Any, Architecture]:
     refuse_pickles(name, Path(model_id))
     source = PUBLISHED[name]
     try:
-        model_type = transformers.AutoConfig.from_pretrained(model_id).model_type
+        model_type = opened_config(model_id).model_type
         if model_type not in ARCHITECTURES:
             raise ConfigError(
                 f"backbone.model_id must be one of {', '.join(sorted(ARCHITECTURES))} "
                 f"(got {model_type!r} at {model_id})"
             )
         architecture = ARCHITECTURES[model_type]
-        loader = getattr(transformers, architecture.loader)
-        network, report = loader.from_pretrained(
-            model_id, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        network = opened_network(
+            getattr(transformers, architecture.loader), model_id, dtype=torch.float32
         )
-    except (OSError, ValueError) as error:  # absent, unreachable, or no config that is known
-        raise missing_weights(name, model_id, source, _first_line(error)) from error
-    check_complete(report, model_id)
+    except Unreadable as error:  # absent, unreachable, or no config that is known
+        raise missing_weights(name, model_id, source, error.told) from error
+    check_finite(network, model_id)
     return freeze(network), architecture
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 NAMES = ("siglip", "siglip2", "clip", "dinov2", "dinov3")  # one network each

@@ -29,6 +29,7 @@ from .frames import (
     resample_time,
 )
 from .imports import import_transformers
+from .opening import Unreadable, check_finite, opened_config, opened_network
 from .published import (
     RANDOM,
     WeightSource,
@@ -39,7 +40,6 @@ from .published import (
     refuse_pickles,
     seeded,
 )
-from .weights import check_complete
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 KINETICS = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
@@ -175,19 +175,16 @@ def load_video_network(name: str, weights: str) -> Any:
     where = weights or spec.source.model_id
     refuse_pickles(name, Path(where))
     try:
-        found = transformers.AutoConfig.from_pretrained(where).model_type
+        found = opened_config(where).model_type
         if found != spec.model_type:
             raise ConfigError(
                 f"backbone.model_id must be a {spec.model_type} network for {name} "
                 f"(got {found!r} at {where})"
             )
-        network, report = loader.from_pretrained(
-            where, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError) as error:  # absent, unreachable, or no config that is known
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise missing_weights(name, where, spec.source, told) from error
-    check_complete(report, where, ("pooler.",))
+        network = opened_network(loader, where, ("pooler.",), dtype=torch.float32)
+    except Unreadable as error:  # absent, unreachable, or no config that is known
+        raise missing_weights(name, where, spec.source, error.told) from error
+    check_finite(network, where)
     return freeze(network)
 
 

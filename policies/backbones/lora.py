@@ -2,6 +2,8 @@
 
 A model is tuned first and benched frozen afterwards::
 
+    import torch
+
     from neon_sim.policies import BackboneConfig, VideoBackbone
     from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
 
@@ -24,15 +26,17 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError, require_package
 
+from .imports import mend_torchvision
 from .weights import INSTALL_HUB
 
 
 def require_lora() -> Any:
-    """The package that LoRA comes from.
+    """The package that LoRA comes from, after torchvision, which it asks for, has been mended.
 
     Raises:
         MissingPackageError: it is not installed.
     """
+    mend_torchvision()
     return require_package("peft", why="freeze_backbone=false (LoRA)", install=INSTALL_HUB)
 
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from neon_sim.errors import CheckpointError
 
-from .imports import import_transformers
+from .opening import opened_config, read_tensor_file
 from .weights import PICKLES
 
 RANDOM = "random"
@@ -147,7 +146,7 @@ def read_state(name: str, asked: str, source: WeightSource) -> dict[str, Tensor]
     """State dict of a local ``.safetensors`` file, or of the one in a folder.
 
     Raises:
-        CheckpointError: missing, a pickle, or damaged.
+        CheckpointError: missing, a pickle, damaged, or NaN.
     """
     path = Path(asked).expanduser()
     refuse_pickles(name, path)
@@ -158,10 +157,7 @@ def read_state(name: str, asked: str, source: WeightSource) -> dict[str, Tensor]
         )
     if not asked or not path.is_file():
         raise missing_weights(name, asked, source, "no such file" if asked else "none named")
-    try:
-        return load_file(str(path))
-    except Exception as error:  # safetensors raises its own
-        raise CheckpointError(f"{path} is no whole safetensors file ({error})") from error
+    return read_tensor_file(path)
 
 
 def folder_config(name: str, where: str) -> Any:
@@ -172,8 +168,8 @@ def folder_config(name: str, where: str) -> Any:
     """
     refuse_pickles(name, Path(where))
     try:
-        return import_transformers().AutoConfig.from_pretrained(where, local_files_only=True)
-    except (OSError, ValueError):
+        return opened_config(where, local_files_only=True)
+    except CheckpointError:
         return None  # whoever reads the weights says why
 
 

@@ -98,8 +98,15 @@ class TransNetV2Backbone(VideoEncoder):
         rows, columns, _ = MAPS[2 if layer == "stage2" else 3]
         return frames, 1 if layer == "frame" else rows * columns
 
+    @classmethod
+    def grid_rows(cls, /, layer: str = "stage3", device: str = AUTO) -> int:
+        """Rows of its maps, which are twice as wide as high; one token is a square."""
+        del device
+        return 0 if layer == "frame" else MAPS[2 if layer == "stage2" else 3][0]
+
     def __init__(self, layer: str = "stage3", device: str = AUTO) -> None:
         _, self.tokens_per_frame = self.token_shape(1, layer)
+        self.token_rows = self.grid_rows(layer)
         self.layer, self.device = layer, find_device(device)
         self.network = load_wheel_network().to(self.device)
         self.identity = identity(layer)

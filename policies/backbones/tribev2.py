@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -31,6 +31,15 @@ from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family, equal_blocks
 from .imports import import_transformers
 from .inputs import AUDIO_HZ, Sight, frame_times_s
+from .opening import (
+    AGAIN,
+    hold_numel,
+    meta_numel,
+    numel_of,
+    opened,
+    read_tensor_file,
+    reading_tensors,
+)
 from .published import UNTRAINED, refuse_pickles
 from .vjepa2 import VJEPA2
 from .weights import file_hash, find_weights
@@ -176,8 +185,8 @@ class TribeV2(Family):
         audio, text = self.homes["audio"], self.homes["text"]
         self.ears = self._encoder(transformers.Wav2Vec2BertModel, audio, quantised=False)
         self.reader = self._encoder(transformers.AutoModel, text, quantised=True)
-        self.cutter = transformers.AutoFeatureExtractor.from_pretrained(audio)
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(text)
+        self.cutter = opened(transformers.AutoFeatureExtractor, audio)
+        self.tokenizer = opened(transformers.AutoTokenizer, text)
         self.fusion = read_fusion(self.shape, self.fusion_file).to(self.device)
 
     def _encoder(self, loader: Any, folder: Path, quantised: bool) -> Any:
@@ -335,27 +344,40 @@ def save_fusion(fusion: Fusion, file: Path) -> None:
 
 
 def fusion_shape(file: Path | None, encoders: dict[str, int]) -> FusionShape:
-    """The published shape, or what a file of ``save_fusion`` says."""
+    """The published shape, or what a file of ``save_fusion`` says.
+
+    Raises:
+        CheckpointError: the file is damaged, or says what is no shape.
+    """
     if file is None:
         return FusionShape(**encoders)
-    with safe_open(str(file), "pt") as opened:
-        said = opened.metadata() or {}
-    sizes = {name: int(said[name]) for name in ("width", "layers", "heads") if name in said}
-    return FusionShape(**encoders, **sizes)
+    with reading_tensors(file), safe_open(str(file), "pt") as tensors:
+        said = tensors.metadata() or {}
+        sizes = {name: int(said[name]) for name in ("width", "layers", "heads") if name in said}
+    shape = FusionShape(**encoders, **sizes)
+    beyond = {name: size for name, size in sizes.items() if not 1 <= size <= 2**16}
+    if beyond or shape.dim % shape.heads:
+        raise CheckpointError(
+            f"{file} says it is of {beyond or sizes}, which is no fusion: each at least 1, and "
+            f"heads a divisor of 3 x width; {AGAIN}"
+        )
+    return shape
 
 
 def read_fusion(shape: FusionShape, file: Path | None) -> Fusion:
     """The frozen fusion, from a file or from a fixed seed.
 
     Raises:
-        CheckpointError: the file holds other tensors.
+        CheckpointError: the file holds other tensors, or NaN.
     """
+    if file is not None:
+        hold_numel(meta_numel(lambda: Fusion(shape)), numel_of(file), file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
         fusion = Fusion(shape)
     if file is not None:
         try:
-            fusion.load_state_dict(load_file(file))
+            fusion.load_state_dict(read_tensor_file(file))
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{file} is no fusion of this shape ({reason})") from error

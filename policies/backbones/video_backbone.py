@@ -20,6 +20,7 @@ from neon_sim.errors import ConfigError
 from .catalogue import CATALOGUE
 from .family import BackboneConfig, EncodedRow, Family
 from .inputs import AUDIO_HZ, Sight, check_audio, check_frames, check_text
+from .opening import reading
 from .weights import find_weights, read_config
 
 FAMILIES = {
@@ -91,7 +92,8 @@ class VideoBackbone:
         """
         if self.family is None:
             family = open_family(self.config)
-            family.load()
+            with reading(self.config.model_id):
+                family.load()
             self.family = family
 
     def encode(
@@ -242,7 +244,8 @@ def open_family(config: BackboneConfig, family: str | None = None) -> Family:
     if name is not None:
         family_class(name).check_settings(config)
     if name == "tribev2":  # three checkpoints, found one by one
-        return family_class(name)(config, None)  # type: ignore[arg-type]
+        with reading(config.model_id):
+            return family_class(name)(config, None)  # type: ignore[arg-type]
     folder = find_weights(config.model_id, config.revision)
     if name is None:
         kind = str(read_config(folder).get("model_type"))
@@ -252,7 +255,8 @@ def open_family(config: BackboneConfig, family: str | None = None) -> Family:
                 f"{', '.join(sorted(MODEL_TYPE_FAMILIES))}"
             )
         name = MODEL_TYPE_FAMILIES[kind]
-    return family_class(name)(config, folder)
+    with reading(folder):
+        return family_class(name)(config, folder)
 
 
 def _known_family(model_id: str) -> str | None:

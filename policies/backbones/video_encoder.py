@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.schema import checked, read_json
 
 from .family import BackboneConfig, EncodedRow, Family, equal_blocks
 from .inputs import Sight, resize_frames
+from .opening import AGAIN
 
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 
@@ -88,17 +91,31 @@ class VideoEncoder(Family):
         return [done[number] for number in range(len(rows))]
 
 
+@dataclass(frozen=True)
+class PixelStatistics:
+    """What is read of a processor's file: mean and standard deviation of red, green and blue."""
+
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+
+
 def pixel_statistics(folder: Path) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (3,) of pixels, as the checkpoint's processor says.
 
     Raises:
-        CheckpointError: the folder does not say.
+        CheckpointError: the folder does not say, or says it in another shape.
     """
     for name in PROCESSOR_FILES:
         if (folder / name).is_file():
-            values = json.loads((folder / name).read_text())
+            values = read_json(folder / name, dict[str, Any], CheckpointError, AGAIN)
             if "image_mean" in values and "image_std" in values:
-                return torch.tensor(values["image_mean"]), torch.tensor(values["image_std"])
+                said = checked(values, PixelStatistics, str(folder / name), CheckpointError, AGAIN)
+                if min(said.image_std) <= 0:
+                    raise CheckpointError(
+                        f"{folder / name} says image_std={said.image_std}, which must be above 0; "
+                        f"{AGAIN}"
+                    )
+                return torch.tensor(said.image_mean), torch.tensor(said.image_std)
     raise CheckpointError(
         f"{folder} does not say how pixels are normalised (image_mean, image_std in "
         f"{' or '.join(PROCESSOR_FILES)}); copy that file from the published model"

@@ -22,6 +22,7 @@ from .family import EncodedRow, Family, equal_blocks
 from .imports import import_transformers
 from .inputs import Sight, fitted_size, frame_interval_s, resize_frames
 from .lora import attach_lora, merged_state, unwrapped
+from .opening import opened
 from .weights import INSTALL_HUB
 
 START, END = "<|im_start|>", "<|im_end|>"
@@ -71,7 +72,7 @@ class VisionLanguage(Family):
     def load(self) -> None:
         """Read processor and weights, and attach adapters when they are to be trained."""
         transformers = import_transformers()
-        self.processor = transformers.AutoProcessor.from_pretrained(self.folder)
+        self.processor = opened(transformers.AutoProcessor, self.folder)
         self.network = self.from_pretrained(self.loader(transformers))
         self.special = sorted(self.processor.tokenizer.get_added_vocab())
         if not self.config.freeze_backbone:

@@ -7,7 +7,8 @@ Everything is resolved to a folder first and loaded from there, so that a folder
 from __future__ import annotations
 
 import hashlib
-import json
+import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from textwrap import shorten
@@ -22,10 +23,24 @@ from neon_sim.errors import (
     install_extra,
     require_package,
 )
+from neon_sim.schema import read_json
 from neon_sim.tensor_file import PICKLE_SUFFIXES
 
 from .catalogue import CATALOGUE, HubModel
+from .imports import import_transformers
+from .opening import AGAIN
 
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """What is read of ``model.safetensors.index.json``: weight -> the file that holds it."""
+
+    weight_map: dict[str, str]
+
+
+SHARD = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
+PLAIN_NAME = re.compile(r"[^/\\\0]+\.safetensors")
+MAX_SHARDS = 10_000
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 PICKLES = tuple(f"*{suffix}" for suffix in PICKLE_SUFFIXES)
@@ -94,34 +109,30 @@ def check_folder(folder: Path) -> None:
     raise CheckpointError(f"{folder} holds no *.safetensors; the download is not complete")
 
 
-def check_complete(report: dict[str, Any], where: object, unused: tuple[str, ...] = ()) -> None:
-    """Hold what transformers read to the network: it fills what a file lacks with random numbers.
-
-    Args:
-        report: of ``from_pretrained(..., output_loading_info=True)``. where: for the message.
-        unused: prefixes of weights that nothing here reads.
+def missing_shards(folder: Path) -> list[str]:
+    """Files that the index speaks of, or the names of those that are there, and that are not.
 
     Raises:
-        CheckpointError: weights are missing (names the first and how many).
+        CheckpointError: the index is damaged, or names a file elsewhere.
     """
-    absent = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
-    if absent:
-        raise CheckpointError(
-            f"{where} lacks {len(absent)} weights of this architecture, the first of them "
-            f"{absent[0]}; they would be random numbers. Download the checkpoint again, or convert "
-            "it: save_pretrained of the published class writes the names that are read"
-        )
-
-
-def missing_shards(folder: Path) -> list[str]:
-    """Files that the index speaks of, or the names of those that are there, and that are not."""
     index = folder / "model.safetensors.index.json"
-    shards = sorted(path.name for path in folder.glob("model-*-of-*.safetensors"))
+    found = [SHARD.fullmatch(path.name) for path in sorted(folder.glob("model-*.safetensors"))]
+    shards = [match for match in found if match]
     named: set[str] = set()
     if index.is_file():
-        named = set(json.loads(index.read_text())["weight_map"].values())
+        named = set(read_json(index, ShardIndex, CheckpointError, AGAIN).weight_map.values())
+        foreign = sorted(name for name in named if not PLAIN_NAME.fullmatch(name))
+        if foreign:
+            raise CheckpointError(
+                f"{index} names {foreign[0]!r}, which is no *.safetensors file beside it; {AGAIN}"
+            )
     elif shards:
-        last = shards[0].removesuffix(".safetensors").rpartition("-")[2]
+        last = shards[0][2]
+        if int(last) > MAX_SHARDS:
+            raise CheckpointError(
+                f"{folder / shards[0][0]} says it is one of {last} files, more than {MAX_SHARDS}; "
+                f"{AGAIN}"
+            )
         numbers = range(1, int(last) + 1)
         named = {f"model-{number:0{len(last)}d}-of-{last}.safetensors" for number in numbers}
     return sorted(name for name in named if not (folder / name).is_file())
@@ -247,10 +258,9 @@ def quantisation(load_in_4bit: bool, double: bool, skip: tuple[str, ...]) -> Any
     """NF4 for the language model alone, towers in bf16; None for no quantisation."""
     if not load_in_4bit:
         return None
+    transformers = import_transformers()
     require_package("bitsandbytes", why="load_in_4bit", install=install_command("bitsandbytes"))
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
+    return transformers.BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=double,
@@ -287,5 +297,9 @@ def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """``config.json`` of a folder."""
-    return dict(json.loads((folder / "config.json").read_text()))
+    """``config.json`` of a folder.
+
+    Raises:
+        CheckpointError: it is no JSON object.
+    """
+    return read_json(folder / "config.json", dict[str, Any], CheckpointError, AGAIN)

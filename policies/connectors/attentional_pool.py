@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
 
-from .base import Connector, Window, grid_side
+from .base import Connector, Rows, Window, Windows
 
 DEFAULT_TOKENS = 16
 
@@ -22,11 +22,12 @@ class AttentionalPool(Connector):
         feature_dim, num_tokens: as in ``Connector``.
         tokens: so many queries look at the whole frame; 16 unless ``pool_window`` is given.
         pool_window: one query looks at each ``pool_window`` x ``pool_window`` square of the
-            grid (12 x 12 -> 6 x 6 with 2), so that what comes out is a grid again.
+            grid (12 x 12 -> 6 x 6 with 2), so that what comes out is a grid again; where it does
+            not divide the grid, the last ones are narrower (7 x 7 -> 4 x 4).
+        rows: of a grid that is no square; told by the backbone.
 
     Raises:
-        ConfigError: both are given, ``pool_window`` is 1 or does not divide the side of the grid,
-            or there is no square grid.
+        ConfigError: both are given, ``pool_window`` is 1, or there is no such grid.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class AttentionalPool(Connector):
         num_tokens: int,
         tokens: Annotated[int, Interval(ge=0, le=4096)] = 0,
         pool_window: Window = 0,
+        rows: Rows = 0,
     ) -> None:
         super().__init__(feature_dim, num_tokens)
         if tokens and pool_window:
@@ -42,17 +44,19 @@ class AttentionalPool(Connector):
                 f"connector_args must give tokens or pool_window, not both (got tokens={tokens} "
                 f"and pool_window={pool_window}); leave one out"
             )
-        self.window = window_of(num_tokens, pool_window) if pool_window else 0
-        queries = 1 if self.window else tokens or DEFAULT_TOKENS
-        seen = self.window**2 or num_tokens  # tokens that a query looks at
-        self.out_tokens = num_tokens // seen if self.window else queries
+        self.windows: Windows | None = None
+        if pool_window:
+            self.windows = Windows.over(num_tokens, rows, pool_window, "pool_window", least=2)
+        queries = 1 if self.windows else tokens or DEFAULT_TOKENS
+        seen = self.windows.window**2 if self.windows else num_tokens  # that a query looks at
+        self.out_tokens = self.windows.count if self.windows else queries
         self.query = nn.Parameter(torch.randn(queries, feature_dim) * 0.5)
         self.place = nn.Parameter(torch.randn(seen, feature_dim) * 0.5)
         self.value = nn.Linear(feature_dim, feature_dim)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Padding gets no attention; a frame, or window, of padding gives masked zeros."""
-        if not self.window:
+        if self.windows is None:
             return self._pool(hidden, mask)
         rows = len(hidden)
         pooled, real = self._pool(self._windows(hidden), self._windows(mask.unsqueeze(2))[..., 0])
@@ -60,9 +64,9 @@ class AttentionalPool(Connector):
 
     def _windows(self, x: Tensor) -> Tensor:
         """(N, S, D) -> (N * S', window ** 2, D), windows row by row."""
-        side, window = grid_side(self.num_tokens), self.window
-        grid = x.reshape(len(x), side // window, window, side // window, window, -1)
-        return grid.transpose(2, 3).reshape(-1, window**2, x.shape[2])
+        assert self.windows is not None
+        cut = self.windows.cut(x)
+        return cut.transpose(2, 3).reshape(-1, self.windows.window**2, x.shape[2])
 
     def _pool(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         keys = torch.where(mask.unsqueeze(-1), hidden, torch.zeros(())) + self.place
@@ -72,15 +76,3 @@ class AttentionalPool(Connector):
         real = mask.any(dim=1, keepdim=True)
         pooled = torch.where(real.unsqueeze(-1), pooled, torch.zeros((), dtype=pooled.dtype))
         return pooled, real.expand(-1, len(self.query))
-
-
-def window_of(num_tokens: int, pool_window: int) -> int:
-    """``pool_window``, which divides the grid's side; a ``ConfigError`` otherwise."""
-    side = grid_side(num_tokens)
-    if pool_window < 2 or side % pool_window:
-        fits = [n for n in range(2, side + 1) if side % n == 0]
-        raise ConfigError(
-            f"connector_args.pool_window must divide the grid side {side}: one of {fits} "
-            f"(got {pool_window})"
-        )
-    return pool_window

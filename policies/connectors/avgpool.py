@@ -7,7 +7,7 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from .base import Connector, Window, grid_side
+from .base import Connector, Rows, Window, Windows
 
 WINDOW = 2
 
@@ -15,12 +15,16 @@ WINDOW = 2
 class AvgPool(Connector):
     """Mean of the real tokens of each ``pool_window`` x ``pool_window`` square.
 
+    Where the window does not divide the grid, the last ones of a row or column are narrower and
+    the mean of the tokens that lie in them: 7 x 7 -> 4 x 4 with 2.
+
     Args:
         feature_dim, num_tokens: as in ``Connector``.
         window: 2 by default. pool_window: the same, as ``attentional_pool`` calls it.
+        rows: of a grid that is no square; told by the backbone.
 
     Raises:
-        ConfigError: both are given, no square grid, or a window that does not divide its side.
+        ConfigError: both are given, a window that is no whole number from 1, or no such grid.
     """
 
     def __init__(
@@ -29,6 +33,7 @@ class AvgPool(Connector):
         num_tokens: int,
         window: Window | None = None,
         pool_window: Window | None = None,
+        rows: Rows = 0,
     ) -> None:
         super().__init__(feature_dim, num_tokens)
         if window is not None and pool_window is not None:
@@ -38,20 +43,14 @@ class AvgPool(Connector):
             )
         named, asked = ("window", window) if pool_window is None else ("pool_window", pool_window)
         asked = WINDOW if asked is None else asked
-        self.side, self.window = grid_side(num_tokens), int(asked)
-        if self.window < 1 or self.side % self.window:
-            raise ConfigError(
-                f"connector_args.{named} must divide the grid side {self.side} (got {asked})"
-            )
-        self.out_tokens = (self.side // self.window) ** 2
+        self.windows = Windows.over(num_tokens, rows, asked, named, least=1)
+        self.out_tokens = self.windows.count
 
     def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """A window is real where any of its tokens is."""
-        coarse, window = self.side // self.window, self.window
         weight = mask.to(hidden.dtype).unsqueeze(-1)
         kept = torch.where(mask.unsqueeze(-1), hidden, torch.zeros((), dtype=hidden.dtype))
-        shape = (len(hidden), coarse, window, coarse, window)
-        total = kept.reshape(*shape, self.feature_dim).sum(dim=(2, 4))
-        count = weight.reshape(*shape, 1).sum(dim=(2, 4))
+        total = self.windows.cut(kept).sum(dim=(2, 4))
+        count = self.windows.cut(weight).sum(dim=(2, 4))
         pooled = (total / count.clamp(min=1.0)).flatten(1, 2)
         return pooled, (count > 0).flatten(1, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +103,11 @@ class Fusion(nn.Module):
         context_dim: C. context_tokens: N, tokens that a context consists of, side by side; the
             last number of each is 1 where it is real, 0 elsewhere. A context of one token is one
             vector without that number.
+        READS_ASIDE: whether what is seen and heard is only read, as keys and values or as a mean,
+            and takes no place in the sequence: then ``max_tokens`` holds the words alone.
     """
 
+    READS_ASIDE: ClassVar[bool] = False
     context_dim: int
     context_tokens: int = 1
 

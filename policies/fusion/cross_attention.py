@@ -138,6 +138,8 @@ class CrossAttentionFusion(Fusion):
         place_dim: of the embeddings of place and age. context: C. dropout: on the context.
     """
 
+    READS_ASIDE = True
+
     def __init__(
         self,
         layout: FusionLayout,

@@ -19,6 +19,8 @@ class PooledFusion(Fusion):
         layout: widths. context: C. dropout: on the context.
     """
 
+    READS_ASIDE = True
+
     def __init__(self, layout: FusionLayout, context: Width = 256, dropout: Dropout = 0.1) -> None:
         super().__init__()
         self.layout, self.context_dim = layout, int(context)

@@ -1,0 +1,335 @@
+"""The one door to files of other people: what transformers opens, without running code of theirs.
+
+Every ``from_pretrained`` of this project stands here. Python that a checkpoint brings
+(``auto_map``) and kernels that it names are never run, and nobody is asked whether they should
+be: where transformers has the architecture itself, its own code is used, else the checkpoint is
+refused. Pickles are not read. What else is wrong with the files, from JSON of another shape to
+NaN in a weight, is one ``CheckpointError`` that names the place.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from neon_sim.command import is_out_of_memory
+from neon_sim.errors import CheckpointError, NeonError
+from neon_sim.schema import read_json
+
+from .imports import import_transformers
+
+TRUST = {"trust_remote_code": False}  # said once, and to everything that is opened
+AGAIN = "download the checkpoint again, or name another folder"
+OTHER = "name a checkpoint of an architecture that transformers knows itself"
+JSON_FILES = (
+    "config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+)
+KNOWN_ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+MAX_DEPTH = 16  # of configs in a config
+ADAPTERS = "adapter_config.json"
+# Numbers of a config that decide how large a network is, and the most that any published one
+# comes near to; a damaged or planted number would otherwise fill the memory first.
+LIMITS = (
+    (re.compile(r"(^|_)(layers|depth|depths|blocks)$"), 1_000),
+    (re.compile(r"(^|_)(size|dim|d_model|heads|channels|frames|frames_per_clip)$"), 2**24),
+)
+MAY_BE_ZERO = re.compile(r"^(pred|encoder|decoder|projection|type|moe|expert)_|window|adapter")
+SPARE_FACTOR, SPARE = 4, 50_000_000  # NF4 on disk has half as many numbers as its network
+
+
+class Unreadable(CheckpointError):
+    """What transformers could not open.
+
+    Attributes:
+        told: its reason, one line.
+    """
+
+    def __init__(self, where: object, told: str) -> None:
+        super().__init__(f"{where} cannot be read as a checkpoint ({told}); {AGAIN}")
+        self.told = told
+
+
+def opened(loader: Any, where: object, **settings: Any) -> Any:
+    """``loader.from_pretrained(where, ...)`` of a class of transformers.
+
+    Args:
+        loader: the class. where: a folder, or a repository on the hub.
+
+    Raises:
+        Unreadable: missing, damaged, or of another shape.
+        CheckpointError: only code that it brings could read it, or it holds adapters alone.
+    """
+    folder = Path(str(where))
+    if folder.is_dir():
+        hold_folder(folder)
+    with reading(where):
+        return loader.from_pretrained(where, **TRUST, **settings)
+
+
+def opened_config(where: object, **settings: Any) -> Any:
+    """The config of a checkpoint, as transformers' own class of its ``model_type``.
+
+    Raises:
+        CheckpointError: see ``opened``; or it asks for the kernel of somebody's repository.
+    """
+    config = opened(import_transformers().AutoConfig, where, **settings)
+    hold_attention(config, where)
+    return config
+
+
+def opened_network(
+    loader: Any, where: object, unused: tuple[str, ...] = (), **settings: Any
+) -> Any:
+    """A network with every weight that it has, from safetensors.
+
+    Args:
+        loader: its class. where: see ``opened``. unused: prefixes of weights that nothing here
+            reads.
+
+    Raises:
+        CheckpointError: see ``opened``; or weights are missing, of other shapes, NaN or infinite.
+    """
+    folder = Path(str(where))
+    if folder.is_dir():
+        hold_shapes(loader, folder)
+    elif getattr(loader, "config_class", None) is not None:
+        hold_attention(opened(loader.config_class, where), where)
+    network, report = opened(
+        loader, where, use_safetensors=True, output_loading_info=True, **settings
+    )
+    check_complete(report, where, unused)
+    return network
+
+
+@contextmanager
+def reading(where: object) -> Iterator[None]:
+    """Turn whatever a library raises over somebody's files into an error that names them.
+
+    Raises:
+        Unreadable, CheckpointError: see ``opened``.
+    """
+    try:
+        yield
+    except (NeonError, MemoryError):
+        raise
+    except Exception as error:  # transformers, its hub and torch raise every kind
+        if is_out_of_memory(error):
+            raise
+        if "custom code" in str(error) or "trust_remote_code" in str(error):
+            raise CheckpointError(
+                f"{where} can only be opened by code that it brings itself (auto_map), which is "
+                f"never run; {OTHER}"
+            ) from error
+        if "mismatch" in str(error):
+            raise CheckpointError(
+                f"{where} holds weights of other shapes than its config.json says; download the "
+                "checkpoint again"
+            ) from error
+        raise Unreadable(where, first_line(error)) from error
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, and its kind where that alone says little."""
+    said = (str(error).strip().splitlines() or [""])[0][:200]
+    plain = isinstance(error, OSError | RuntimeError) or (isinstance(error, ValueError) and said)
+    return said if plain else f"{type(error).__name__}: {said}".rstrip(": ")
+
+
+# ---- before anything is built -----------------------------------------------------------
+
+
+def hold_folder(folder: Path) -> None:
+    """Hold what the JSON files of a checkpoint say to what is safe to hand to transformers.
+
+    Raises:
+        CheckpointError: a file is no JSON object, a size in it is none, or the folder holds
+            adapters of another model.
+    """
+    if (folder / ADAPTERS).is_file():
+        raise CheckpointError(
+            f"{folder} holds adapters ({ADAPTERS}) of a model that lies elsewhere; merge them into "
+            "it first: VideoBackbone.save, or merge_and_unload() and save_pretrained() of peft"
+        )
+    for name in JSON_FILES:
+        if (folder / name).is_file():
+            values = read_json(folder / name, dict[str, Any], CheckpointError, AGAIN)
+            if name == JSON_FILES[0]:
+                _hold_values(values, folder / name)
+
+
+def hold_attention(config: Any, where: object) -> None:
+    """Hold the attention that a config asks for, and those of the configs in it, to known ones.
+
+    Raises:
+        CheckpointError: another, which transformers would fetch from the hub and run.
+    """
+    for part in (config, *(getattr(config, name, None) for name in config.sub_configs)):
+        _hold_attention(getattr(part, "_attn_implementation", None), where)
+
+
+def _hold_attention(asked: Any, place: object) -> None:
+    for name in asked.values() if isinstance(asked, dict) else [asked]:
+        if name is not None and name not in KNOWN_ATTENTION:
+            raise CheckpointError(
+                f"{place} asks for the attention {name!r}, a program from the hub, which is "
+                "never run; take the line out of its config.json"
+            )
+
+
+def _hold_values(values: Any, place: object, depth: int = 0) -> None:
+    """Hold a config, and the configs in it, to ``LIMITS`` and to attention that is known."""
+    if not isinstance(values, dict) or depth > MAX_DEPTH:
+        return
+    for key, value in values.items():
+        if key.endswith("attn_implementation"):
+            _hold_attention(value, place)
+        for pattern, most in LIMITS:
+            if pattern.search(key):
+                _hold_size(key, value, most, place)
+        _hold_values(value, place, depth + 1)
+
+
+def _hold_size(key: str, value: Any, most: int, place: object) -> None:
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue  # transformers holds types
+        least = 0 if MAY_BE_ZERO.search(key) else 1
+        if not least <= number <= most:
+            raise CheckpointError(
+                f"{place} says {key}={value}, which must be {least} to {most}; {AGAIN}"
+            )
+
+
+def hold_shapes(loader: Any, folder: Path) -> None:
+    """Hold a network to the weights beside its config before it takes time and memory.
+
+    Args:
+        loader: its class. folder: with ``config.json`` and ``*.safetensors``.
+
+    Raises:
+        CheckpointError: none of the weights is as wide as the config says, or the network is far
+            larger than all of them; or a file of them is damaged.
+    """
+    shapes = [shape for file in sorted(folder.glob("*.safetensors")) for shape in shapes_of(file)]
+    own = getattr(loader, "config_class", None)
+    config = opened_config(folder) if own is None else opened(own, folder)
+    with reading(folder):
+        width = config.get_text_config().hidden_size
+        if not any(width in shape for shape in shapes):
+            raise CheckpointError(
+                f"{folder} holds weights of other shapes than its config.json says (none is "
+                f"{width} wide, its hidden_size); download the checkpoint again"
+            )
+        build = loader.from_config if own is None else loader
+        wanted = meta_numel(lambda: build(config, **(TRUST if own is None else {})))
+    hold_numel(wanted, sum(map(math.prod, shapes)), folder)
+
+
+def numel_of(file: Path) -> int:
+    """Numbers in a safetensors file; see ``shapes_of``."""
+    return sum(map(math.prod, shapes_of(file)))
+
+
+def shapes_of(file: Path) -> list[list[int]]:
+    """Shapes of the tensors in a safetensors file, by its header.
+
+    Raises:
+        CheckpointError: truncated or damaged.
+    """
+    with reading_tensors(file), safe_open(str(file), "pt") as tensors:
+        return [tensors.get_slice(key).get_shape() for key in tensors.keys()]  # noqa: SIM118
+
+
+def read_tensor_file(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, all of them numbers.
+
+    Raises:
+        CheckpointError: truncated, damaged, NaN or infinite.
+    """
+    with reading_tensors(file):
+        state = load_file(file)
+    check_finite(state, file)
+    return state
+
+
+def hold_numel(wanted: int, held: int, where: object) -> None:
+    """Refuse a network far larger than the weights beside it, before it takes memory.
+
+    Raises:
+        CheckpointError: it is.
+    """
+    if wanted > SPARE_FACTOR * held + SPARE:
+        raise CheckpointError(
+            f"{where} describes a network of {wanted:.3g} weights and holds {held:.3g} of them; "
+            f"{AGAIN}"
+        )
+
+
+def meta_numel(build: Callable[[], nn.Module]) -> int:
+    """Weights of a network, which is built without memory for them."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build().parameters())
+
+
+@contextmanager
+def reading_tensors(file: Path) -> Iterator[None]:
+    """Turn what safetensors raises over a file into an error that names it.
+
+    Raises:
+        CheckpointError: truncated or damaged.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{file} is truncated or no safetensors file ({first_line(error)}); {AGAIN}"
+        ) from error
+
+
+# ---- after it is read -------------------------------------------------------------------
+
+
+def check_complete(report: dict[str, Any], where: object, unused: tuple[str, ...] = ()) -> None:
+    """Hold what transformers read to the network: it fills what a file lacks with random numbers.
+
+    Args:
+        report: of ``from_pretrained(..., output_loading_info=True)``. where: for the message.
+        unused: prefixes of weights that nothing here reads.
+
+    Raises:
+        CheckpointError: weights are missing (names the first and how many).
+    """
+    absent = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
+    if absent:
+        raise CheckpointError(
+            f"{where} lacks {len(absent)} weights of this architecture, the first of them "
+            f"{absent[0]}; they would be random numbers. Download the checkpoint again, or convert "
+            "it: save_pretrained of the published class writes the names that are read"
+        )
+
+
+def check_finite(weights: nn.Module | dict[str, Tensor], where: object) -> None:
+    """Hold weights to numbers: one NaN makes every token one.
+
+    Raises:
+        CheckpointError: NaN or infinity (names the first tensor that holds one).
+    """
+    named = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    for name, value in named.items():
+        if value.is_floating_point() and not bool(value.sum(dtype=torch.float32).isfinite()):
+            if value.dtype == torch.float32 and bool(value.isfinite().all()):
+                continue  # only their sum is too large
+            raise CheckpointError(f"{where} holds NaN or infinity in {name}; {AGAIN}")
