@@ -76,10 +76,10 @@ class Registry:
         """
         target = self.resolve(name)
         known = settings_of(target)
-        for key, value in arguments.items():
-            if key not in known:
+        for word, value in arguments.items():
+            if word not in known:
                 raise ConfigError(
-                    f"{self.kind} {name!r} does not take {key!r} (got {key}={value}). Known: "
+                    f"{self.kind} {name!r} does not take {word!r} (got {word}={value}). Known: "
                     f"{', '.join(known) or 'none'}."
                 )
         return hold_arguments(key or f"{self.kind.split()[0]}_args", target, arguments)

@@ -46,8 +46,9 @@ def test_too_many_tokens_are_refused_when_the_config_is_read(no_weights):
         (["stack_connector=identity"], r"1169 .*: 8 x 144 .*\(stack_connector=avgpool\)"),
         (["clip.num_frames=16", "clip.fps=25"], "593 .*: 16 x 36 "),
         (["stack_connector=attentional_pool", "max_tokens=144"], "145 .*: 8 x 16 "),
-        (["stack_connector=avgpool", "stack_connector_args.window=2.5"], "window must be a whole"),
-        (["stack_connector_args.pool_window=-1"], "pool_window must be a whole number from 1"),
+        (["stack_connector_args.window=2.5"], "connector_args.window must be 0 to 1024, a whole"),
+        (["stack_connector_args.window=0"], "window must be a whole number from 1"),
+        (["stack_connector_args.pool_window=-1"], "pool_window must be 0 to 1024"),
         (["stack_connector_args.window=5", "max_tokens=88"], "89 .*: 8 x 9 "),
         (
             ["stack_connector=avgpool", "stack_connector_args.windw=2"],
