@@ -130,7 +130,7 @@ def sign_flip(differences: Sequence[int] | np.ndarray) -> float:
     Args:
         differences: (E,) integers, sum over training seeds of success(a) - success(b).
     """
-    sizes = np.abs(np.asarray(differences, dtype=np.int64).ravel())
+    sizes = np.abs(np.asarray(differences).ravel())
     observed = abs(int(np.sum(differences)))
     reach = int(sizes.sum())
     chance = np.zeros(2 * reach + 1)  # chance[reach + s] = P(sum == s)
