@@ -9,11 +9,13 @@ literals, so that a task that changes one has to say so here and take a new vers
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from planted_faults import read_faults
 
 import neon_sim
 from neon_sim.envs.arm import hand_rotation
@@ -194,23 +196,26 @@ TOUCHED: dict[str, Callable[[Any], dict[Any, str]]] = {
 @pytest.mark.parametrize("name", sorted(TOUCHED))
 def test_the_first_knob_that_is_touched_is_the_choice(name: str) -> None:
     """Within 4.5 cm of the fingertip, and of the cue that sounds; nothing mends a wrong one."""
-    env = begin(name)
+    scene: dict[str, Any] = {}
+    if name == "arm_spoken":
+        scene = {"colours": ["yellow", "green", "red"], "word": "red"}  # in no order of theirs
+    env = begin(name, **scene)
     mujoco.mj_forward(env.model, env.data)
     knobs = TOUCHED[name](env)
     assert set(knobs) == set(env.cues())
     up = np.array([0.0, 0.0, 1.0])
     for cue, knob in knobs.items():
         for distance, wanted in ((0.044, "success"), (0.046, "open")):
-            env = begin(name, **{env.CUE: cue})
+            env = begin(name, **{**scene, env.CUE: cue})
             put_tool(env, seen(env, knob) + distance * up)
             assert look(env) == wanted, (cue, distance)
     first, second = list(knobs)[:2]
-    env = begin(name, **{env.CUE: second})
+    env = begin(name, **{**scene, env.CUE: second})
     put_tool(env, seen(env, knobs[first]))
     assert look(env) == "failure"
     put_tool(env, seen(env, knobs[second]))
     assert look(env) == "failure"
-    env = begin(name, **{env.CUE: second})
+    env = begin(name, **{**scene, env.CUE: second})
     put_tool(env, seen(env, knobs[second]))
     assert look(env) == "success"
     put_tool(env, seen(env, knobs[first]))  # the choice was made
@@ -668,6 +673,16 @@ def test_a_fallen_robot_has_failed_whatever_else_it_did(name: str) -> None:
 
 
 # ---- how long ---------------------------------------------------------------------------------
+
+
+def test_every_task_has_two_faults_that_are_planted() -> None:
+    """``python tests/planted_faults.py`` plants them; here, that each still fits its file."""
+    faults = read_faults()
+    counts = Counter(fault.task for fault in faults)
+    assert {name: counts[name] for name in TASKS if counts[name] < 2} == {}
+    assert set(counts) <= set(TASKS)
+    for fault in faults:
+        compile(fault.source(), fault.file, "exec")
 
 
 def test_success_ends_an_episode_when_it_has_lasted_and_failure_at_once() -> None:
