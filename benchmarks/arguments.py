@@ -233,6 +233,11 @@ def _add_run(commands: Any) -> None:
     run.add_argument(
         "--out", type=PLACE, required=True, metavar="DIR", help="run folder (required)"
     )
+    run.add_argument(
+        "--allow-training-seed",
+        action="store_true",
+        help="play policies on episodes of their own training too; table and page then say so",
+    )
     run.add_argument("--resume", action="store_true", help="complete the run that is there")
     _add_videos(run)
     _add_workers(run)

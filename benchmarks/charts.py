@@ -8,7 +8,7 @@ set for light and one for dark pages.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,12 +187,18 @@ def line_swatch(class_: str, *marks: Html) -> Html:
     return tag("svg", line, *marks, viewBox="0 0 32 16", class_="swatch long", aria_hidden="true")
 
 
-def legend(cells: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str]]) -> Html:
-    """What each mark stands for, in words."""
+def legend(
+    cells: Sequence[dict[str, Any]],
+    columns: Sequence[tuple[str, str]],
+    own: Collection[str] = (),
+) -> Html:
+    """What each mark stands for, in words; ``own``: policies that are the user's."""
     items = []
     for policy, word in columns:
         if word == CONDITION:
             about = SCRIPTED_WORDS.get(policy, "a scripted policy")
+        elif policy in own:
+            about = f"a policy of the user's own, called with condition {word}"
         else:
             about = CONDITIONS[word].about if word in CONDITIONS else ""
         items.append(

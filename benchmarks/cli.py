@@ -78,9 +78,10 @@ def play(
     from .runner import Resources, run
 
     resources = Resources(args.workers, args.batch, args.executor, command)
-    heads = check_players(plan)  # before a bar says that something runs
+    allowed = getattr(args, "allow_training_seed", False)
+    players = check_players(plan, allow_training_seed=allowed)  # before a bar says that it runs
     with Bar(plan, folder, quiet=args.quiet) as bar:
-        rows = run(plan, folder, resources, resume=resume, progress=bar, checkpoints=heads)
+        rows = run(plan, folder, resources, resume=resume, progress=bar, players=players)
     return any(row["error"] is not None for row in rows)
 
 

@@ -50,12 +50,17 @@ def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
         decisions=decisions,
         planned=planned,
     )
-    summary["drawn_weights"] = stored.manifest.get("drawn_weights", {})
+    for key, nothing in NOTES.items():
+        summary[key] = stored.manifest.get(key, nothing)
     summary["claims"] = claims_of_run(rows, plan, is_certified, planned)
     if write:
         with folder.locked():
             write_json(folder.summary, summary)
     return summary
+
+
+# What a manifest tells of its policies and a summary hands on.
+NOTES: dict[str, Any] = {"drawn_weights": {}, "own_policies": {}, "training_seeds": []}
 
 
 def planned_by(plan: RunPlan, decisions: dict[str, Any]) -> Plan:
@@ -109,15 +114,24 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
         raise RunError(
             f"{a.path} and {b.path} share no policy, task and episode that could be paired"
         )
-    drawn = {
-        f"{name}:{policy}": settings
-        for name, run in zip(names, runs, strict=True)
-        for policy, settings in run.manifest.get("drawn_weights", {}).items()
+    notes = {
+        key: {
+            f"{name}:{policy}": said
+            for name, run in zip(names, runs, strict=True)
+            for policy, said in run.manifest.get(key, {}).items()
+        }
+        for key in ("drawn_weights", "own_policies")
     }
+    repeated = [
+        f"{name}: {said}"
+        for name, run in zip(names, runs, strict=True)
+        for said in run.manifest.get("training_seeds", [])
+    ]
     return judged(body, alpha) | {
         "failures": [failure(row) for row in failed],
         "decisions": {},
-        "drawn_weights": drawn,
+        **notes,
+        "training_seeds": repeated,
         "left_out": _left_out(names, plans, matching, list(body)),
     }
 

@@ -44,7 +44,10 @@ ROBOTS_APART = """\
 A head belongs to one robot, so static, temporal and sound hold the arm's tasks only (the
 humanoid's: humanoid); arm is the arm's first six, all is every task but those of kind state,
 claims is one ability a row."""
-NOTES = {"policies": (EARS,), "suites": (ROBOTS_APART,)}
+OWN = """\
+A policy of your own is module:function. A run writes down what it says of itself: clip, needs,
+name, version, files, and the hash of its module; the table and the page say that it is yours."""
+NOTES = {"policies": (EARS, OWN), "suites": (ROBOTS_APART,)}
 ON_REQUEST = "on request"  # microphones=("mono",) of the environment; nothing depends on it
 
 

@@ -65,6 +65,11 @@ class RunOptions:
             ConfigError: a value outside its rule. UnknownNameError: no such blending.
         """
         hold_rules(self)
+        if self.checkpoint is not None and not self.checkpoint.strip():
+            raise ConfigError(
+                "checkpoint must name a file or folder (got an empty text); an unset variable? "
+                "Leave checkpoint= out for the head that ships"
+            )
         if self.blending not in BLENDINGS:
             raise unknown_name("blending", self.blending, BLENDINGS)
 
@@ -172,6 +177,9 @@ class RunPlan:
             entry |= {"conditions": [*spec.conditions], "train_seeds": [*spec.train_seeds]}
             if spec.kind == "scripted":
                 del entry["config"], entry["checkpoint"]
+            elif spec.kind == "factory":  # nothing else of a network's settings is its own
+                entry["config"] = {"replan_steps": spec.config.replan_steps}
+                del entry["checkpoint"]
             policies.append(entry)
         return {
             "policies": policies,
@@ -208,7 +216,9 @@ def plan_of(resolved: dict[str, Any], place: str = "manifest.json") -> RunPlan:
             values["train_seeds"] = tuple(entry["train_seeds"])
             config = values.pop("config", None)
             if config is not None:
-                config = PolicyConfig(**{**config, "clip": ClipConfig(**config["clip"])})
+                if "clip" in config:
+                    config = {**config, "clip": ClipConfig(**config["clip"])}
+                config = PolicyConfig(**config)
                 values["config"] = config
             policies.append(PolicySpec(**values))
         rest = {key: resolved[key] for key in ("episodes", "seed", "latency_steps", "alpha")}
@@ -307,7 +317,7 @@ def make_plan(
     """
     if tasks and suite:
         raise ConfigError("give --task or --suite, not both")
-    chosen = load_suite(suite or "arm")
+    chosen = load_suite("arm" if suite is None else suite)
     names = tuple(dict.fromkeys(task_entry(name).name for name in (tasks or chosen.tasks)))
     count = chosen.episodes if episodes is None else episodes
     for key, value, low in (
@@ -332,6 +342,7 @@ def make_plan(
     ]
     if rest and not any(spec.kind != "scripted" for spec in specs):
         raise ConfigError(f"{rest[0]} is for a policy with a network, and none is named")
+    _check_own(specs, rest, options)
     plan = RunPlan(
         tuple(_merge(specs)), names, count, seed, latency_steps, options, until_decided, alpha
     )
@@ -379,7 +390,8 @@ def _make_spec(
     if ":" in name:
         config = load_config(PolicyConfig, "policy", None, overrides)
         words = tuple(conditions) or (config.condition,)
-        return PolicySpec(name, "factory", words, train_seeds, config, options.checkpoint)
+        own = PolicyConfig(replan_steps=config.replan_steps)
+        return PolicySpec(name, "factory", words, train_seeds, own)
     if not name.endswith((".yaml", ".yml")) and name not in config_names("policy"):
         raise unknown_name("policy", name, policy_names())
     config = load_config(PolicyConfig, "policy", name, overrides)
@@ -387,6 +399,24 @@ def _make_spec(
     for word in words:
         config.check_budget(word)
     return PolicySpec(config.name, "network", words, train_seeds, config, options.checkpoint)
+
+
+def _check_own(specs: Sequence[PolicySpec], rest: Sequence[str], options: RunOptions) -> None:
+    """Settings of networks reach no policy of the user's own, so where there is no other they err.
+
+    Raises:
+        ConfigError: names the setting.
+    """
+    if {spec.kind for spec in specs} - {"scripted"} != {"factory"}:
+        return
+    lost = [item for item in rest if not item.startswith(("replan_steps=", "condition="))]
+    lost += [f"checkpoint={options.checkpoint}"] if options.checkpoint is not None else []
+    if lost:
+        own = next(spec.name for spec in specs if spec.kind == "factory")
+        raise ConfigError(
+            f"{lost[0]} does not reach {own}, a policy of your own: it is called with condition, "
+            "task and train_seed, and of settings replan_steps= is its own; set it in your module"
+        )
 
 
 def _make_ppo(

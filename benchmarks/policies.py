@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from neon_sim.errors import CheckpointError
+from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.registry import POLICY_PARTS, task_entry
 from neon_sim.robots import check_action_dim
+from neon_sim.seeding import COLLECTION_SEED
+from neon_sim.training_seeds import seeds_of
 
 from .factory import make_player
+from .own_policy import describe_own, file_hash, merged
 from .plan import Cell, PolicySpec, RunPlan
 from .scripted import SCRIPTED
 
@@ -38,18 +40,37 @@ def load_player(spec: PolicySpec, cell: Cell) -> Any:
     return load(spec.config, cell.condition, cell.task, cell.train_seed, spec.checkpoint_of(cell))
 
 
-def check_players(plan: RunPlan) -> dict[str, str]:
+@dataclass(frozen=True)
+class Players:
+    """What loading every policy of a run told.
+
+    Attributes:
+        checkpoints: hash of the head of each trained cell, by ``policy/condition/train_seed/task``.
+        own: what policies of the user's own say of themselves (``own_policy.OwnPolicy``).
+        training_seeds: sentences on episodes of their training among those of the run.
+    """
+
+    checkpoints: dict[str, str] = field(default_factory=dict)
+    own: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    training_seeds: list[str] = field(default_factory=list)
+
+
+def check_players(plan: RunPlan, *, allow_training_seed: bool = False) -> Players:
     """Load every policy of a run once, so that what is missing is said before the first episode.
 
-    Returns:
-        Hash of the head of every trained cell, by ``policy/condition/train_seed/task``.
+    Args:
+        plan: of the run. allow_training_seed: whether policies may be played on episodes that they
+            were trained on.
 
     Raises:
         CheckpointError: a head is missing or foreign; of several tasks, all are named.
+        ConfigError: episodes of the run are some of a policy's training.
         NeonError: see ``load_player``.
     """
     hashes: dict[str, str] = {}
     lacking: dict[str, CheckpointError] = {}
+    own: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    clashes: dict[str, str] = {}
     for task in plan.tasks:
         for spec, cell in plan.cells(task):
             if spec.kind == "scripted":
@@ -59,13 +80,25 @@ def check_players(plan: RunPlan) -> dict[str, str]:
             except CheckpointError as error:
                 lacking.setdefault(task, error)
                 continue
-            path = getattr(player, "checkpoint", None) or spec.checkpoint_of(cell)
-            if path is not None:
-                name = f"{cell.policy}/{cell.condition}/{cell.train_seed}/{cell.task}"
-                hashes[name] = file_hash(path)
+            rest = f"{cell.condition}/{cell.train_seed}/{cell.task}"
+            if spec.kind == "factory":
+                own.setdefault(spec.base, []).append((rest, describe_own(spec.base, player)))
+                continue
+            hashes[f"{cell.policy}/{rest}"] = file_hash(player.checkpoint)
+            seeds = seeds_of(player.metadata, str(player.checkpoint))
+            clash = seeds.clash(cell.task, plan.seed, range(plan.episodes))
+            if clash:
+                clashes.setdefault(clash, f"{spec.base} {cell.condition}: {clash}")
     if lacking:
         raise _uncovered(plan, lacking)
-    return hashes
+    if clashes and not allow_training_seed:
+        raise ConfigError(
+            f"{next(iter(clashes.values()))}; give --seed below {COLLECTION_SEED}, or "
+            "--allow-training-seed to play them all the same, which table and page will say"
+        )
+    return Players(
+        hashes, {name: merged(cells) for name, cells in own.items()}, list(clashes.values())
+    )
 
 
 def _checked_player(plan: RunPlan, spec: PolicySpec, cell: Cell) -> Any:
@@ -111,9 +144,3 @@ def _trained_by_ppo(spec: PolicySpec, cell: Cell) -> Any:
             f"{cell.condition!r}; run the tasks apart, or train all with one observe="
         )
     return player
-
-
-def file_hash(path: str | Path) -> str:
-    """Hex SHA-256 of a file."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ from neon_sim.registry import TASKS
 
 from .charts import percent, signed, success_panel
 from .markup import Html, details, facts, table, tag
+from .own_policy import own_sentences
 from .report_sections import interval, note, section
 from .scripted import CONDITION, SCRIPTED
 
@@ -145,8 +146,14 @@ def provenance(manifest: dict[str, Any]) -> Html:
         ],
         *[(key, manifest[key]) for key in ("workers", "batch", "executor") if key in manifest],
     ]
-    parts = [tag("pre", command, class_="command"), facts(shown), _checkpoints(manifest)]
+    own = [note(text) for text in own_sentences(manifest.get("own_policies", {}))]
+    repeated = [note(f"{text}.") for text in manifest.get("training_seeds", [])]
+    weights = _checkpoints(manifest)
+    parts = [tag("pre", command, class_="command"), facts(shown), *own, *repeated, weights]
     text = json.dumps(config, indent=1, ensure_ascii=False)
+    if own:
+        said = json.dumps(manifest["own_policies"], indent=1, ensure_ascii=False)
+        parts.append(details("what policies of the user's own say of themselves", tag("pre", said)))
     parts.append(details("all settings", tag("pre", text)))
     return section("provenance", "What ran where", *parts)
 
@@ -161,7 +168,7 @@ def _late_by(config: dict[str, Any]) -> str:
 def _checkpoints(manifest: dict[str, Any]) -> Html:
     hashes = manifest.get("checkpoints", {})
     if not hashes:
-        return note("No trained weights were loaded.")
+        return note("No trained weights of ours were loaded.")
     tasks: dict[tuple[str, str], list[str]] = {}  # by column and file
     for name, digest in hashes.items():
         column, _, task = name.rpartition("/")

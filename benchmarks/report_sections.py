@@ -23,7 +23,7 @@ from .charts import (
 from .markup import Html, details, grouped_table, tag
 from .media import has_sound
 from .sweep import base_name, setting_of, setting_text
-from .tables import NOTHING, drawn_sentences, p_text, percent
+from .tables import NOTHING, p_text, percent, warning_sentences
 from .verdict import UNDECIDED, headline_pairs, label, names_of, outcome, reach_text
 from .videos import Films, Side, VideoGroup
 
@@ -94,7 +94,7 @@ def verdict(summary: dict[str, Any], missing: int) -> Html:
 def _warnings(
     summary: dict[str, Any], compared: Sequence[tuple[str, dict[str, Any]]], missing: int
 ) -> list[str]:
-    found = drawn_sentences(summary)
+    found = warning_sentences(summary)
     if missing:
         found.append(f"This run is not complete: {missing} episodes are missing.")
     if summary["failures"]:
@@ -204,7 +204,13 @@ def chart(
         small += " Small dots: single training seeds."
     columns = list(dict.fromkeys((base_name(p), word) for p, word in all_columns(summary)))
     bodies = [tag("div", *panels, class_="panels"), note(small)] if panels else []
-    return section("chart", "Success", legend(all_cells(summary), columns), *bodies, *curves)
+    return section(
+        "chart",
+        "Success",
+        legend(all_cells(summary), columns, summary.get("own_policies", {})),
+        *bodies,
+        *curves,
+    )
 
 
 def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list[tuple[str, float]]:

@@ -19,7 +19,7 @@ from .episode import Job, Settings
 from .machine import git_commit, machine, now
 from .pairing import Pair, outcomes
 from .plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
-from .policies import check_players
+from .policies import Players, check_players
 from .pool import Pool, make_pool
 from .results import (
     EpisodeKey,
@@ -72,7 +72,7 @@ def run(
     *,
     resume: bool = False,
     progress: Progress | None = None,
-    checkpoints: dict[str, str] | None = None,
+    players: Players | None = None,
 ) -> list[Row]:
     """Compute what a plan lacks and write the run's folder (rows and manifest).
 
@@ -80,7 +80,7 @@ def run(
         plan: what to run. folder: where to. resources: with what.
         resume: complete a run that is there; episodes that raised are tried again.
         progress: called with every new row.
-        checkpoints: what ``check_players`` said of the plan, where it was asked before.
+        players: what ``check_players`` said of the plan, where it was asked before.
 
     Returns:
         Every row, sorted. Stopping it at any moment keeps the episodes that are done.
@@ -90,11 +90,11 @@ def run(
     """
     resources.validate()
     with closing(make_pool(resources.executor, resources.workers)) as pool:
-        checkpoints = check_players(plan) if checkpoints is None else checkpoints
+        players = check_players(plan) if players is None else players
         for _ in pool.run(list(trials(plan))):
             pass  # a trial gives no rows: it raises
         with folder.locked():
-            return _continue(plan, folder, resources, pool, checkpoints, resume, progress)
+            return _continue(plan, folder, resources, pool, players, resume, progress)
 
 
 def _continue(
@@ -102,12 +102,12 @@ def _continue(
     folder: RunFolder,
     resources: Resources,
     pool: Pool,
-    checkpoints: dict[str, str],
+    players: Players,
     resume: bool,
     progress: Progress | None,
 ) -> list[Row]:
     """Compute what a folder that nobody else writes lacks; see ``run``."""
-    manifest = _manifest(plan, resources, checkpoints)
+    manifest = _manifest(plan, resources, players)
     log = _open_log(plan, folder, manifest, resume)
     with closing(log):
         write_json(folder.manifest, manifest)
@@ -189,13 +189,15 @@ def _e_value(pair: Pair) -> float:
     return min(mean_e_value(way) for way in ways)
 
 
-def _manifest(plan: RunPlan, resources: Resources, checkpoints: dict[str, str]) -> dict[str, Any]:
+def _manifest(plan: RunPlan, resources: Resources, players: Players) -> dict[str, Any]:
     return {
         "version": MANIFEST_VERSION,
         "command": resources.command,
         "started": now(),
         "config": plan.resolved(),
-        "checkpoints": checkpoints,
+        "checkpoints": players.checkpoints,
+        "own_policies": players.own,
+        "training_seeds": players.training_seeds,
         "drawn_weights": _drawn_weights(plan),
         "git_commit": git_commit(),
         "workers": resources.workers,
@@ -208,7 +210,11 @@ def _manifest(plan: RunPlan, resources: Resources, checkpoints: dict[str, str]) 
 def _drawn_weights(plan: RunPlan) -> dict[str, list[str]]:
     """Policies that look through weights which nobody trained, and the settings that say so."""
     drawn = POLICY_PARTS.resolve("drawn_weights")
-    found = {spec.name: drawn(spec.config.backbone_args) for spec in plan.policies}
+    found = {
+        spec.name: drawn(spec.config.backbone_args)
+        for spec in plan.policies
+        if spec.kind == "network"
+    }
     return {name: settings for name, settings in found.items() if settings}
 
 
@@ -272,6 +278,7 @@ def check_same_run(before: dict[str, Any], now_: dict[str, Any], folder: RunFold
         column = name.rpartition("/")[0]  # all that was written down until 2026-11-29
         if heads.get(name, heads.get(column, digest)) != digest:
             differing.append(f"weights of {name}")
+    differing += _changed_own(before.get("own_policies", {}), now_.get("own_policies", {}))
     if before.get("renderer") != now_["renderer"]:
         differing.append("renderer")
     mujoco = [entry.get("versions", {}).get("mujoco") for entry in (before, now_)]
@@ -286,7 +293,23 @@ def check_same_run(before: dict[str, Any], now_: dict[str, Any], folder: RunFold
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What changed in a policy, other than what may grow; a new setting had its default."""
-    if "config" in old:
+    if new["kind"] == "factory" and "config" in old:  # which until 2026-11-30 was a network's
+        old = {**old, "config": {"replan_steps": old["config"].get("replan_steps")}}
+    elif "config" in old:
         old = {**old, "config": {**asdict(PolicyConfig()), **old["config"]}}
     keys = set(new) - {"conditions", "train_seeds"}
     return [f"{new['name']}.{key}" for key in sorted(keys) if old.get(key) != new[key]]
+
+
+def _changed_own(before: dict[str, Any], now_: dict[str, Any]) -> list[str]:
+    """Policies of the user's own that describe themselves otherwise for a cell than they did."""
+
+    def by_cell(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {cell: {**e, "cells": []} for e in entries for cell in e["cells"]}
+
+    changed = []
+    for name, entries in now_.items():
+        known = by_cell(before.get(name, []))
+        for cell, says in by_cell(entries).items():
+            changed += [f"{name}.{k}" for k in says if known.get(cell, says).get(k) != says[k]]
+    return list(dict.fromkeys(changed))

@@ -18,6 +18,7 @@ from neon_sim.errors import RunError
 from neon_sim.files import inside
 from neon_sim.schema import checked, read_json
 
+from .own_policy import OwnPolicy
 from .plan import Cell, RunPlan, plan_of
 from .results import Row, RunFolder, describe, key_of_row
 
@@ -58,7 +59,7 @@ class Manifest:
     resumed: list[str] = field(default_factory=list)
     checkpoints: dict[str, str] = field(default_factory=dict)
     drawn_weights: dict[str, list[str]] = field(default_factory=dict)
-    own_policies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    own_policies: dict[str, list[OwnPolicy]] = field(default_factory=dict)
     training_seeds: list[str] = field(default_factory=list)
     decisions: dict[str, Decision] = field(default_factory=dict)
     git_commit: str | None = None

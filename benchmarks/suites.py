@@ -75,5 +75,5 @@ def chosen_tasks(tasks: list[str], suite: str | None, default: str) -> list[str]
     """
     if tasks and suite:
         raise ConfigError("give --task or --suite, not both")
-    names = tasks or load_suite(suite or default).tasks
+    names = tasks or load_suite(default if suite is None else suite).tasks
     return list(dict.fromkeys(task_entry(name).name for name in names))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
+from .own_policy import own_sentences
 from .verdict import label, outcome
 
 MARKS = {
@@ -172,16 +173,20 @@ def summary_text(summary: dict[str, Any]) -> str:
         parts.append(claims_text(summary["claims"]))
     if summary.get("left_out"):
         parts.append("\n".join(summary["left_out"]))
-    if summary.get("drawn_weights"):
-        parts.append("\n".join(drawn_sentences(summary)))
+    known = [*own_sentences(summary.get("own_policies", {})), *warning_sentences(summary)]
+    if known:
+        parts.append("\n".join(known))
     parts.append("\n".join(entry["verdict"] for entry in summary["tasks"].values()))
     parts.append(summary["verdict"])
     return "\n\n".join(parts)
 
 
-def drawn_sentences(summary: dict[str, Any]) -> list[str]:
-    """What is to be known of policies whose backbone nobody trained, a sentence each."""
-    return [
+def warning_sentences(summary: dict[str, Any]) -> list[str]:
+    """What stands against the numbers: weights nobody trained, episodes of the training."""
+    repeated = [
+        f"Trained on what is measured: {text}." for text in summary.get("training_seeds", [])
+    ]
+    return repeated + [
         f"{policy} looks through weights that were drawn, not trained ({', '.join(settings)}): "
         "what it scores says nothing of the model."
         for policy, settings in summary.get("drawn_weights", {}).items()

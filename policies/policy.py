@@ -198,6 +198,10 @@ def load_policy(
     row, name = find_condition(condition), task_entry(task).name
     check_token_budget(config, row)
     whose = config.name if row.tower in ("image", "video") else base_name(config.name)
+    if checkpoint is not None and not checkpoint.strip():
+        raise CheckpointError(
+            "checkpoint names no file (got an empty text); None takes the head that ships"
+        )
     path = Path(checkpoint) if checkpoint else shipped_head(whose, row, train_seed, name)
     if checkpoint and path.is_dir():
         path /= head_file(row, train_seed)

@@ -293,7 +293,7 @@ def test_resume_refuses_another_policy_of_the_same_name(tmp_path: Path) -> None:
 def test_a_run_knows_the_head_of_every_task_and_may_gain_one() -> None:
     """Tasks may have heads of their own: each is written down, none hides another."""
     both = plan(["neon_tiny"], conditions=["frame"], tasks=["arm_reach", "arm_swing"])
-    heads = check_players(both)
+    heads = check_players(both).checkpoints
     assert list(heads) == ["neon_tiny/frame/0/arm_reach", "neon_tiny/frame/0/arm_swing"]
     assert len(set(heads.values())) == 2
     base = {"config": both.resolved(), "renderer": {}, "versions": {}}

@@ -12,6 +12,7 @@ import pytest
 from neon_sim.benchmarks import runner
 from neon_sim.benchmarks.episode import Job
 from neon_sim.benchmarks.plan import Cell, PolicySpec, RunOptions, RunPlan
+from neon_sim.benchmarks.policies import Players
 from neon_sim.benchmarks.results import Row, RunFolder, describe
 from neon_sim.benchmarks.runner import (
     Resources,
@@ -249,7 +250,7 @@ def play(monkeypatch, tmp_path: Path) -> Callable[..., tuple[list[Row], Scripted
     def _play(the_plan: RunPlan, wins: Wins, **more: Any):
         pool = ScriptedPool(wins)
         monkeypatch.setattr(runner, "make_pool", lambda executor, workers: pool)
-        monkeypatch.setattr(runner, "check_players", lambda _: {"head": "hash"})
+        monkeypatch.setattr(runner, "check_players", lambda _: Players({"head": "hash"}))
         folder = RunFolder(tmp_path / "run")
         rows = run(the_plan, folder, Resources(), **more)
         assert pool.closed
