@@ -293,7 +293,9 @@ def check_same_run(before: dict[str, Any], now_: dict[str, Any], folder: RunFold
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What changed in a policy, other than what may grow; a new setting had its default."""
-    if new["kind"] == "factory" and "config" in old:  # which until 2026-11-30 was a network's
+    if (
+        new["kind"] == old.get("kind") == "factory" and "config" in old
+    ):  # which until 2026-11-30 was a network's
         old = {**old, "config": {"replan_steps": old["config"].get("replan_steps")}}
     elif "config" in old:
         old = {**old, "config": {**asdict(PolicyConfig()), **old["config"]}}
