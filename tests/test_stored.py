@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from neon_sim.benchmarks.report import write_report
 from neon_sim.benchmarks.results import EpisodeLog, Row, RunFolder
 from neon_sim.benchmarks.runner import Resources, run
 from neon_sim.benchmarks.stored import read_run
+from neon_sim.benchmarks.suites import load_suite
 from neon_sim.benchmarks.videos import read_index
 from neon_sim.errors import NeonError, RunError
 from neon_sim.files import write_json
@@ -324,6 +326,20 @@ def test_every_certificate_that_ships_is_whole() -> None:
     shipped = {path.stem for path in certificate_folder().glob("*.json")}
     assert {name for name, body in found.items() if body is not None} == shipped
     assert len(shipped) >= 20
+
+
+def test_readme_and_script_tell_of_the_certificate_that_needs_more_episodes() -> None:
+    root = Path(__file__).parents[1]
+    entries = {name: read_certificate(name) for name in load_suite("arm").tasks}
+    usual = {name for name, body in entries.items() if body["entries"]["blind"]["n"] == 200}
+    assert set(entries) - usual == {"arm_catch"}
+    blind = entries["arm_catch"]["entries"]["blind"]
+    text = " ".join((root / "README.md").read_text().split())
+    assert f"rests on {blind['n']} episodes ({100 * blind['rate']:.1f} %)" in text
+    script = (root / "benchmarks" / "results.sh").read_text()
+    assert "--task arm_catch --episodes $((5 * EPISODES)) --seed 1" in script
+    (listed,) = re.findall(r"certify --task (arm_reach\S+)", script)
+    assert set(listed.split(",")) == usual
 
 
 @pytest.mark.parametrize(
