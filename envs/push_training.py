@@ -50,6 +50,7 @@ class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):
         self.observation_space = spaces.Box(-CLIP, CLIP, (OBSERVATION_DIM,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (NUM_BODY,), np.float32)
         self._seed, self._index = seed, index
+        self._swings, self._action = False, np.zeros(NUM_JOINTS)
         self.begin_block(0, 0.0)
 
     def begin_block(self, block: int, share: float) -> None:

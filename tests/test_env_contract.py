@@ -13,6 +13,8 @@ import pytest
 import neon_sim
 from neon_sim.errors import ActionError, ResetNeededError, UnknownNameError
 from neon_sim.registry import TASKS
+from neon_sim.rl_config import RLConfig
+from neon_sim.rl_env import make_env
 
 assert neon_sim.__version__  # importing the package registers the ids
 NAMES = sorted(TASKS)
@@ -80,6 +82,28 @@ def test_gymnasium_and_the_task_agree_on_the_horizon(env: Any) -> None:
         ends.append(env.step(task.hold_action())[2:4])
     assert len(ends) == task.control_step <= task.EPISODE_STEPS
     assert ends[-1][1] == (len(ends) == task.EPISODE_STEPS)
+
+
+@pytest.mark.parametrize(("asked", "wanted"), [(10, 10), (1000, 60), (-1, 60)])
+def test_a_limit_of_one_s_own_may_only_be_shorter(asked: int, wanted: int) -> None:
+    """A longer one, or none, leaves the task's own: it is what results are about."""
+    env = make("arm_block", max_episode_steps=asked)
+    env.reset(seed=0)
+    env.unwrapped.failed = lambda: False
+    steps, truncated = 0, False
+    while not truncated:
+        _, _, terminated, truncated, _ = env.step(env.unwrapped.hold_action())
+        steps += 1
+        assert not terminated
+    assert steps == wanted
+
+
+@pytest.mark.parametrize("task", ["arm_block", "balance"])
+def test_training_environments_need_a_reset_too(task: str) -> None:
+    env = make_env(RLConfig(task=task, out="unused"), 0)
+    with pytest.raises(ResetNeededError, match="has not begun"):
+        env.step(np.zeros(env.action_space.shape, dtype=np.float32))
+    env.close()
 
 
 def test_it_is_named_as_lerobot_asks(env: Any) -> None:
