@@ -26,14 +26,14 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from annotated_types import Interval
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.command import entry_point
 from neon_sim.config_loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError, unknown_name
-from neon_sim.files import locked
+from neon_sim.files import locked, write_whole
 from neon_sim.pretrain_data import ALL_TASKS, ClipDataConfig, ClipStore, make_clips
 from neon_sim.registry import BACKBONES, task_entry
 from neon_sim.rules import MAX_THREADS, Seed, Steps, Workers, hold_rules
@@ -392,11 +392,13 @@ def export(trainer: Trainer, wall_s: float) -> Path:
         "held_out_loss": trainer.held_out_loss(),
         "torch": torch.__version__,
     }
-    save_file(state, path, metadata={"neon_sim": json.dumps(metadata, sort_keys=True)})
-    path.chmod(0o644)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = save(state, metadata={"neon_sim": json.dumps(metadata, sort_keys=True)})
+    digest = hashlib.sha256(content).hexdigest()
     record = {"sha256": digest, "wall_s": round(wall_s, 1), **metadata}
-    path.with_suffix(".json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    # the weights last: where they lie, their record does
+    write_whole(path.with_suffix(".json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
+    write_whole(path, content)
+    path.chmod(0o644)
     return path
 
 
