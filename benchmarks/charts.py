@@ -138,7 +138,8 @@ def _row(cell: dict[str, Any], name: str, shape: str, y: float, left: float, rig
     shown = name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"
     words = tag("text", shown, x=_n(left - 12), y=_n(y + 4), class_="name", text_anchor="end")
     if rate is None:
-        nothing = tag("text", percent(rate), x=_n(left + 4), y=_n(y + 4), class_="tick")
+        where = {"x": PANEL_WIDTH - 4, "y": _n(y + 4), "text_anchor": "end"}
+        nothing = tag("text", percent(rate), class_="tick", **where)
         return tag("g", words, nothing)
     low, high = cell["any_time"]["interval"]
     a, b = _at(low, left, right), _at(high, left, right)

@@ -188,7 +188,8 @@ class _Paired:
     def pair(self, key: str) -> Pair:
         """Success of both, and what is not known of it."""
         whole = self.whole
-        others = [i for i in range(len(self.episodes)) if i not in whole]
+        known = set(whole)
+        others = [i for i in range(len(self.episodes)) if i not in known]
         a, b = (self.numbers(side, key, whole).astype(bool) for side in (0, 1))
         rest_a, rest_b = (self._rest(side, key, others) for side in (0, 1))
         lack_a, lack_b = (self._lack(side) for side in (0, 1))

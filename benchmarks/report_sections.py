@@ -365,7 +365,12 @@ def videos(films: Films, folder: Path, columns: Any, cells: Any) -> Html:
         for name in films.unnamed
     ]  # fmt: skip
     if not groups:
-        none = lacking or [note("None: this report was made without videos.")]
+        why = (
+            "None: no episode of the compared columns was played to its end in both."
+            if films.asked
+            else "None: this report was made without videos."
+        )
+        none = lacking or [note(why)]
         return section("videos", "Videos", *none)
     intro = note(
         "The same episode, from the same start, under two columns, those that the verdict compares "

@@ -198,7 +198,9 @@ def _sentence(found: Sequence[tuple[str, dict[str, Any]]], alpha: float) -> str:
     parts = [
         f"{words[kind]} {_where(group, len(found))}" for kind, group in groups.items() if group
     ]
-    sentence = "; ".join(parts).replace("shown on all tasks", "shown on any task") + "."
+    sentence = "; ".join(parts) + "."
+    for denied in ("shown", "comparable"):
+        sentence = sentence.replace(f"{denied} on all tasks", f"{denied} on any task")
     return sentence if sentence.startswith("n =") else sentence[0].upper() + sentence[1:]
 
 

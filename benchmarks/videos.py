@@ -90,10 +90,12 @@ class Films:
     """What a report shows.
 
     Attributes:
-        groups: task by task. unnamed: policies of the user's own that would have had to be
-            imported and were not named on the command line; nothing of theirs was drawn.
+        asked: whether any were asked for. groups: task by task.
+        unnamed: policies of the user's own that would have had to be imported and were not named
+            on the command line; nothing of theirs was drawn.
     """
 
+    asked: bool
     groups: list[VideoGroup]
     unnamed: list[str]
 
@@ -259,7 +261,7 @@ def make_videos(
         for choice in choose(rows, task, shown_columns(entry), pairs)
     ]
     if not choices:
-        return Films([], [])
+        return Films(pairs > 0, [], [])
     run.hold_inside()
     known = _known_words(run)
     lacking = [[row for row in c.rows if make_side(row) not in known] for c in choices]
@@ -280,7 +282,7 @@ def make_videos(
     write_json(run.videos / INDEX, {"groups": [asdict(group) for group in groups]})
     for name in _files(before) - _files(groups):
         (run.videos / name).unlink(missing_ok=True)
-    return Films(groups, unnamed)
+    return Films(True, groups, unnamed)
 
 
 def _foreign(plan: RunPlan, rows: Sequence[Row], own: Collection[str]) -> list[str]:

@@ -684,7 +684,7 @@ SMALL, NONE = told(0, -0.1, 0.1, 1, episodes=9), told(0, 0, 0, 1, incomparable="
             "Video beats frame on 1 task (t3); n = 5 to 9 is too small to decide on 3 tasks "
             "(t0, t1, t2).",
         ),
-        ([NONE, NONE], "Frame and video are not comparable on all tasks (t0, t1)."),
+        ([NONE, NONE], "Frame and video are not comparable on any task (t0, t1)."),
         ([NONE, WORSE], "Frame beats video on 1 task (t1); the two are not comparable on 1 task "
                         "(t0)."),
         (
