@@ -12,9 +12,8 @@ from annotated_types import Interval
 
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.command import Parser
-from neon_sim.rules import Episodes, Seed, Workers, option
+from neon_sim.rules import Batch, Episodes, Seed, Workers, option
 
-Batch = Annotated[int, Interval(ge=1, le=256)]
 Videos = Annotated[int, Interval(ge=0, le=10)]
 Latency = Annotated[int, Interval(ge=0, le=1000)]
 Replan = Annotated[int, Interval(ge=1, le=CHUNK_STEPS)]

@@ -20,6 +20,7 @@ from neon_sim.command import entry_point
 from neon_sim.config import main_config
 from neon_sim.errors import ConfigError
 from neon_sim.files import write_json
+from neon_sim.places import hold_file
 from neon_sim.registry import TASKS
 from neon_sim.robots import check_body
 from neon_sim.rules import Episodes, Seed, hold_rules
@@ -148,6 +149,8 @@ def text(rows: Sequence[dict[str, Any]]) -> str:
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit code."""
     config = main_config(BalanceConfig, argv, None, prog=COMMAND)
+    if config.out:
+        hold_file("out", config.out)
     rows = compare(config)
     print(text(rows))
     if config.out:

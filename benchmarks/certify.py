@@ -25,7 +25,8 @@ from neon_sim.clips import stretched
 from neon_sim.clock import latest_camera_tick
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
-from neon_sim.files import locked, make_folder, write_json
+from neon_sim.files import locked, write_json
+from neon_sim.places import hold_folder
 from neon_sim.registry import clip_span_s, task_entry
 from neon_sim.stats import (
     cluster_bootstrap,
@@ -117,7 +118,8 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
     tasks = chosen_tasks(args.task, args.suite, "arm")
     check_certifiable(tasks, args.overrides)
     target = args.out or certificate_folder()
-    make_folder(target)
+    hold_folder("--out", target)
+    hold_folder("--run", args.run)
     certificates, failed = [], False
     for name in tasks:
         policy = args.policy or (LISTENER if is_sound(name) else DEFAULT_POLICY)

@@ -13,6 +13,7 @@ from typing import Any
 
 from neon_sim.command import entry_point
 from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
+from neon_sim.places import hold_file, hold_folder
 
 from .arguments import parse
 
@@ -35,6 +36,8 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
     from .results import RunFolder
     from .sweep import swept
 
+    hold_folder("--out", args.out)
+    _resources(args, command).validate()
     plan = make_plan(
         policies=args.policy,
         conditions=args.condition,
@@ -75,14 +78,20 @@ def play(
     """Compute a plan with a progress bar; True when an episode raised."""
     from .policies import check_players
     from .progress import Bar
-    from .runner import Resources, run
+    from .runner import run
 
-    resources = Resources(args.workers, args.batch, args.executor, command)
+    resources = _resources(args, command)
     allowed = getattr(args, "allow_training_seed", False)
     players = check_players(plan, allow_training_seed=allowed)  # before a bar says that it runs
     with Bar(plan, folder, quiet=args.quiet) as bar:
         rows = run(plan, folder, resources, resume=resume, progress=bar, players=players)
     return any(row["error"] is not None for row in rows)
+
+
+def _resources(args: argparse.Namespace, command: list[str]) -> Any:
+    from .runner import Resources
+
+    return Resources(args.workers, args.batch, args.executor, command)
 
 
 def _print_summary(folder: Any) -> None:
@@ -123,6 +132,7 @@ def certify_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench certify``."""
     from .certify import certify
 
+    _resources(args, command).validate()
     return certify(args, command, play)
 
 
@@ -139,6 +149,7 @@ def listen_command(args: argparse.Namespace, command: list[str]) -> int:
     from .listen import write_page
     from .suites import chosen_tasks
 
+    hold_file("--out", args.out)
     tasks = chosen_tasks(args.task, args.suite, "sound")
     print(f"page: {write_page(args.out, tasks, args.seed, args.episode)}")
     return 0

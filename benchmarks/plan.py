@@ -19,7 +19,7 @@ from neon_sim.config import PolicyConfig, config_names, load_config
 from neon_sim.config_loading import known_keys, parse_overrides
 from neon_sim.errors import ConfigError, RunError, unknown_name
 from neon_sim.registry import POLICY_PARTS, task_entry
-from neon_sim.robots import check_body
+from neon_sim.robots import MODELS, check_body
 from neon_sim.rules import hold_rules
 from neon_sim.schema import checked
 
@@ -62,7 +62,7 @@ class RunOptions:
         """Hold the rules of the docstring.
 
         Raises:
-            ConfigError: a value outside its rule. UnknownNameError: no such blending.
+            ConfigError: a value outside its rule. UnknownNameError: no such blending or robot.
         """
         hold_rules(self)
         if self.checkpoint is not None and not self.checkpoint.strip():
@@ -70,6 +70,8 @@ class RunOptions:
                 "checkpoint must name a file or folder (got an empty text); an unset variable? "
                 "Leave checkpoint= out for the head that ships"
             )
+        if self.robot not in MODELS:
+            raise unknown_name("robot", self.robot, MODELS)
         if self.blending not in BLENDINGS:
             raise unknown_name("blending", self.blending, BLENDINGS)
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from neon_sim.config import PolicyConfig
-from neon_sim.errors import ConfigError, RunError
+from neon_sim.errors import RunError, unknown_name
 from neon_sim.files import write_json
 from neon_sim.registry import POLICY_PARTS
+from neon_sim.rules import Batch, Workers, hold
 from neon_sim.stats import mean_e_value
 
 from .episode import Job, Settings
@@ -20,7 +21,7 @@ from .machine import git_commit, machine, now
 from .pairing import Pair, outcomes
 from .plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
 from .policies import Players, check_players
-from .pool import Pool, make_pool
+from .pool import EXECUTORS, Pool, make_pool
 from .results import (
     EpisodeKey,
     EpisodeLog,
@@ -59,10 +60,12 @@ class Resources:
         """Hold the rules.
 
         Raises:
-            ConfigError: no environments.
+            ConfigError: no environments or workers. UnknownNameError: no such executor.
         """
-        if not 1 <= self.batch <= 256:
-            raise ConfigError(f"--batch must be 1 to 256 environments (got {self.batch})")
+        hold("--batch", self.batch, Batch)
+        hold("--workers", self.workers, Workers)
+        if self.executor not in EXECUTORS:
+            raise unknown_name("executor", self.executor, EXECUTORS)
 
 
 def run(

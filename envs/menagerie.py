@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from neon_sim.errors import ConfigError
+from neon_sim.robots import MODELS
 
-BODIES = ("primitive", "menagerie")  # what ``robot`` may be: our geoms, or the published meshes
+BODIES = MODELS  # what ``robot`` may be
 
 
 def menagerie_file(folder: str, name: str) -> Path:

@@ -21,6 +21,7 @@ from annotated_types import Interval
 from neon_sim.command import entry_point
 from neon_sim.config import main_config
 from neon_sim.errors import ConfigError
+from neon_sim.places import hold_folder
 from neon_sim.rules import Seed, hold_rules
 from neon_sim.seeding import keyed_rng
 
@@ -182,6 +183,7 @@ class Judge:
 def search(config: ReflexSearchConfig) -> Path:
     """Search, or go on searching; returns the path of the gains."""
     out = Path(config.out)
+    hold_folder("out", out)
     out.mkdir(parents=True, exist_ok=True)
     found = Search(len(GAIN_NAMES), config.population, config.seed)
     state = out / "search.json"

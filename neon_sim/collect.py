@@ -8,6 +8,7 @@ whatever reason, is continued by the same command, with nothing lost and nothing
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -29,7 +30,15 @@ from typing_extensions import TypedDict
 
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.collect_config import CollectConfig
-from neon_sim.collect_worker import DISK_FULL, Done, Failed, Recorder, describe, run_worker
+from neon_sim.collect_worker import (
+    DISK_FULL,
+    Done,
+    Failed,
+    Recorder,
+    describe,
+    hold_policy,
+    run_worker,
+)
 from neon_sim.command import entry_point
 from neon_sim.config import flat, main_config
 from neon_sim.dataset import DemoDataset
@@ -39,6 +48,7 @@ from neon_sim.dataset_write import BUILD_FOLDER, assemble
 from neon_sim.errors import ConfigError, DatasetError, NeonError
 from neon_sim.files import LOCK_FILE, locked
 from neon_sim.gl import renderer_info
+from neon_sim.places import hold_folder
 from neon_sim.schema import read_json
 from neon_sim.shards import read_shard, shard_path, write_atomic
 
@@ -100,6 +110,9 @@ def collect(config: CollectConfig) -> DemoDataset:
         KeyboardInterrupt: the same.
     """
     root = Path(config.out)
+    hold_folder("out", root)
+    if config.policy is not None:
+        hold_policy(config.policy)
     check_place(root)
     renderer_info()  # what cannot draw leaves no folder
     with locked(root):
@@ -120,8 +133,20 @@ def collect(config: CollectConfig) -> DemoDataset:
             )
         else:
             write_atomic(root / BEGUN_FILE, json.dumps(begun, indent=2).encode())
-        record_missing(config, root)
+        try:
+            record_missing(config, root)
+        except BaseException:
+            forget_nothing(root)
+            raise
         return finish(config, root, begun)
+
+
+def forget_nothing(root: Path) -> None:
+    """Where no episode was finished, let another call begin with other settings."""
+    if not any((root / SHARDS_FOLDER).glob("*.npz")):
+        (root / BEGUN_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (root / SHARDS_FOLDER).rmdir()
 
 
 def check_place(root: Path) -> None:

@@ -144,6 +144,8 @@ class CollectConfig:
             microphone_named(name)
         if self.condition is not None and self.policy is None:
             raise ConfigError("condition is for DAgger; name a policy too (policy=...)")
+        if self.backbone and self.policy is None:
+            raise ConfigError("backbone is for DAgger; name a policy too (policy=...)")
 
     @property
     def task_names(self) -> list[str]:

@@ -7,6 +7,7 @@ and each process has its own simulator, GL context and, for DAgger, policy.
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +20,7 @@ import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.collect_config import CollectConfig
 from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config
 from neon_sim.demonstrate import Bank, Mover, pose_bank, record_episode
-from neon_sim.errors import CheckpointError, NeonError, PolicyError
+from neon_sim.errors import CheckpointError, ConfigError, NeonError, PolicyError
 from neon_sim.observation import observe_row
 from neon_sim.registry import POLICY_PARTS, TaskEntry, task_entry
 from neon_sim.robots import body_arguments, check_action_dim
@@ -142,20 +143,35 @@ def load_any_policy(config: CollectConfig, task: str) -> tuple[Any, str]:
 
     torch.set_num_threads(1)  # the same sums in every process
     name = str(config.policy)
+    hold_policy(name)
     if name.endswith(".safetensors"):
         settings, condition = checkpoint_settings(name)
         settings.backbone_args.update(config.backbone)
         checkpoint: str | None = name
-    elif name in config_names("policy") or name.endswith(".yaml"):
+    else:
         overrides = [f"backbone.{key}={value}" for key, value in config.backbone.items()]
         settings = load_config(PolicyConfig, "policy", name, overrides)
         condition, checkpoint = settings.condition, None
-    else:
-        known = ", ".join(config_names("policy"))
-        raise NeonError(f"policy {name!r} is no policy ({known}) and no checkpoint (*.safetensors)")
     load = POLICY_PARTS.resolve("load_policy")
     policy = load(settings, config.condition or condition, task, config.train_seed, checkpoint)
     return policy, Path(name).stem
+
+
+def hold_policy(name: str) -> None:
+    """Refuse what is neither a policy that ships, nor a YAML or checkpoint that is there.
+
+    Raises:
+        ConfigError: names it and what would work.
+    """
+    if name in config_names("policy"):
+        return
+    if not name.endswith((".safetensors", ".yaml", ".yml")):
+        raise ConfigError(
+            f"policy must be a name or a file, *.safetensors or *.yaml (got {name!r}). Known: "
+            f"{', '.join(config_names('policy'))}"
+        )
+    if not os.path.isfile(name):  # False too for a path that no disk can have
+        raise ConfigError(f"policy must be a file that is there (got {name!r}); check the path")
 
 
 def checkpoint_settings(path: str) -> tuple[PolicyConfig, str]:

@@ -9,6 +9,7 @@ worked. Hydra is imported when the first config is loaded, not before.
 from __future__ import annotations
 
 import difflib
+import functools
 import sys
 import types
 import typing
@@ -133,6 +134,8 @@ def main_config(
         raise SystemExit(0)
     has_own = "config" in field_map(cls)
     chosen = [a for a in argv if a.startswith("config=")] if not has_own else []
+    if any(not a.partition("=")[2].strip() for a in chosen):
+        raise _empty(Override("config", ""))
     rest = [a for a in argv if a not in chosen]
     name = chosen[-1].partition("=")[2] if chosen else default_name
     return load_config(cls, group, name, rest)
@@ -255,15 +258,17 @@ def read_yaml(group: str, name: str) -> tuple[dict[str, Any], str]:
     source = f"configs/{group}/{name}.yaml"
     try:
         composed = _compose(f"{group}/{name}")
+        for part in group.split("/"):
+            composed = composed.get(part, composed)
+        values = OmegaConf.to_container(composed, resolve=True)
     except Exception as error:  # Hydra and PyYAML raise many kinds, all about this file
         raise ConfigError(f"{source} does not compose: {_one_line(error)}") from error
-    for part in group.split("/"):
-        composed = composed.get(part, composed)
-    return typing.cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True)), source
+    return typing.cast(dict[str, Any], values), source
 
 
+@functools.cache
 def _compose(config_name: str) -> Any:
-    """Compose a YAML of the package; Hydra's global state is put back afterwards."""
+    """Compose a YAML of the package, once; Hydra's global state is put back afterwards."""
     from hydra import compose, initialize_config_module
 
     with initialize_config_module(CONFIG_MODULE, version_base=None):

@@ -39,6 +39,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.tmp")
     try:
+        if path.exists() and not path.is_file():  # a device is never replaced, also not by root
+            raise RunError(f"cannot write {str(path)!r} (no ordinary file); choose another place")
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()

@@ -34,7 +34,8 @@ from neon_sim.command import entry_point
 from neon_sim.config_loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError, unknown_name
 from neon_sim.files import locked, write_whole
-from neon_sim.pretrain_data import ALL_TASKS, ClipDataConfig, ClipStore, make_clips
+from neon_sim.places import hold_folder
+from neon_sim.pretrain_data import ALL_TASKS, ClipDataConfig, ClipStore, hold_camera, make_clips
 from neon_sim.registry import BACKBONES, task_entry
 from neon_sim.rules import MAX_THREADS, Seed, Steps, Workers, hold_rules
 from neon_sim.seeding import keyed_rng
@@ -423,6 +424,9 @@ def pretrain(config: PretrainConfig) -> Path:
         RunError: another process writes into ``data`` or ``out``.
     """
     trainable_backbone(config.backbone)
+    hold_folder("out", config.out)
+    hold_folder("data", config.data)
+    hold_camera(config.clips)
     state = Path(config.out) / "state.pt"
     if state.exists():
         hold_settings(state, read_state(state), config)

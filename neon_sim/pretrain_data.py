@@ -156,6 +156,22 @@ class AimlessArm:
         return np.stack([env.frame(config.camera, tick, config.image_size) for tick in ticks])
 
 
+def hold_camera(config: ClipDataConfig) -> None:
+    """Refuse a camera that a task to draw does not have, before anything is drawn.
+
+    Raises:
+        UnknownNameError: names the cameras of that task.
+    """
+    if config.camera == ClipDataConfig.camera:
+        return  # every task has it
+    for task in sorted(set(config.sources()) - {PROCEDURAL}):
+        env: Any = gymnasium.make(task_entry(task).env_id, cameras=()).unwrapped
+        try:
+            env.world.camera_id(config.camera)
+        finally:
+            env.close()
+
+
 def aimless_actions(
     rng: np.random.Generator, start: np.ndarray, steps: int
 ) -> Iterator[np.ndarray]:

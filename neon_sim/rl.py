@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from neon_sim.command import entry_point
 from neon_sim.config import main_config
 from neon_sim.errors import CheckpointError
+from neon_sim.places import hold_folder
 from neon_sim.rl_config import RLConfig
 from neon_sim.schema import checked, read_json
 
@@ -31,7 +32,7 @@ def learn(config: RLConfig, progress: bool = True, command: str = COMMAND) -> Pa
     """Train a policy, or finish one that was begun; returns the path of the checkpoint.
 
     Args:
-        config: the run. progress: show a bar. command: what was typed, for the record.
+        config: the run. progress: show the plan and a bar. command: what was typed, for the record.
 
     Raises:
         CheckpointError: ``out`` holds a run and ``resume`` is not set, or one of other settings.
@@ -40,8 +41,11 @@ def learn(config: RLConfig, progress: bool = True, command: str = COMMAND) -> Pa
     from neon_sim.rl_trainer import FORMAT, RLTrainer, check_same
     from neon_sim.tensor_file import read_tensors
 
+    hold_folder("out", config.out)
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.init:
+        read_tensors(config.init, FORMAT, f"{COMMAND} task={config.task} out=DIR")
     stem = Path(config.out) / f"ppo-seed{config.seed}"
     path = stem.with_name(f"{stem.name}.safetensors")
     state = stem.with_name(f"{stem.name}.state.pt")
@@ -54,6 +58,8 @@ def learn(config: RLConfig, progress: bool = True, command: str = COMMAND) -> Pa
         check_same(path, read_tensors(path, FORMAT, COMMAND)[1].get("train", {}), config)
         state.unlink(missing_ok=True)
         return path
+    if progress:
+        print(f"rl: {plan_text(config)}", file=sys.stderr)
     trainer = RLTrainer(config, progress, command)
     try:
         trainer.resume()
@@ -126,7 +132,6 @@ def main(argv: list[str]) -> int:
     arguments = ["resume=true" if word == "--resume" else word for word in argv]
     config = main_config(RLConfig, arguments, None, prog=COMMAND)
     kept = [word for word in argv if not word.startswith("out=") and word != "--resume"]
-    print(f"rl: {plan_text(config)}", file=sys.stderr)
     path = learn(config, command=" ".join([COMMAND, *kept, "out=DIR"]))
     print(f"{path}\n{describe(read_curve(path))}")
     return 0

@@ -21,6 +21,8 @@ _BODY = (*_LEGS, *_WAIST, *_ARMS)
 _BASE = ("vx", "vy", "yaw_rate")
 _ARM_JOINTS = tuple(f"joint{i}" for i in range(1, 8))
 
+MODELS = ("primitive", "menagerie")  # our own geoms, or the published meshes
+
 
 @dataclass(frozen=True)
 class Robot:

@@ -34,6 +34,7 @@ Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Steps = Annotated[int, Interval(ge=1, le=10**8)]
 Episodes = Annotated[int, Interval(ge=1, le=10**6)]
+Batch = Annotated[int, Interval(ge=1, le=256)]  # environments side by side
 Workers = Annotated[int, Interval(ge=1, le=512)]
 Threads = Annotated[int, Interval(ge=0, le=MAX_THREADS)]
 Flag = Annotated[int, Interval(ge=0, le=1)]
@@ -243,6 +244,25 @@ def hold_arguments(key: str, target: Any, arguments: Mapping[str, Any]) -> dict[
     return held
 
 
+def hold_text(key: str, value: Any, hint: Any) -> None:
+    """Hold a number that may be given as text, as ``backbone_args`` are.
+
+    Args:
+        key: as the user writes it. value: text or number. hint: ``Annotated[int | str, ...]``.
+
+    Raises:
+        ConfigError: no number, or one outside its rule.
+    """
+    _, rule, _ = _parts(hint)
+    kind, rule, _ = _parts(_without_none(_parts(hint)[0]), rule)
+    number: Any = float if float in typing.get_args(kind) else int
+    try:
+        held = number(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ConfigError(f"{key} must be {rule_text(number, rule)} (got {shown(value)})") from None
+    hold(key, held, number if rule is None else Annotated[number, rule])
+
+
 def option(hint: Any) -> Callable[[str], Any]:
     """The ``type`` of an ``argparse`` option under a rule.
 
@@ -250,7 +270,8 @@ def option(hint: Any) -> Callable[[str], Any]:
         hint: ``int``, ``float``, ``str`` or ``Path``, or a list of them (by comma), with notes.
 
     Returns:
-        A function of the typed text; its attribute ``rule`` is what ``--help`` shows.
+        A function of the typed text; its attribute ``rule`` is what ``--help`` shows, ``hint``
+        the type.
     """
     kind, _, _ = _parts(hint)
     is_list = typing.get_origin(kind) is list
@@ -267,7 +288,7 @@ def option(hint: Any) -> Callable[[str], Any]:
         values = [_parsed(piece, part, rule) for piece in parts]
         return values if is_list else values[0]
 
-    parse.rule = rule  # type: ignore[attr-defined]
+    parse.rule, parse.hint = rule, hint  # type: ignore[attr-defined]
     return parse
 
 

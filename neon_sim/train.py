@@ -22,6 +22,7 @@ from neon_sim.config import PolicyConfig
 from neon_sim.config_loading import load_config, main_config
 from neon_sim.errors import CheckpointError
 from neon_sim.files import write_json
+from neon_sim.places import hold_folder
 from neon_sim.pretrain import keep_memory
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.robots import ROBOTS
@@ -44,6 +45,9 @@ def train(
         RunError: the disk takes nothing.
         NeonError: see ``Trainer``.
     """
+    hold_folder("out", config.out)
+    if config.cache:
+        hold_folder("cache", config.cache)
     if config.threads:
         torch.set_num_threads(config.threads)
     trainer = Trainer(config, policy, backbone, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import math
+import re
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ SETTINGS = {
     "neon_sim.pretrain": ("PretrainConfig",),
     "neon_sim.pretrain_data": ("ClipDataConfig",),
     "neon_sim.probe": ("ProbeConfig",),
+    "neon_sim.dataset_check": ("CheckConfig",),
     "neon_sim.benchmarks.balance": ("BalanceConfig",),
     "neon_sim.benchmarks.suites": ("SuiteConfig",),
     "neon_sim.benchmarks.plan": ("RunOptions",),
@@ -158,10 +160,8 @@ def test_the_list_of_settings_is_whole() -> None:
     found = set()
     for folder in ("neon_sim", "envs", "policies", "benchmarks"):
         for path in (ROOT / folder).rglob("*.py"):
-            for line in path.read_text().splitlines():
-                if line.startswith("class ") and line.rstrip(":").endswith(("Config", "Options")):
-                    found.add(line[6:-1])
-    assert found - {"Options"} == {name for names in SETTINGS.values() for name in names}
+            found |= set(re.findall(r"@dataclass\nclass (\w+(?:Config|Options))", path.read_text()))
+    assert found == {name for names in SETTINGS.values() for name in names}
 
 
 @pytest.mark.parametrize("module", SETTINGS)

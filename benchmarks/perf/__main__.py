@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.command import Parser, entry_point
-from neon_sim.errors import EXIT_FAILED
+from neon_sim.errors import EXIT_FAILED, ConfigError
+from neon_sim.places import hold_file
 from neon_sim.registry import TASKS, Registry, task_entry
 from neon_sim.rules import option
 
@@ -39,8 +39,8 @@ WORDS = option(list[str])
 ASKED_FOR = ("foundation",)  # measured when named alone: minutes a model, or a GPU
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = Parser(prog="python -m neon_sim.benchmarks.perf", description=__doc__)
     parser.add_argument(
         "--measure",
@@ -56,14 +56,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=option(Path), default=Path("runs/perf.json"))
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
-    return parser.parse_args(arguments)
+    return parser
 
 
 @entry_point("perf", "nothing was written")
 def main(arguments: list[str]) -> int:
     """Run what was asked for; returns the exit code."""
-    args = parse(arguments)
+    args = build_parser().parse_args(arguments)
     usual = [name for name in MEASURES if name not in ASKED_FOR]
+    hold_file("--out", args.out)
+    if args.backbone and "foundation" not in (args.measure or ()):
+        raise ConfigError(
+            f"--backbone is of --measure foundation (got {','.join(args.backbone)}); leave it out"
+        )
     measures = {name: MEASURES.resolve(name) for name in args.measure or usual}
     tasks = tuple(task_entry(name).name for name in args.task or TASKS)
     options = Options(args.repeats, tasks, tuple(args.backbone))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch
+from neon_sim.rules import hold_text, settings_of
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,15 @@ def _taken_apart(backbone: Any) -> tuple[Any, tuple[Any, ...]]:
     return backbone, ()
 
 
+def noted_keys(backbone: Any) -> dict[str, Any]:
+    """Type hints of the numbers among ``accepted_keys``, with the rules noted beside them."""
+    made, fixed = _taken_apart(backbone)
+    noted = settings_of(getattr(made, "token_shape", made))
+    for maker in fixed:
+        noted |= noted_keys(maker) if callable(maker) else {}
+    return noted
+
+
 def _check_arguments(backbone: Any, arguments: dict[str, str]) -> None:
     known = accepted_keys(backbone)
     foreign = [key for key in arguments if key not in known]
@@ -182,6 +192,14 @@ def _check_arguments(backbone: Any, arguments: dict[str, str]) -> None:
             f"backbone_args must be what {_taken_apart(backbone)[0].__name__} takes: "
             f"{', '.join(known) or 'nothing'} (got {foreign[0]})"
         )
+    noted = noted_keys(backbone)
+    for key, value in arguments.items():
+        if key in noted:
+            hold_text(f"backbone_args.{key}", value, noted[key])
+    if "device" in arguments and "device" in known:
+        from .frames import find_device
+
+        find_device(arguments["device"])
 
 
 def one_place(model_id: str, weights: str) -> str:

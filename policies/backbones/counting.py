@@ -253,11 +253,15 @@ def written_down() -> str:
     return "\n".join(["SIZES: dict[str, tuple[int, int, int]] = {", *lines, "}"])
 
 
+def build_parser() -> Parser:
+    """The command line, which takes nothing."""
+    return Parser(prog="python -m neon_sim.policies.backbones.counting", description=__doc__)
+
+
 @entry_point("counting")
 def main(argv: list[str]) -> int:
     """Print ``SIZES`` anew; returns the exit code."""
-    parser = Parser(prog="python -m neon_sim.policies.backbones.counting", description=__doc__)
-    parser.parse_args(argv)
+    build_parser().parse_args(argv)
     print(written_down())
     return 0
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -55,6 +57,9 @@ RENAMED_IN_BLOCK = (
     ("_project_conv.", "project.conv."),
     ("_bn2.", "project.norm."),
 )
+
+
+Pixels = Annotated[int | str, Interval(ge=32, le=512)]
 
 
 class ConvNorm(nn.Module):
@@ -199,22 +204,17 @@ class EfficientNetImage(ImageEncoder):
         cls,
         frames: int,
         /,
-        image_size: int | str = 192,
+        image_size: Pixels = 192,
         layer: str | int = "5",
         device: str = AUTO,
     ) -> tuple[int, int]:
         """A place a frame, as many tokens as the finest map has places."""
         del device
-        if not 32 <= int(image_size) <= 512:
-            raise ConfigError(
-                f"backbone_args.image_size must be 32 to 512 pixels for {cls.name} "
-                f"(got {image_size})"
-            )
         finest = min(STRIDES[stage - 1] for stage in _stages(layer))
         return frames, (-(-int(image_size) // finest)) ** 2
 
     def __init__(
-        self, image_size: int | str = 192, layer: str | int = "5", device: str = AUTO
+        self, image_size: Pixels = 192, layer: str | int = "5", device: str = AUTO
     ) -> None:
         _, self.tokens_per_frame = self.token_shape(1, image_size, layer)
         self.grid = math.isqrt(self.tokens_per_frame)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional
 
@@ -49,6 +50,9 @@ def clip_tensors(clip: ClipBatch, name: str) -> tuple[Tensor, Tensor]:
         )
     video = torch.from_numpy(np.ascontiguousarray(clip.video))
     return video, torch.from_numpy(np.ascontiguousarray(clip.mask)).bool()
+
+
+Places = Annotated[int | str, Interval(ge=1, le=64)]
 
 
 def find_device(word: str) -> torch.device:
@@ -279,7 +283,7 @@ class StillTwin(ImageEncoder):
         /,
         video: Callable[..., Any],
         *,
-        num_frames: int | str | None = None,
+        num_frames: Places | None = None,
         **arguments: str,
     ) -> tuple[int, int] | None:
         """A place a frame, each with the tokens of the video encoder's newest."""
@@ -301,7 +305,7 @@ class StillTwin(ImageEncoder):
         return known_rows(video, arguments)
 
     def __init__(
-        self, video: Callable[..., Any], *, num_frames: int | str | None = None, **arguments: str
+        self, video: Callable[..., Any], *, num_frames: Places | None = None, **arguments: str
     ) -> None:
         encoder: VideoEncoder = video(**arguments)
         usual = min(STILL_FRAMES, encoder.max_frames)

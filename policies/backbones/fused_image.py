@@ -15,7 +15,7 @@ from torch import Tensor
 from neon_sim.errors import ConfigError
 
 from .frames import AUTO, ImageEncoder
-from .hf_image import HFImage
+from .hf_image import Grid, HFImage, Layer
 
 PARTS = ("siglip", "dinov2")  # subfolders of ``model_id``
 
@@ -46,8 +46,8 @@ class SiglipDinov2(ImageEncoder):
         model_id: str = "",
         siglip_id: str = "",
         dinov2_id: str = "",
-        grid: int | str = 0,
-        layer: int | str = -2,
+        grid: Grid = 0,
+        layer: Layer = -2,
         device: str = AUTO,
     ) -> tuple[int, int] | None:
         """SigLIP's."""
@@ -59,8 +59,8 @@ class SiglipDinov2(ImageEncoder):
         model_id: str = "",
         siglip_id: str = "",
         dinov2_id: str = "",
-        grid: int | str = 0,
-        layer: int | str = -2,
+        grid: Grid = 0,
+        layer: Layer = -2,
         device: str = AUTO,
     ) -> None:
         siglip_id, dinov2_id = _both(model_id, siglip_id, dinov2_id)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from neon_sim.errors import ConfigError
@@ -71,6 +72,10 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
+Grid = Annotated[int | str, Interval(ge=0, le=64)]  # tokens a side, 0 for the published
+Layer = Annotated[int | str, Interval(ge=-100, le=-1)]  # from the end
+
+
 @dataclass(frozen=True)
 class Architecture:
     """How a transformers image network is driven.
@@ -124,8 +129,8 @@ class HFImage(ImageEncoder):
         /,
         name: str,
         model_id: str = "",
-        grid: int | str = 0,
-        layer: int | str = -1,
+        grid: Grid = 0,
+        layer: Layer = -1,
         device: str = AUTO,
     ) -> tuple[int, int] | None:
         """A place a frame; None for a repository of one's own without a ``grid``."""
@@ -137,8 +142,8 @@ class HFImage(ImageEncoder):
         self,
         name: str,
         model_id: str = "",
-        grid: int | str = 0,
-        layer: int | str = -1,
+        grid: Grid = 0,
+        layer: Layer = -1,
         device: str = AUTO,
     ) -> None:
         self.name, self.layer, self.device = name, int(layer), find_device(device)

@@ -6,8 +6,11 @@ The video form mixes the frames of a place, so it does see time; the image form 
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from neon_sim.errors import ConfigError
@@ -17,6 +20,10 @@ from neon_sim.seeding import keyed_rng
 from .base import Tokens, masked_mean
 
 GRID = 12  # tokens per side
+
+
+Dim = Annotated[int | str, Interval(ge=1, le=4096)]
+TextSeed = Annotated[int | str, Interval(ge=0, le=2**31 - 1)]
 
 
 class RandomImageBackbone:
@@ -31,7 +38,7 @@ class RandomImageBackbone:
 
     tokens_per_frame = GRID * GRID
 
-    def __init__(self, dim: int | str = 64, seed: int | str = 0) -> None:
+    def __init__(self, dim: Dim = 64, seed: TextSeed = 0) -> None:
         self.feature_dim, self.seed = int(dim), int(seed)
         self.identity = torch.tensor([self.feature_dim, self.seed])
 

@@ -24,6 +24,7 @@ import torch
 from neon_sim.command import Parser, entry_point
 from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError
+from neon_sim.places import hold_folder
 from neon_sim.rules import option
 
 from .catalogue import CATALOGUE, LAYOUTS, HubModel, hub_model
@@ -431,9 +432,8 @@ def foundation_gb() -> dict[str, tuple[float, bool]]:
     return {name: (size.bf16_gb, size.linear > 0) for name, size in sizes.items()}
 
 
-@entry_point("random_weights", "delete the folder, it is not whole")
-def main(arguments: list[str]) -> int:
-    """Run the command; returns the exit code."""
+def build_parser() -> Parser:
+    """The command line."""
     parser = Parser(
         prog="python -m neon_sim.policies.backbones.random_weights",
         description="Write a checkpoint with random weights, to try a policy without the hub.",
@@ -443,8 +443,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--published", action="store_true", help="the published size (bf16), in place of 1 MB"
     )
-    args = parser.parse_args(arguments)
+    return parser
+
+
+@entry_point("random_weights", "delete the folder, it is not whole")
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    args = build_parser().parse_args(arguments)
     row = hub_model(args.name)
+    hold_folder("folder", args.folder)
     if args.folder.exists() and (not args.folder.is_dir() or any(args.folder.iterdir())):
         raise ConfigError(f"folder must be new or empty (got {args.folder}); name another")
     if args.published:

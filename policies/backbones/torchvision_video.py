@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from neon_sim.config import MAX_CLIP_FRAMES
@@ -132,7 +133,7 @@ class TorchvisionVideo(VideoEncoder):
         name: str,
         model_id: str = "",
         layer: str = "",
-        image_size: int | str = 0,
+        image_size: Annotated[int | str, Interval(ge=0, le=4096)] = 0,
         weights: str = "",
         device: str = AUTO,
     ) -> tuple[int, int]:
@@ -164,7 +165,7 @@ class TorchvisionVideo(VideoEncoder):
         name: str,
         model_id: str = "",
         layer: str = "",
-        image_size: int | str = 0,
+        image_size: Annotated[int | str, Interval(ge=0, le=4096)] = 0,
         weights: str = "",
         device: str = AUTO,
     ) -> None:

@@ -42,11 +42,15 @@ def parameter_table(context_dim: int = CONTEXT_DIM) -> str:
     return "\n".join(lines)
 
 
+def build_parser() -> Parser:
+    """The command line, which takes nothing."""
+    return Parser(prog="python -m neon_sim.policies.heads.parameters", description=__doc__)
+
+
 @entry_point("parameters")
 def main(argv: list[str]) -> int:
     """Print the table; returns the exit code."""
-    parser = Parser(prog="python -m neon_sim.policies.heads.parameters", description=__doc__)
-    parser.parse_args(argv)
+    build_parser().parse_args(argv)
     print(parameter_table())
     return 0
 
