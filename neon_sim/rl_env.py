@@ -59,7 +59,7 @@ class TaskEnv(gymnasium.Env[Any, np.ndarray]):
         self.observation_space = self.policy_spec.observation_space
         self.action_space = self.policy_spec.action_space
         self._seed, self._index = RL_SEED + config.seed, index
-        self._success, self._pose = False, np.zeros(self.core.proprio_dim, dtype=np.float32)
+        self._success, self._pose = False, np.zeros(self.policy_spec.proprio_dim, np.float32)
         self.begin_block(0, 0.0)
 
     def begin_block(self, block: int, share: float) -> None:

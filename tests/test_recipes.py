@@ -89,7 +89,7 @@ def test_task_recipe_makes_a_conforming_environment(env: gymnasium.Env) -> None:
     observation, info = env.reset(seed=3)
     assert env.observation_space.contains(observation)
     assert vocabulary.encode(task.task_description)
-    again = gymnasium.make(env.spec) if env.spec else env
+    again: Any = gymnasium.make(env.spec) if env.spec else env
     twin_observation, twin_info = again.reset(seed=3)
     assert info == twin_info
     assert task.latent == again.unwrapped.latent
