@@ -66,7 +66,7 @@ def _about(pairs: Sequence[dict[str, Any]], wanted: set[str]) -> dict[str, Any]:
 def names_of(pair: dict[str, Any]) -> tuple[str, str]:
     """Short names of a and b, without the setting of a sweep, which they share."""
     a, b = ((base_name(policy), word) for policy, word in (pair["a"], pair["b"]))
-    return label(a, [a, b]), label(b, [a, b])
+    return label(a, [b]), label(b, [a])
 
 
 def outcome(pair: dict[str, Any], alpha: float) -> str:

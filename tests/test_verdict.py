@@ -279,6 +279,17 @@ def test_gaps_that_decide_make_a_comparison_none() -> None:
     assert "incomparable" in pair
 
 
+def test_every_comparison_of_a_family_is_looked_at() -> None:
+    """Each way of a gap stands in the family at the place of its comparison."""
+    family = [lacking(0.5), lacking(0.01, ways=(0.012, 0.011)), lacking(0.004, ways=(0.04, 0.004))]
+    found = judged(*family, lacking(0.001))
+    # the worst of each are 0.5, 0.012, 0.04 and 0.001
+    assert [pair["p_holm"] for pair in found] == pytest.approx([0.5, 0.036, 0.08, 0.004])
+    assert [way["p_holm"] for way in found[1]["ways"]] == pytest.approx([0.036, 0.033])
+    assert [way["p_holm"] for way in found[2]["ways"]] == pytest.approx([0.08, 0.012])
+    assert ["incomparable" in pair for pair in found] == [False, False, True, False]
+
+
 def test_what_is_none_stays_a_member_of_its_family() -> None:
     one, other = judged(lacking(0.01, ways=(0.01, 0.01), raised=(3, 0)), lacking(0.03))
     assert one["incomparable"] == (
@@ -525,6 +536,34 @@ def test_without_a_family_the_p_is_its_own() -> None:
     assert verdict.outcome(pair, 0.05) == "better"
 
 
+def test_with_gaps_it_ends_as_every_way_of_filling_them_does() -> None:
+    open_way = {"difference": 0.1, "interval": [-0.1, 0.3], "p": 0.2, "p_holm": 0.2}
+    clear = {"difference": 0.3, "interval": [0.1, 0.5], "p": 0.01, "p_holm": 0.01}
+    shown = told(0.3, 0.1, 0.5, 0.01, ways=[open_way, open_way])
+    assert verdict.outcome(shown, 0.05) == "open"
+    assert verdict.outcome({**told(0.1, -0.1, 0.3, 0.2), "ways": [clear, clear]}, 0.05) == "better"
+    small = {**open_way, "episodes": 24}
+    assert verdict.outcome({**shown, "ways": [small, small]}, 0.05) == "small"
+
+
+def test_how_many_episodes_are_enough_depends_on_the_level() -> None:
+    for episodes, kind in ((48, "small"), (49, "open")):  # 0.9 / 0.1 x 2.326^2 is 48.7
+        assert verdict.outcome(told(0, -0.1, 0.1, 1, episodes=episodes), 0.01) == kind
+
+
+def test_everything_else_of_a_turned_comparison_stays() -> None:
+    way = {"p": 0.2, "difference": 0.2, "interval": [0.1, 0.4], "only_a": 1, "only_b": 5}
+    pair = told(0.3, 0.1, 0.5, 0.01, a=["p", "video"], b=["p", "frame"], ways=[way])
+    other = verdict.oriented(pair)
+    turned = {"difference": -0.2, "interval": [-0.4, -0.1], "only_a": 5, "only_b": 1}
+    assert other["ways"] == [{**way, **turned}]
+    changed = {"a", "b", "difference", "interval", "only_a", "only_b", "ways"}
+    assert {key for key in pair if pair[key] != other[key]} == changed
+    assert other.keys() == pair.keys()
+    empty = {"a": ["p", "video"], "b": ["p", "frame"], "n": 0}
+    assert verdict.oriented(empty) == {"a": ["p", "frame"], "b": ["p", "video"], "n": 0}
+
+
 def test_video_stands_second() -> None:
     pair = told(0.3, 0.1, 0.5, 0.01)
     assert verdict.oriented(pair) == pair
@@ -560,6 +599,7 @@ def test_numbers_in_words() -> None:
         "at this n a difference shows from 6 points on"
     )
     assert "from 7 points on" in verdict.reach_text({"smallest_shown": 0.0601})
+    assert "from 7 points on" in verdict.reach_text({"smallest_shown": 0.07}), "not 7.000000001"
     assert (
         verdict.reach_text({"smallest_shown": None})
         == (verdict.reach_text({}))
@@ -647,6 +687,25 @@ def test_without_a_comparison_the_rates_are_told() -> None:
         "hold succeeds in 5 of 14 episodes; expert succeeds in 10 of 10 episodes."
     )
     assert verdict.overall_verdict({}, 0.05) == "No episodes."
+    alike = [cell("p", 0.5, word="video"), cell("q", 0.2, word="video")]
+    assert verdict.overall_verdict({"one": {"pairs": [], "cells": alike}}, 0.05) == (
+        "p succeeds in 5 of 10 episodes; q succeeds in 2 of 10 episodes."
+    )
+
+
+def test_of_a_sweep_the_best_and_the_worst_setting_are_told() -> None:
+    rates = {"replan4": (3, 10), "replan8": (8, 20), "replan12": (10, 25), "replan16": (1, 5),
+             "replan2": (4, 20), "replan1": (4, 11)}  # fmt: skip
+    cells = [cell(f"hold@{name}", won / n, n) for name, (won, n) in rates.items()]
+    # the rates are 0.3, 0.4, 0.4, 0.2, 0.2 and 0.36: the first of the best, the last of the worst
+    tasks = {"one": {"pairs": [], "cells": cells}}
+    assert verdict.overall_verdict(tasks, 0.05) == (
+        "hold succeeds in 8 of 20 episodes at best (chunks of 8), in 4 of 20 at worst (chunks of "
+        "2), over 6 settings."
+    )
+    both = {**tasks, "two": {"pairs": [], "cells": [cell("hold@replan16", 1.0, 5)]}}
+    assert "4 of 20 at worst (chunks of 2)" in verdict.overall_verdict(both, 0.05)
+    assert "in 6 of 10 episodes at best (chunks of 16)" in verdict.overall_verdict(both, 0.05)
 
 
 def overall(*pairs: dict[str, Any]) -> str:
@@ -677,6 +736,10 @@ SMALL, NONE = told(0, -0.1, 0.1, 1, episodes=9), told(0, 0, 0, 1, incomparable="
         (
             [OPEN, BETTER],
             "Video beats frame on 1 task (t1); no difference is shown on 1 task (t0).",
+        ),
+        (
+            [OPEN, {**OPEN, "a": ["p", "stack"], "b": ["q", "stack"]}],
+            "No difference is shown on any task (t0, t1).",
         ),
         ([SMALL], "n = 9 is too small to decide between frame and video on 1 task (t0)."),
         (
