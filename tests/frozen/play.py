@@ -201,10 +201,14 @@ def foundation_steps(name: str, condition: str, few: tuple[str, ...], size: int)
     clip = ("clip.image_size=64",) if size == 64 else ()
     random = (MODULE, "neon_sim.policies.backbones.random_weights", name, "{out}")
     return [
+        module_step(
+            *(f"data_{size}", "dataset", "collect", "task=arm_block", "episodes=2"),
+            f"image_size={size if clip else 96}",
+        ),
         Step(f"random_{name}", random, "weights"),
         module_step(
             *(f"head_{name}", "weights", "train", f"policy={name}", f"condition={condition}"),
-            *(*own, *(f"policy.{word}" for word in clip), "data={work}/data_arm", *few),
+            *(*own, *(f"policy.{word}" for word in clip), f"data={{work}}/data_{size}", *few),
         ),
         run_step(
             *(f"played_{name}", "batched", "--policy", name, "--condition", condition),
