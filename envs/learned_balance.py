@@ -12,18 +12,20 @@ Ankles alone hold the centre of mass only over the soles; bending the trunk move
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from neon_sim.clock import TICKS_PER_CONTROL
 from neon_sim.errors import CheckpointError
+from neon_sim.files import inside
+from neon_sim.schema import read_json
 from neon_sim.tensor_file import read_tensors
 from neon_sim.world import World
 
@@ -173,18 +175,21 @@ def shipped_residual() -> Residual | None:
         CheckpointError: see ``load_residual``.
     """
     name = _record(None).get("residual")
-    return load_residual(shipped(name)) if name else None
+    return load_residual(inside(shipped(""), name, CheckpointError)) if name else None
 
 
-def _record(path: str | None) -> dict[str, Any]:
+class _Record(TypedDict):
+    """What a file of gains must hold, and the file of ``assets/balance`` that it may name."""
+
+    gains: dict[str, float]
+    residual: NotRequired[str | None]
+
+
+def _record(path: str | None) -> _Record:
     chosen = Path(path) if path else shipped("reflex.json")
-    try:
-        record: dict[str, Any] = json.loads(chosen.read_text())
-        missing = [name for name in GAIN_NAMES if name not in record["gains"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{chosen} must hold the gains of a reflex ({error!r}). Make them: {SEARCH_COMMAND}"
-        ) from error
+    mend = f"it must hold the gains of a reflex. Make them: {SEARCH_COMMAND}"
+    record = read_json(chosen, _Record, CheckpointError, mend)
+    missing = [name for name in GAIN_NAMES if name not in record["gains"]]
     if missing:
         raise CheckpointError(f"{chosen} lacks gain {missing[0]!r}. Make it: {SEARCH_COMMAND}")
     return record

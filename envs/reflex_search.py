@@ -13,16 +13,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from annotated_types import Interval
+from typing_extensions import TypedDict
 
 from neon_sim.command import entry_point
 from neon_sim.config import main_config
-from neon_sim.errors import ConfigError
+from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.files import write_whole
 from neon_sim.places import hold_folder
 from neon_sim.rules import Seed, hold_rules
+from neon_sim.schema import read_json
 from neon_sim.seeding import keyed_rng
 
 from .humanoid import NUM_JOINTS
@@ -73,11 +76,24 @@ class ReflexSearchConfig:
             raise ConfigError("out has no default: give out=DIR")
 
 
+class State(TypedDict):
+    """Everything the next generation depends on."""
+
+    generation: int
+    sigma: float
+    sigma_before: NotRequired[float]
+    mean: list[float]
+    path_c: list[float]
+    path_sigma: list[float]
+    covariance: list[list[float]]
+    curve: list[dict[str, float]]
+
+
 class Search:
     """CMA-ES, maximising, from the origin.
 
     Attributes:
-        state: everything the next generation depends on, as JSON values.
+        state: a ``State``.
     """
 
     def __init__(self, size: int, population: int, seed: int) -> None:
@@ -95,6 +111,20 @@ class Search:
         zeros = [0.0] * n
         self.state: dict[str, Any] = {"generation": 0, "sigma": 0.5, "mean": zeros, "curve": []}
         self.state |= {"path_c": zeros, "path_sigma": zeros, "covariance": np.eye(n).tolist()}
+
+    def resume(self, path: Path) -> None:
+        """Go on from what an earlier call saved.
+
+        Raises:
+            CheckpointError: damaged, or of another number of gains.
+        """
+        mend = "delete it to begin anew, or choose another out="
+        state = read_json(path, State, CheckpointError, mend)
+        n = len(self.state["mean"])
+        sizes = {len(state[key]) for key in ("mean", "path_c", "path_sigma", "covariance")}
+        if sizes | {len(row) for row in state["covariance"]} != {n}:
+            raise CheckpointError(f"{path} must hold a search over {n} gains (got {sizes}); {mend}")
+        self.state = dict(state)
 
     def generation(self, score: Callable[[np.ndarray], float]) -> None:
         """Draw, score and learn from one population."""
@@ -188,13 +218,13 @@ def search(config: ReflexSearchConfig) -> Path:
     found = Search(len(GAIN_NAMES), config.population, config.seed)
     state = out / "search.json"
     if state.exists():
-        found.state = json.loads(state.read_text())
+        found.resume(state)
     judge = Judge()
     while found.state["generation"] < config.generations:
         began = time.process_time()
         judge.pushes = draw_pushes(config.seed, found.state["generation"])
         found.generation(judge.score)
-        state.write_text(json.dumps(found.state))
+        write_whole(state, json.dumps(found.state))
         done, last = found.state["generation"], found.state["curve"][-1]
         took = f"{time.process_time() - began:.1f} s"
         print(
@@ -210,7 +240,7 @@ def search(config: ReflexSearchConfig) -> Path:
         "command": f"{COMMAND} generations={config.generations} out=DIR",
         "settings": {key: value for key, value in asdict(config).items() if key != "out"},
     }
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    write_whole(path, json.dumps(record, indent=1) + "\n")
     return path
 
 

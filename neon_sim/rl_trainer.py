@@ -27,6 +27,7 @@ from neon_sim.pretrain import git_commit
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.rl_config import RLConfig
 from neon_sim.rl_env import make_env
+from neon_sim.schema import parse_json
 from neon_sim.seeding import RL_SEED
 from neon_sim.tensor_file import read_tensors, write_tensors
 from neon_sim.training_seeds import SeedUse, training_seeds
@@ -237,9 +238,14 @@ class RLTrainer:
                 f"{self.state_path} is no state of this command (it lacks {min(lacking)!r}); "
                 "delete it to start again"
             )
-        check_same(self.state_path, json.loads(state["config"]), self.config)
-        self.model.policy.load_state_dict(state["policy"])
-        self.model.policy.optimizer.load_state_dict(state["optimiser"])
+        try:
+            check_same(self.state_path, parse_json(state["config"]), self.config)
+            self.model.policy.load_state_dict(state["policy"])
+            self.model.policy.optimizer.load_state_dict(state["optimiser"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.state_path} is damaged ({error}); delete it to start again"
+            ) from error
         moments = self._observation_moments()
         if moments is not None:
             mean, variance, count = state["observations"]

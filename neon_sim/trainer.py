@@ -8,11 +8,12 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 import torch
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
 from neon_sim.config import ClipConfig, PolicyConfig
 from neon_sim.dataset import DemoDataset
@@ -22,6 +23,7 @@ from neon_sim.files import make_folder, write_json
 from neon_sim.pretrain import git_commit
 from neon_sim.registry import EMBODIMENTS, POLICY_PARTS, task_entry
 from neon_sim.robots import ROBOTS
+from neon_sim.schema import checked, parse_json
 from neon_sim.train_config import TrainConfig
 from neon_sim.training_seeds import demonstration_record
 from neon_sim.vocabulary import WORDS
@@ -326,10 +328,15 @@ class Trainer:
                 f"{path} is no state of this command (it lacks {min(lacking)!r}); delete it to "
                 "start again"
             )
-        check_same(path, json.loads(state["identity"]), self.identity())
-        self.network.load_state_dict(state["network"])
+        try:
+            check_same(path, parse_json(state["identity"]), self.identity())
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path} is damaged ({error}); delete it to start again"
+            ) from error
         self.average = state["average"]
-        self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.curve = state["step"], state["curve"]
         return True
 
@@ -370,12 +377,24 @@ class Trainer:
         return path
 
 
+class _Clip(TypedDict):
+    clip: NotRequired[dict[str, Any]]
+
+
+class _Identity(TypedDict):
+    """Of what a head or a state says of its run, the shape."""
+
+    train: NotRequired[dict[str, Any]]
+    policy: NotRequired[_Clip]
+
+
 def check_same(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Raise ``CheckpointError`` naming the first thing in which two runs differ.
 
     A setting that did not exist when the file was made counts as its default.
     """
     wanted = json.loads(json.dumps(wanted))
+    checked(found, _Identity, str(path), CheckpointError, "train it again")
     policy = {**asdict(PolicyConfig()), **found.get("policy", {})}
     policy["clip"] = {**asdict(ClipConfig()), **policy["clip"]}
     train = {**TrainConfig().decides(), **found.get("train", {})}

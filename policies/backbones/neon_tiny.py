@@ -14,18 +14,21 @@ each beside a JSON file with the command, commit, seed and data hash that made i
 from __future__ import annotations
 
 import hashlib
-import json
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import TypedDict
 
 from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.rules import Width
+from neon_sim.schema import checked, parse_json, read_json
 
 from .base import Tokens, masked_mean, one_place
 
@@ -121,6 +124,28 @@ def weights_path(name: str) -> Path:
     return Path(str(resources.files("neon_sim"))) / "assets" / "backbones" / f"{name}.safetensors"
 
 
+class Record(TypedDict):
+    """Of the JSON beside a weights file, what is believed."""
+
+    sha256: str
+
+
+class Architecture(TypedDict):
+    """Sizes of a network."""
+
+    num_frames: Annotated[int, Interval(ge=1, le=64)]
+    stem: Width
+    width: Width
+    dim: Width
+
+
+class Header(TypedDict):
+    """Of the metadata in a weights file, what is believed."""
+
+    tower: str
+    architecture: Architecture
+
+
 def read_weights(path: Path, tower: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read and check a weights file.
 
@@ -142,16 +167,18 @@ def read_weights(path: Path, tower: str) -> tuple[dict[str, Tensor], dict[str, A
         )
     record = path.with_suffix(".json")
     if record.is_file():
-        wanted = json.loads(record.read_text())["sha256"]
+        mend = "copy it again with its weights, or delete it"
+        wanted = read_json(record, Record, CheckpointError, mend)["sha256"]
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if wanted != found:
             raise CheckpointError(f"{path} is not the file of its record: sha256 {found[:12]}")
     try:
         with safe_open(str(path), "pt") as file:
-            metadata = json.loads((file.metadata() or {})["neon_sim"])
+            metadata = parse_json((file.metadata() or {})["neon_sim"])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own and KeyError
         raise CheckpointError(f"{path} is no neon_tiny weights file ({error})") from error
+    checked(metadata, Header, f"{path} (metadata)", CheckpointError, "pretrain it again")
     if metadata["tower"] != tower:
         raise CheckpointError(f"{path} holds the {metadata['tower']} tower, not the {tower} tower")
     return state, metadata
