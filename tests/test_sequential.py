@@ -23,7 +23,7 @@ from neon_sim.benchmarks.runner import (
     run,
 )
 from neon_sim.benchmarks.stored import holds
-from neon_sim.errors import ConfigError
+from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.stats import e_value
 
 A, B, C = (PolicySpec(name, "network", ("video",), (0,)) for name in "abc")
@@ -193,10 +193,17 @@ def test_a_batch_has_1_to_256_environments(batch: int, good: bool) -> None:
     if good:
         Resources(batch=batch).validate()
         return
-    with pytest.raises(
-        ConfigError, match=rf"--batch must be 1 to 256 environments \(got {batch}\)"
-    ):
+    with pytest.raises(ConfigError, match=rf"--batch must be 1 to 256.*got {batch}"):
         Resources(batch=batch).validate()
+
+
+def test_a_run_has_workers_and_an_executor_that_exists() -> None:
+    for executor in ("local", "ray"):
+        Resources(workers=1, executor=executor).validate()
+    with pytest.raises(ConfigError, match=r"--workers must be .*got 0"):
+        Resources(workers=0).validate()
+    with pytest.raises(UnknownNameError, match="executor 'rey'"):
+        Resources(executor="rey").validate()
 
 
 # ---- what belongs to a plan ----
