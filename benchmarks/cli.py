@@ -57,8 +57,9 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
         failed = play(plan, folder, args, command, resume=args.resume)
     except CheckpointError as error:
         raise CheckpointError(f"{error}{_made_by(args)}") from error
-    _print_summary(folder)
-    _write_report(folder, args, not args.quiet)
+    with folder.locked():
+        summary = _print_summary(folder)
+        _write_report(folder, args, not args.quiet, summary)
     return EXIT_FAILED if failed else 0
 
 
@@ -94,18 +95,27 @@ def _resources(args: argparse.Namespace, command: list[str]) -> Any:
     return Resources(args.workers, args.batch, args.executor, command)
 
 
-def _print_summary(folder: Any) -> None:
+def _print_summary(folder: Any) -> dict[str, Any]:
     from .compare import summary_of_run
     from .tables import summary_text
 
-    print(summary_text(summary_of_run(folder, write=True)))
+    summary = summary_of_run(folder, write=True)
+    print(summary_text(summary))
+    return summary
 
 
-def _write_report(folder: Any, args: argparse.Namespace, verbose: bool) -> None:
+def _write_report(
+    folder: Any, args: argparse.Namespace, verbose: bool, summary: dict[str, Any] | None = None
+) -> None:
     from .report import write_report
 
     path = write_report(
-        folder, videos=args.videos, workers=args.workers, verbose=verbose, own=args.policy
+        folder,
+        videos=args.videos,
+        workers=args.workers,
+        verbose=verbose,
+        own=args.policy,
+        summary=summary,
     )
     print(f"\nreport: {path}")
 

@@ -43,6 +43,7 @@ def write_report(
     workers: int = 1,
     verbose: bool = False,
     own: Collection[str] = (),
+    summary: dict[str, Any] | None = None,
 ) -> Path:
     """Write ``report.html`` of a run, finished or not, and ``summary.json`` again.
 
@@ -51,6 +52,7 @@ def write_report(
         workers: processes that make videos. verbose: show a progress bar while videos are made.
         own: policies ``module:function`` that may be imported to draw their videos; a manifest
             alone imports nothing.
+        summary: of the run's rows as they are, by who just made it and holds the run's lock.
 
     Returns:
         Path of the file.
@@ -62,7 +64,7 @@ def write_report(
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     read_manifest(run)  # before a folder that is no run gets a lock
     with run.locked():
-        summary = summary_of_run(run, write=True)
+        summary = summary_of_run(run, write=True) if summary is None else summary
         found = make_videos(run, summary, videos, workers=workers, verbose=verbose, own=own)
         write_whole(run.report, page(run, summary, found))
     return run.report
