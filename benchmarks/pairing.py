@@ -177,12 +177,12 @@ class _Paired:
         return [
             i
             for i in range(len(self.episodes))
-            if all(line[i] is not None and line[i]["error"] is None for line in rows)
+            if all(_known(line[i], "success") != UNKNOWN for line in rows)
         ]
 
     def numbers(self, side: int, key: str, places: Sequence[int]) -> np.ndarray:
         """(S, len(places)) float64 of rows that are all there."""
-        lines = [[line[i][key] for i in places] for line in self.sides[side]]
+        lines = [[(line[i] or {})[key] for i in places] for line in self.sides[side]]
         return np.array(lines, dtype=np.float64).reshape(len(self.seeds), len(places))
 
     def pair(self, key: str) -> Pair:
@@ -198,13 +198,7 @@ class _Paired:
         return Pair(a, b, seeds, episodes, (rest_a, rest_b), (lack_a, lack_b))
 
     def _rest(self, side: int, key: str, places: Sequence[int]) -> np.ndarray:
-        lines = [
-            [
-                UNKNOWN if line[i] is None or line[i]["error"] is not None else int(line[i][key])
-                for i in places
-            ]
-            for line in self.sides[side]
-        ]
+        lines = [[_known(line[i], key) for i in places] for line in self.sides[side]]
         return np.array(lines, dtype=np.int8).reshape(len(self.seeds), len(places))
 
     def _lack(self, side: int) -> Lack:
@@ -213,6 +207,11 @@ class _Paired:
         rows = [row for line in self.sides[side][: 1 if alone else None] for row in line]
         raised = sum(row is not None and row["error"] is not None for row in rows)
         return Lack(len(rows), raised, sum(row is None for row in rows))
+
+
+def _known(row: Row | None, key: str) -> int:
+    """1 or 0; ``UNKNOWN`` of a row that is not there or raised."""
+    return UNKNOWN if row is None or row["error"] is not None else int(row[key])
 
 
 def _paired(

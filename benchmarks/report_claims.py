@@ -28,8 +28,9 @@ def claims(entries: Sequence[dict[str, Any]]) -> Html:
     small = note(
         "Supported: on every task behind the claim video beats the same policy without time, p "
         "corrected for this whole table (Holm). Not supported: on one of them it is no better "
-        "(equivalent) or worse. Undecided: neither is shown at this n, or a task did not run or "
-        "carries no certificate that it needs time. Temporal coherence: jerk and jumps where "
-        "chunks of actions join, of each task against a frame; less is better."
+        "(equivalent) or worse. Undecided: neither is shown at this n, or a task did not run, rows "
+        "raised or are missing, or it carries no certificate that it needs time. Temporal "
+        "coherence: jerk and jumps where chunks of actions join, of each task against a frame; "
+        "less is better."
     )
     return section("claims", "Claims for video models", table(head, rows), small)
