@@ -12,6 +12,7 @@ another one: ``certify_sound.py``.
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -129,7 +130,7 @@ def certify(args: argparse.Namespace, command: list[str], play: Play) -> int:
         failed |= play(plan, folder, args, command, resume=True)
         with folder.locked():
             body = certificate(read_run(folder).rows, name, policy, args.seed, skipped)
-        body["command"] = " ".join(command)
+        body["command"] = shlex.join(command)
         body["clip"] = shown_clip(plan, name)
         with locked(target, WAIT_S):
             keep_larger(target / f"{name}.json", args.episodes)

@@ -15,6 +15,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -157,7 +158,7 @@ class RunFolder:
         """The error for a folder without one of a run's files."""
         return RunError(
             f"{path} does not exist: {self.path} is no run; make one with "
-            f"neon-bench run --out {self.path}"
+            f"neon-bench run --out {shlex.quote(str(self.path))}"
         )
 
     def read_json(self, path: Path) -> dict[str, Any]:

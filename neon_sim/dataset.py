@@ -10,6 +10,7 @@ tick ``10 * r``) with the expert's label for that state.
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ class DemoDataset:
             why = "from before hashes were recorded" if self.provenance else "of another tool"
             notes.append(
                 f"{self.root} is {why}: damage cannot be told from data; look through it and "
-                f"record it as it is: {CHECK} data={self.root} accept=true"
+                f"record it as it is: {CHECK} {shlex.quote(f'data={self.root}')} accept=true"
             )
         names = sorted({name for meta in self.episodes for name, _ in meta.videos.values()})
         formats = {self._videos.pixel_format(self.root / name) for name in names[:1]}

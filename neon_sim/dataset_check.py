@@ -8,6 +8,7 @@ purpose, and for datasets from before hashes were recorded. Nothing but the reco
 from __future__ import annotations
 
 import hashlib
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +96,12 @@ def check(root: Path, accept: bool = False) -> str:
             raise DatasetError(
                 f"{root} is damaged: its content is not what {RECORD_FILE} says; copy it again or "
                 f"collect it again into a new folder. Where another tool edited it on purpose, "
-                f"record it as it is: {CHECK} data={root} accept=true"
+                f"record it as it is: {CHECK} {shlex.quote(f'data={root}')} accept=true"
             )
         known = "its content is what was collected" if record else f"it has no {RECORD_FILE}"
         return (
             f"{what}; every row and picture can be read, {known}. So that damage is told from data "
-            f"from now on: {CHECK} data={root} accept=true"
+            f"from now on: {CHECK} {shlex.quote(f'data={root}')} accept=true"
         )
     kept = {key: value for key, value in record.items() if key not in SEAL}
     if former:

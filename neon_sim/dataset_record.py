@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -138,5 +139,5 @@ def verify(root: Path, record: dict[str, Any]) -> None:
         raise DatasetError(
             f"{root / name} is truncated or damaged ({why}); copy the dataset again or collect it "
             "again into a new folder. Where another tool edited it on purpose, look at it and "
-            f"record it as it is: {CHECK} data={root} accept=true"
+            f"record it as it is: {CHECK} {shlex.quote(f'data={root}')} accept=true"
         )

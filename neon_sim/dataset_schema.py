@@ -7,6 +7,7 @@ each value is held to a type before anything believes it, and no name leads out 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
@@ -190,7 +191,7 @@ def find_dataset(root: Path) -> None:
         raise DatasetError(f"{root} is unfinished; run the same collect command again")
     raise DatasetError(
         f"no dataset at {root} ({INFO_FILE} is missing); make one: "
-        f"python -m neon_sim.collect task=arm_catch episodes=200 out={root}"
+        f"python -m neon_sim.collect task=arm_catch episodes=200 {shlex.quote(f'out={root}')}"
     )
 
 

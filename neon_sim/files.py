@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import socket
 import sys
 import time
@@ -162,7 +163,7 @@ def locked(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
 
 
 def _this_process() -> dict[str, Any]:
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),

@@ -11,6 +11,7 @@ learning curve (``.curve.json``).
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def main(argv: list[str]) -> int:
     arguments = ["resume=true" if word == "--resume" else word for word in argv]
     config = main_config(RLConfig, arguments, None, prog=COMMAND)
     kept = [word for word in argv if not word.startswith("out=") and word != "--resume"]
-    path = learn(config, command=" ".join([COMMAND, *kept, "out=DIR"]))
+    path = learn(config, command=f"{COMMAND} {shlex.join([*kept, 'out=DIR'])}")
     print(f"{path}\n{describe(read_curve(path))}")
     return 0
 

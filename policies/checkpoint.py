@@ -6,6 +6,7 @@ policy, condition, tasks, seed, backbone fingerprint, data, versions and the net
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def train_command(policy: PolicyConfig, condition: str, seed: int) -> str:
         for key in settings_beside(policy)
     ]
     words = [f"policy={base_name(policy.name)}", *more, f"condition={condition}", f"seed={seed}"]
-    return f"python -m neon_sim.train {' '.join(words)} data=DATASET out=DIR"
+    return f"python -m neon_sim.train {shlex.join(words)} data=DATASET out=DIR"
 
 
 def save_checkpoint(path: str | Path, network: NeonPolicy, metadata: Mapping[str, Any]) -> None:

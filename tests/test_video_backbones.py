@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -797,7 +798,7 @@ def test_tribev2_needs_a_fusion_that_was_asked_for(tiny: Tiny, tmp_path: Path) -
 
 
 def test_a_pickled_fusion_is_refused_and_can_be_converted(tiny: Tiny, tmp_path: Path) -> None:
-    folder = tmp_path / "encoders"
+    folder = tmp_path / "the 'encoders' of $HOME"
     shutil.copytree(tiny("tribev2"), folder, ignore=shutil.ignore_patterns("fusion*"))
     fusion = Fusion(FusionShape(64, 64, 64))
     torch.save(fusion.state_dict(), folder / "fusion.pt")
@@ -805,8 +806,9 @@ def test_a_pickled_fusion_is_refused_and_can_be_converted(tiny: Tiny, tmp_path: 
     for named in ({}, {"fusion": str(folder / "fusion.pt")}):
         with pytest.raises(CheckpointError, match=r"got the pickle .*Convert it") as caught:
             BACKBONES.resolve("tribev2")(**values, **named)
-    command = str(caught.value).partition('python -c "')[2].removesuffix('"')
-    exec(command, {})
+    told = shlex.split(str(caught.value).partition("trust it: ")[2])
+    assert told[:2] == ["python", "-c"]
+    exec(told[2], {})
     assert BACKBONES.resolve("tribev2")(**values).feature_dim == 1152
     with pytest.raises(CheckpointError, match="no such"):
         BACKBONES.resolve("tribev2")(**values, fusion="/nowhere/fusion.pt")

@@ -7,6 +7,7 @@ is replaced by random numbers unless the word ``random`` is written.
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -134,11 +135,13 @@ def refuse_pickles(name: str, path: Path) -> None:
     if not pickles or (folder and any(path.glob("*.safetensors"))):
         return
     target = pickles[0].with_suffix(".safetensors")
+    code = (
+        "import torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in "
+        f"torch.load({str(pickles[0])!r}, weights_only=True).items()}}, {str(target)!r})"
+    )
     raise CheckpointError(
         f"{name} reads weights only from safetensors (got the pickle {pickles[0]}). Convert it "
-        'where you trust it: python -c "import torch, safetensors.torch as s; '
-        f"s.save_file({{k: v.contiguous() for k, v in torch.load('{pickles[0]}', "
-        f"weights_only=True).items()}}, '{target}')\""
+        f"where you trust it: python -c {shlex.quote(code)}"
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -153,6 +154,12 @@ TINY_IMAGE_SIZES = {
     "videomae": 48,
     "tribev2": 64,
     "fvlm": 56,
+}
+# Where the shape of a family that takes one size alone says it.
+ONE_SIZE: dict[str, tuple[str, ...]] = {
+    "vjepa2": ("crop_size",),
+    "videomae": ("image_size",),
+    "tribev2": ("video", "crop_size"),
 }
 
 
@@ -339,10 +346,24 @@ def _made_in(dtype: torch.dtype, device: str) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def make_tiny(family: str, folder: Path) -> Path:
-    """Write a tiny checkpoint of a family (float32, hidden size 64, two layers, about 1 MB)."""
+def make_tiny(family: str, folder: Path, image_size: int = 0) -> Path:
+    """Write a tiny checkpoint of a family (float32, hidden size 64, two layers, about 1 MB).
+
+    Args:
+        family: of ``MAKERS``. folder: new or empty. image_size: of a family that takes one size
+            alone, a multiple of 16; that of ``TINY_IMAGE_SIZES`` when 0.
+    """
+    shape = TINY[family]
+    if image_size and family in ONE_SIZE:
+        shape = _sized(shape, ONE_SIZE[family], image_size)
     with _made_in(torch.float32, "cpu"):
-        return _make(family, folder, TINY[family])
+        return _make(family, folder, shape)
+
+
+def _sized(shape: Shape, path: tuple[str, ...], size: int) -> Shape:
+    """A shape with the number at a path of keys replaced."""
+    key, *rest = path
+    return shape | {key: _sized(shape[key], tuple(rest), size) if rest else size}
 
 
 def _make(family: str, folder: Path, shape: Shape) -> Path:
@@ -457,24 +478,30 @@ def main(arguments: list[str]) -> int:
     if args.published:
         make_published(row, args.folder)
     else:
-        make_tiny(row.family, args.folder)
-    keys = f"backbone.model_id={args.folder}{_sizes(row, args.published)}"
+        make_tiny(row.family, args.folder, ClipConfig().image_size)
     print("random weights: what they score says nothing of the model. To use them:")
-    seen = keys.replace(" clip.", " policy.clip.")
-    print(f"python -m neon_sim.train policy={row.name} {seen} data=DATA out=HEADS")
-    print(f"neon-bench run --policy {row.name} {keys} checkpoint=HEADS --task TASK --out RUN")
+    for words in uses(row, args.folder, args.published):
+        print(shlex.join(words))
     return 0
 
 
-def _sizes(row: HubModel, published: bool) -> str:
-    """The settings of size that a checkpoint asks for, as a user types them."""
+def uses(row: HubModel, folder: Path, published: bool) -> list[list[str]]:
+    """The two commands that a checkpoint is for, word by word: train a head behind it, run it.
+
+    ``DATA``, ``HEADS``, ``TASK`` and ``RUN`` are the user's to fill in.
+    """
+    seen = [f"backbone.model_id={folder}", *_size(row, published)]
+    train = ["python", "-m", "neon_sim.train", f"policy={row.name}", *seen]
+    run = ["neon-bench", "run", "--policy", row.name, *seen, "checkpoint=HEADS"]
+    return [[*train, "data=DATA", "out=HEADS"], [*run, "--task", "TASK", "--out", "RUN"]]
+
+
+def _size(row: HubModel, published: bool) -> list[str]:
+    """The setting of size that a tiny checkpoint asks for, so that a default clip fits."""
     if published:
-        return ""
-    unit, seen = LAYOUTS[row.family].multiple, ClipConfig().image_size
-    if unit:
-        return f" backbone.image_size={-(-seen // unit) * unit}"
-    size = TINY_IMAGE_SIZES[row.family]
-    return f" backbone.image_size={size} clip.image_size={size}"
+        return []
+    unit, seen = LAYOUTS[row.family].multiple or 1, ClipConfig().image_size
+    return [f"backbone.image_size={-(-seen // unit) * unit}"]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ off before pooling and classifier, so that places stay places.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -97,10 +98,12 @@ def import_torchvision() -> Any:
 def weight_source(name: str) -> WeightSource:
     """Where the weights of a network are published and how to make them safetensors."""
     file, size = NETWORKS[name].file, NETWORKS[name].size
+    code = (
+        f"import torch, safetensors.torch as s; s.save_file(torch.load({file!r}, "
+        f"weights_only=True), '{name}.safetensors')"
+    )
     download = (
-        f"curl -LO https://download.pytorch.org/models/{file} && python -c "
-        f"\"import torch, safetensors.torch as s; s.save_file(torch.load('{file}', "
-        f"weights_only=True), '{name}.safetensors')\""
+        f"curl -LO https://download.pytorch.org/models/{file} && python -c {shlex.quote(code)}"
     )
     override = f"backbone.model_id=/path/to/{name}.safetensors"
     return WeightSource(f"torchvision {file}", size, "BSD-3-Clause", download, override, "file")
