@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from neon_sim.errors import CheckpointError
 from neon_sim.policies import BackboneConfig, VideoBackbone
-from neon_sim.policies.backbones.random_weights import MAKERS, TINY_IMAGE_SIZES
+from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES
+from neon_sim.policies.backbones.random_weights import MAKERS
 
 PARTS = {"tribev2": ("video", "audio", "text", ".")}
 CASES = [(family, part) for family in MAKERS for part in PARTS.get(family, (".",))]

@@ -18,7 +18,7 @@ from tiny_image_checkpoints import save_tiny
 from neon_sim.errors import CheckpointError, NeonError
 from neon_sim.policies import BackboneConfig, VideoBackbone
 from neon_sim.policies.backbones.opening import LIMITS, hold_folder
-from neon_sim.policies.backbones.random_weights import TINY_IMAGE_SIZES
+from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES
 from neon_sim.policies.backbones.weights import missing_shards
 from neon_sim.registry import BACKBONES
 

@@ -15,7 +15,8 @@ import pytest
 
 from neon_sim.policies.backbones import lora
 from neon_sim.policies.backbones.catalogue import CATALOGUE, LAYOUTS
-from neon_sim.policies.backbones.random_weights import ONE_SIZE, main, uses
+from neon_sim.policies.backbones.random_shapes import ONE_SIZE
+from neon_sim.policies.backbones.random_weights import main, uses
 
 ROOT = Path(__file__).resolve().parent.parent
 LIGHT = ["clip.num_frames=2", "backbone.block_rows=1"]

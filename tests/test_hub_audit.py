@@ -23,7 +23,7 @@ from neon_sim.policies.backbones.base import fingerprint, known_shape
 from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.fvlm import FVLM
 from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
-from neon_sim.policies.backbones.random_weights import TINY_IMAGE_SIZES as IMAGE_SIZES
+from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES
 from neon_sim.policies.backbones.tribev2 import by_place
 from neon_sim.policies.backbones.video_backbone import FAMILIES, family_class
 from neon_sim.registry import BACKBONES

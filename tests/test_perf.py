@@ -11,7 +11,7 @@ from neon_sim.benchmarks.perf import foundation
 from neon_sim.benchmarks.perf.__main__ import main
 from neon_sim.benchmarks.perf.rows import row_of, table
 from neon_sim.policies.backbones.catalogue import CATALOGUE
-from neon_sim.policies.backbones.random_weights import TINY
+from neon_sim.policies.backbones.random_shapes import TINY
 
 
 def test_a_row_is_the_median_and_knows_its_target():

@@ -26,8 +26,8 @@ from neon_sim.policies.backbones.fvlm import MODES
 from neon_sim.policies.backbones.hub import HubBackbone
 from neon_sim.policies.backbones.imports import import_transformers
 from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
+from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES
 from neon_sim.policies.backbones.random_weights import MAKERS
-from neon_sim.policies.backbones.random_weights import TINY_IMAGE_SIZES as IMAGE_SIZES
 from neon_sim.policies.backbones.tribev2 import Fusion, FusionShape, save_fusion
 from neon_sim.policies.backbones.video_backbone import family_class
 from neon_sim.policies.backbones.vision_language import VisionLanguage
