@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import gymnasium
 
 from neon_sim.import_order import watch_triton
 from neon_sim.registry import TASKS
 
 __version__ = "0.1.0"
+
+if getattr(sys, "argv", [])[:1] == ["-m"]:  # python -m neon_sim...: Ctrl-C while it imports
+    from neon_sim.command import quiet_ctrl_c
+
+    quiet_ctrl_c()
 
 watch_triton()
 for _task in TASKS.values():

@@ -35,7 +35,7 @@ from neon_sim.collect_worker import (
     Done,
     Failed,
     Recorder,
-    describe,
+    failed,
     hold_policy,
     run_worker,
 )
@@ -289,7 +289,7 @@ def record_here(config: CollectConfig, root: Path, indices: list[int], tally: Ta
             try:
                 tally.add(recorder.record(index))
             except Exception as error:
-                raise NeonError(f"{describe(index, config, error)}; {kept(root)}") from error
+                raise failed(index, config, error).error(kept(root)) from error
     finally:
         recorder.close()
 
@@ -340,7 +340,7 @@ def follow(workers: dict[Any, Any], config: CollectConfig, root: Path, tally: Ta
                     ) from None
                 continue
             if isinstance(report, Failed):
-                raise NeonError(f"{report.message}; {kept(root)}")
+                raise report.error(kept(root))
             tally.add(report)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.collect_config import CollectConfig
+from neon_sim.command import user_text
 from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config
 from neon_sim.demonstrate import Bank, Mover, pose_bank, record_episode
 from neon_sim.errors import CheckpointError, ConfigError, NeonError, PolicyError
@@ -42,10 +44,22 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """An episode that raised, in words for the user."""
+    """An episode that raised, in words for the user.
+
+    Attributes:
+        index: of the episode. message: where and what.
+        trace: the traceback of what is no fault of the user; empty for what is.
+    """
 
     index: int
     message: str
+    trace: str = ""
+
+    def error(self, kept: str) -> Exception:
+        """What the command ends with; ``kept`` says what is safe."""
+        if self.trace:
+            return RuntimeError(f"{self.message}; {kept}\n{self.trace}")
+        return NeonError(f"{self.message}; {kept}")
 
 
 class PolicyMover:
@@ -166,9 +180,9 @@ def hold_policy(name: str) -> None:
     if name in config_names("policy"):
         return
     if not name.endswith((".safetensors", ".yaml", ".yml")):
+        known = ", ".join(config_names("policy"))
         raise ConfigError(
-            f"policy must be a name or a file, *.safetensors or *.yaml (got {name!r}). Known: "
-            f"{', '.join(config_names('policy'))}"
+            f"policy {name!r} is no policy ({known}) and no file of one, *.safetensors or *.yaml"
         )
     if not os.path.isfile(name):  # False too for a path that no disk can have
         raise ConfigError(f"policy must be a file that is there (got {name!r}); check the path")
@@ -192,14 +206,17 @@ def checkpoint_settings(path: str) -> tuple[PolicyConfig, str]:
         ) from error
 
 
-def describe(index: int, config: CollectConfig, error: BaseException) -> str:
-    """Name the episode that an error came from."""
+def failed(index: int, config: CollectConfig, error: Exception) -> Failed:
+    """Name the episode that an error came from, and tell the user's to mend from our faults."""
     which, episode = divmod(index, config.episodes)
     where = f"{config.task_names[which]} episode {episode}"
     if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return f"{where}: no space left for {config.out}; make room"
-    kind = "" if isinstance(error, NeonError) else f"{type(error).__name__}: "
-    return f"{where}: {kind}{error}"
+        return Failed(index, f"{where}: no space left for {config.out}; make room")
+    text = user_text(error)
+    if text is not None:
+        return Failed(index, f"{where}: {text}")
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    return Failed(index, f"{where}: {type(error).__name__}: {error}", trace)
 
 
 def run_worker(config: CollectConfig, root: Path, indices: list[int], pipe: Connection) -> None:
@@ -212,7 +229,7 @@ def run_worker(config: CollectConfig, root: Path, indices: list[int], pipe: Conn
         try:
             report: Done | Failed = recorder.record(index)
         except Exception as error:
-            report = Failed(index, describe(index, config, error))
+            report = failed(index, config, error)
         try:
             pipe.send(report)
         except OSError:  # the parent is gone; nobody to tell

@@ -113,7 +113,7 @@ def entry_point(name: str, stopped: str = "") -> Callable[[Body], Main]:
                 if not {"-h", "--help"} & set(arguments):
                     check_wishes(os.environ)
                 code = body(arguments)
-                sys.stdout.flush()  # here, where a full disk or a closed pipe can still be told
+                _flush()  # here, where a full disk or a closed pipe can still be told
                 return code
             except SystemExit:
                 return _ended(name, stopped)
@@ -125,13 +125,31 @@ def entry_point(name: str, stopped: str = "") -> Callable[[Body], Main]:
     return decorate
 
 
+def quiet_ctrl_c() -> None:
+    """Let Ctrl-C end this process without a traceback also before its command begins."""
+    usual = sys.excepthook
+
+    def hook(kind: Any, error: BaseException, trace: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            _say("\nstopped")
+        else:
+            usual(kind, error, trace)
+
+    sys.excepthook = hook
+
+
 def _ended(name: str, stopped: str) -> int:
     """Hand ``SystemExit`` of ``--help`` on once its text is out; the code where it is not."""
     try:
-        sys.stdout.flush()
+        _flush()
     except OSError as error:
         return told(error, name, stopped)
     raise  # the SystemExit that is being handled
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # None where the shell closed it: `>&-`
+        sys.stdout.flush()
 
 
 def hold_arguments(argv: Sequence[str]) -> list[str]:
@@ -254,6 +272,8 @@ def _shown(text: str) -> str:
 
 def _say(text: str) -> None:
     """A line on standard error, in whatever characters it takes; where it is gone, nothing."""
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError, ValueError):
         encoding = sys.stderr.encoding or "utf-8"
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)

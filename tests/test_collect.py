@@ -21,7 +21,7 @@ from neon_sim.collect_config import COLLECTION_SEED, CollectConfig, MixConfig, P
 from neon_sim.config import ClipConfig, PolicyConfig, load_config
 from neon_sim.dataset import DemoDataset
 from neon_sim.demonstrate import Bank, choose_kind, pose_bank, record_episode
-from neon_sim.errors import ConfigError, NeonError, UnknownNameError
+from neon_sim.errors import EXIT_BUG, ConfigError, NeonError, UnknownNameError
 from neon_sim.registry import POLICY_PARTS, task_entry
 from neon_sim.shards import RecordedEpisode
 
@@ -153,7 +153,7 @@ def test_dagger_moves_the_policy_and_asks_the_expert(
     monkeypatch.setattr(
         collect_worker, "load_any_policy", lambda config, task: (ConstantPolicy(), "constant")
     )
-    dataset = command.collect(settings(tmp_path / "d", policy="constant", beta=0.5, episodes=8))
+    dataset = command.collect(settings(tmp_path / "d", policy="neon_tiny", beta=0.5, episodes=8))
     sources = [meta.source for meta in dataset.episodes]
     assert {"dagger:constant"} < set(sources)
     episode = dataset.load(sources.index("dagger:constant"))
@@ -204,7 +204,7 @@ def test_a_policy_that_returns_nan_is_an_error(
     monkeypatch.setattr(
         collect_worker, "load_any_policy", lambda config, task: (broken(), "broken")
     )
-    status = command.main(arguments(tmp_path / "d", "policy=broken", "beta=0"))
+    status = command.main(arguments(tmp_path / "d", "policy=neon_tiny", "beta=0"))
     assert status == 2
     assert "arm_reach episode 0: dagger:broken returned an action" in capsys.readouterr().err
 
@@ -428,3 +428,24 @@ def test_a_task_twice_is_refused() -> None:
 def test_shipped_settings_load() -> None:
     config = load_config(CollectConfig, "collect", "arm", ["episodes=3"])
     assert (len(config.task), config.episodes) == (6, 3)
+
+
+def test_a_fault_of_ours_in_an_episode_is_no_error_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process and in another: the traceback, and what is kept; nothing that blocks."""
+    faulty = type("Faulty", (ConstantPolicy,), {"act": lambda self, clip: 1 / 0})
+    monkeypatch.setattr(
+        collect_worker, "load_any_policy", lambda config, task: (faulty(), "faulty")
+    )
+    assert command.main(arguments(tmp_path / "d", "policy=neon_tiny", "beta=0")) == EXIT_BUG
+    shown = capsys.readouterr().err
+    assert "ZeroDivisionError" in shown
+    assert "0 finished episodes are kept" in shown
+    assert "a fault of neon_sim and not yours" in shown.splitlines()[-1]
+    report = collect_worker.failed(0, settings(tmp_path / "d"), ZeroDivisionError("1/0"))
+    assert "ZeroDivisionError" in report.trace
+    assert not isinstance(report.error("3 are kept"), NeonError)
+    no_memory = collect_worker.failed(0, settings(tmp_path / "d"), MemoryError())
+    assert isinstance(no_memory.error("3 are kept"), NeonError)
+    assert "out of memory" in no_memory.message

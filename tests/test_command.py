@@ -7,6 +7,7 @@ import errno
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -198,3 +199,21 @@ def test_a_closed_pipe_is_quiet() -> None:
     done = real(["neon_sim.benchmarks.cli", "list", "conditions"], stdout=theirs)
     os.close(theirs)
     assert (done.returncode, done.stderr) == (EXIT_CLOSED, "")
+
+
+def test_ctrl_c_while_a_command_imports_is_no_traceback() -> None:
+    code = "import sys; sys.argv = ['-m']; import neon_sim; raise KeyboardInterrupt"
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGINT  # as shells want it; they show 130
+    assert done.stderr.strip() == "stopped"
+    code = "import sys, neon_sim; assert sys.excepthook is sys.__excepthook__"
+    subprocess.run([sys.executable, "-c", code], check=True)  # a library leaves it alone
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_stream_that_the_shell_closed_is_no_fault(closed: str) -> None:
+    words, stream = (["suites"], ">&-") if closed == "stdout" else (["nothing"], "2>&-")
+    line = f'"{sys.executable}" -m neon_sim.benchmarks.cli list {words[0]} {stream}'
+    done = subprocess.run(line, shell=True, text=True, capture_output=True, check=False)
+    assert done.returncode == (0 if closed == "stdout" else EXIT_USER)
+    assert done.stderr == ""
