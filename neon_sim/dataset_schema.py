@@ -92,7 +92,7 @@ class Info(TypedDict):
     features: dict[str, Feature]
 
 
-EpisodeRow = TypedDict(
+EpisodeRow = TypedDict(  # AUDIO_KEY and FLOW_KEY are spelt out: type checkers want literals
     "EpisodeRow",
     {
         "episode_index": Count,
@@ -108,10 +108,10 @@ EpisodeRow = TypedDict(
         "source": Name,
         "success": bool,
         "initial_hash": str,
-        f"audio/{AUDIO_KEY}/file": NotRequired[str | None],
-        f"audio/{AUDIO_KEY}/channels": NotRequired[list[str] | None],
-        f"audio/{AUDIO_KEY}/rms": NotRequired[Annotated[float, Field(ge=0)] | None],
-        f"flow/{FLOW_KEY}/ticks": NotRequired[Count | None],
+        "audio/observation.audio/file": NotRequired[str | None],
+        "audio/observation.audio/channels": NotRequired[list[str] | None],
+        "audio/observation.audio/rms": NotRequired[Annotated[float, Field(ge=0)] | None],
+        "flow/privileged.flow/ticks": NotRequired[Count | None],
     },
 )
 

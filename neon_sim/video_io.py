@@ -88,6 +88,7 @@ def _check_lossless(buffer: io.BytesIO, frames: np.ndarray, num_rows: int) -> No
     """Decode what was encoded and compare every picture."""
     reformatter, row = VideoReformatter(), 0
     buffer.seek(0)
+    container: Any
     with av.open(buffer) as container:
         container.streams.video[0].codec_context.thread_count = 1
         for row, picture in enumerate(container.decode(video=0), start=1):

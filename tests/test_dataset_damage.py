@@ -116,6 +116,10 @@ def scaled(key: str, factor: float = 1.0, offset: float = 0.0) -> Callable[[pa.T
     return change
 
 
+def without(*keys: str) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.drop_columns([*keys])
+
+
 def instruction(text: str) -> Callable[[pa.Table], pa.Table]:
     def change(table: pa.Table) -> pa.Table:
         column = pa.array([[text]] * table.num_rows)
@@ -168,7 +172,7 @@ def test_features_that_only_oracles_need_may_be_left_out(root: Path) -> None:
     info = json.loads((root / INFO).read_text())
     for key in (STATE_KEY, "executed_action", "next.success"):
         del info["features"][key]
-        rewrite(root / DATA, lambda table, key=key: table.drop_columns([key]))
+        rewrite(root / DATA, without(key))
     (root / INFO).write_text(json.dumps(info))
     dataset = DemoDataset.open(root)
     assert dataset.load(0).environment_state is None
@@ -188,7 +192,7 @@ def test_identity_that_a_tool_dropped_is_read_from_the_rows(
     fake_dataset(root, 6)
     wanted = DemoDataset.open(root).episodes
     (root / RECORD_FILE).unlink()
-    rewrite(root / EPISODES, lambda table: table.drop_columns([*IDENTITY_COLUMNS]))
+    rewrite(root / EPISODES, without(*IDENTITY_COLUMNS))
     found = DemoDataset.open(root).episodes
     assert len({meta.data_file for meta in found}) == 3
     for name in ("task_name", "version", "seed", "episode", "source", "success", "flow_ticks"):
@@ -529,7 +533,7 @@ def test_episodes_of_another_shape(column: str, value: object, foreign: Path) ->
 
 
 def test_a_column_that_lacks_is_named(foreign: Path) -> None:
-    rewrite(foreign / EPISODES, lambda table: table.drop_columns(["length"]))
+    rewrite(foreign / EPISODES, without("length"))
     with pytest.raises(DatasetError, match=r"file-000.parquet: 0.length: Field required"):
         DemoDataset.open(foreign)
 

@@ -70,7 +70,8 @@ def kill_everywhere(
     patch: pytest.MonkeyPatch, folder: Path, work: Callable[[Path], Any]
 ) -> list[Any]:
     """Kill ``work`` at every file it writes, run it again each time; what the second runs gave."""
-    results, at = [], 0
+    results: list[Any] = []
+    at = 0
     while True:
         at += 1
         for after in (False, True):
