@@ -9,13 +9,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from neon_sim.config import PolicyConfig, base_name, settings_beside
 from neon_sim.errors import CheckpointError
+from neon_sim.schema import checked
 from neon_sim.tensor_file import check_shapes, read_tensors, write_tensors
 
 from .network import NeonPolicy, NetworkSpec
@@ -23,6 +26,60 @@ from .network import NeonPolicy, NetworkSpec
 FORMAT = "neon_sim.head/1"
 TRAIN = "python -m neon_sim.train policy=... condition=... data=... out=..."
 FULL_PRECISION = ("_mean", "_std", "limit")
+Size = Annotated[int, Field(ge=0, le=10**6)]
+
+
+class NetworkMeta(TypedDict, total=False):
+    """Widths of a network, as a head stores them; ``NetworkSpec`` says what they are."""
+
+    feature_dim: Size
+    num_frames: Size
+    tokens_per_frame: Size
+    words: list[str]
+    connector: str
+    connector_args: dict[str, Any]
+    temporal: str
+    temporal_args: dict[str, Any]
+    fusion: str
+    fusion_args: dict[str, Any]
+    head: str
+    head_args: dict[str, Any]
+    text_dim: Size
+    proprio_dim: Size
+    action_dim: Size
+    chunk_steps: Size
+    audio_tokens: Size
+    audio_dim: Size
+    audio_dropout: float
+
+
+class PolicyMeta(TypedDict, total=False):
+    """What is read of the policy that a head was trained for."""
+
+    clip: dict[str, Any]
+    backbone_args: dict[str, Any]
+    audio: str
+
+
+class EncoderMeta(TypedDict, total=False):
+    """A frozen encoder that a head was trained behind."""
+
+    name: str
+    fingerprint: str
+
+
+class HeadMeta(TypedDict, total=False):
+    """What is read of a head's metadata; whatever lacks is named where it is needed."""
+
+    network: NetworkMeta
+    policy: PolicyMeta
+    condition: str
+    tasks: list[str]
+    train_seed: int
+    train: dict[str, Any]
+    backbone: EncoderMeta
+    ears: EncoderMeta
+    validation: dict[str, dict[str, Any]]
 
 
 def train_command(policy: PolicyConfig, condition: str, seed: int) -> str:
@@ -57,9 +114,11 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     """Read the tensors (float32) and the metadata of a head.
 
     Raises:
-        CheckpointError: no such file, truncated or damaged, or not a head of this project.
+        CheckpointError: no such file, truncated or damaged, not a head of this project, or its
+            metadata are of another shape.
     """
     state, metadata = read_tensors(path, FORMAT, TRAIN)
+    checked(metadata, HeadMeta, str(path), CheckpointError, f"train it again: {TRAIN}")
     return {name: tensor.float() for name, tensor in state.items()}, metadata
 
 
@@ -73,7 +132,7 @@ def load_network(path: str | Path) -> tuple[NeonPolicy, dict[str, Any]]:
     state, metadata = read_checkpoint(path)
     try:
         network = NeonPolicy(NetworkSpec.from_json(metadata["network"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} describes a network of another version ({error}); train it again"
         ) from error
