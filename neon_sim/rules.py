@@ -62,7 +62,7 @@ def hold_rules(config: Any) -> None:
         ConfigError: the first field outside its rule; names key, rule and value.
     """
     prefix = getattr(type(config), "PREFIX", "")
-    hints = noted_hints(type(config))
+    hints = noted_hints(type(config))  # type: ignore[arg-type]
     for item in fields(config):
         hold(prefix + item.name, getattr(config, item.name), hints[item.name])
 
@@ -80,7 +80,8 @@ def hold(key: str, value: Any, hint: Any) -> None:
     if value is None and kind is not _without_none(kind):
         return
     kind, rule, length = _parts(_without_none(kind), rule, length)
-    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+    origin: Any = typing.get_origin(kind) or kind
+    inner = typing.get_args(kind)
     if kind in (int, float, bool):
         _hold_number(key, value, kind, rule)
     elif kind is str:

@@ -51,7 +51,8 @@ def checked(value: Any, kind: type[T], place: str, error: type[NeonError], mend:
 
     try:
         # a JSON array may stand for a tuple: strict mode knows that of JSON alone
-        return _adapter(kind).validate_json(json.dumps(value, allow_nan=False), strict=True)
+        adapter: TypeAdapter[T] = _adapter(kind)  # type: ignore[arg-type]
+        return adapter.validate_json(json.dumps(value, allow_nan=False), strict=True)
     except ValueError as problem:
         if not isinstance(problem, ValidationError):
             raise error(f"{place}: {problem}; {mend}") from problem

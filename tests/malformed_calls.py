@@ -31,7 +31,17 @@ NO_LISTS = ("abc", "1,,2", "1,abc", "nan", "1,inf", "{a: 1}", "null", "[1", "[[1
 NO_BOOLS = ("maybe", "2", "nan", "[true]", "null", "1.5", "{a: 1}")
 NO_DICTS = ("3", "abc", "[1]", "{a: }", "null")
 # What no command takes: options that there are not, words, keys, leftovers of shells.
-STRAYS = ("--no-such", "--no-such=3", "-x", "-xyz", "-", "---x", "--=3", "word", "two words")
+STRAYS: tuple[str, ...] = (
+    "--no-such",
+    "--no-such=3",
+    "-x",
+    "-xyz",
+    "-",
+    "---x",
+    "--=3",
+    "word",
+    "two words",
+)
 STRAYS += ("key=value", "=3", "~x=3", "+=3", "=", "==", "x:y", "$x", "${x}", "#", "*", "?", "'")
 STRAYS += ('"', "[", "{", "\\", "é", "out", "seed", "--seed 3", "seeds = ", LONG, "x" * 20_000)
 STRAYS += NO_TEXT
@@ -190,8 +200,10 @@ def outside(kind: Any, rule: Interval | None) -> Iterator[str]:
     """Numbers just outside a rule, and far outside."""
     assert rule is not None
     step = 1 if kind is int else 1e-3
-    yield str(rule.gt if rule.ge is None else rule.ge - step)
-    yield str(rule.lt if rule.le is None else rule.le + step)
+    low: Any = rule.gt if rule.ge is None else rule.ge
+    high: Any = rule.lt if rule.le is None else rule.le
+    yield str(low if rule.ge is None else low - step)
+    yield str(high if rule.le is None else high + step)
     yield "1" + "0" * 40
     if kind is int:
         yield "1.5"

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,7 +176,7 @@ def test_standard_error_that_takes_no_unicode_or_is_closed(monkeypatch) -> None:
     assert told(NeonError("x"), "try") == EXIT_USER
 
 
-def real(command: list[str], **how: object) -> subprocess.CompletedProcess[str]:
+def real(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
     """A command as a user's shell runs it."""
     return subprocess.run(
         [sys.executable, "-m", *command], text=True, stderr=subprocess.PIPE, check=False, **how

@@ -87,7 +87,7 @@ def test_lists(text: str, expected: list[str]) -> None:
     assert load(f"tasks={text}").tasks == expected
 
 
-PATHS = (
+PATHS: tuple[str, ...] = (
     "demos (Kopie)",
     "runs/lr=0.1",
     "a$b",

@@ -233,6 +233,7 @@ def test_another_cue_must_change_nothing_that_is_seen() -> None:
     episode = make_episode(Stage(twin_hash="other"), "swap_audio_at_test")
     episode.start()
     assert episode.over
+    assert episode.error is not None
     for part in ("ConfigError: side must change nothing but the sound", "'right' for 'left'"):
         assert part in episode.error
     assert "neon-bench certify --task t says where" in episode.error

@@ -136,7 +136,8 @@ class World:
     NAME, task_description, tick = "fake", "do it", 995
 
     def __init__(self, hears: bool = True) -> None:
-        self.unwrapped, self.asked = self, []
+        self.unwrapped = self
+        self.asked: list[Any] = []
         sound = SimpleNamespace(observation=lambda: np.full((1, SAMPLES), 0.5, np.float32))
         self.sound = sound if hears else None
 

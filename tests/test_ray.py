@@ -27,7 +27,7 @@ def cluster() -> Iterator[Any]:
         from ray.cluster_utils import Cluster
 
         one_cpu = {"num_cpus": 1, "include_dashboard": False}
-        made = Cluster(initialize_head=True, head_node_args=one_cpu)
+        made: Any = Cluster(initialize_head=True, head_node_args=one_cpu)
         made.second = made.add_node(num_cpus=1)
         yield made
         made.shutdown()

@@ -120,7 +120,13 @@ def test_a_number_passes_exactly_where_its_rule_says(value: Any) -> None:
 
 def test_a_file_that_is_read_back_is_held_to_the_same_rules() -> None:
     assert checked({"count": 3}, Ruled, "x.json", ConfigError, "make it anew").count == 3
-    for wrong in ({"count": 0}, {"rate": 0.0}, {"widths": []}, {"extra": {"a": 0}}):
+    wrongs: list[dict[str, Any]] = [
+        {"count": 0},
+        {"rate": 0.0},
+        {"widths": []},
+        {"extra": {"a": 0}},
+    ]
+    for wrong in wrongs:
         with pytest.raises(ConfigError, match=r"x.json: .*; make it anew"):
             checked(wrong, Ruled, "x.json", ConfigError, "make it anew")
 

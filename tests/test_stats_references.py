@@ -217,7 +217,7 @@ def test_newcombe_squares_and_adds(table: PairedTable, confidence: float) -> Non
         return rate, middle - half, middle + half
 
     margins = (a + b) * (c + d) * (a + c) * (b + d)
-    over = a * d - b * c
+    over: float = a * d - b * c
     if over > 0:
         over = max(over - n / 2, 0.0)
     phi = over / math.sqrt(margins) if margins else 0.0

@@ -91,7 +91,8 @@ def test_a_value_of_another_kind_is_damage(folder, capsys, key, value) -> None:
 
 def test_a_line_that_is_json_and_no_row_is_damage_at_the_end_too(folder, capsys) -> None:
     lines = lines_of(folder)
-    for strange in ([], {}, 3, {**lines[0], "more": 1}):
+    oddities: list[Any] = [[], {}, 3, {**lines[0], "more": 1}]
+    for strange in oddities:
         write_lines(folder, [*lines, strange])
         refused(folder, capsys, f"line {len(lines) + 1} is damaged")
     with pytest.raises(RunError, match="is damaged"):

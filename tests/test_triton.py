@@ -142,7 +142,7 @@ def test_pretrain_trains_beside_triton(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_collect_train_and_a_run_with_workers_beside_triton(tmp_path: Path) -> None:
     data, heads = tmp_path / "demos", tmp_path / "heads"
-    words = ("task=arm_block", "episodes=2", "workers=2", f"out={data}")
+    words: tuple[str, ...] = ("task=arm_block", "episodes=2", "workers=2", f"out={data}")
     run = python("-m", "neon_sim.collect", *words)
     assert run.returncode == 0, run.stderr
     words = ("policy=neon_tiny", "condition=video", f"data={data}", f"out={heads}", "steps=2")

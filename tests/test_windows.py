@@ -68,7 +68,8 @@ class Scales:
     made: ClassVar[list[Scales]] = []
 
     def __init__(self, robot: Any, dim: int) -> None:
-        self.robot, self.dim, self.shown = robot, dim, []
+        self.robot, self.dim = robot, dim
+        self.shown: list[Any] = []
         self.made.append(self)
 
     def add(self, where: str, episode: Any) -> None:

@@ -139,9 +139,10 @@ def decoded(path: Path) -> Iterator[bytes]:
 
     with av.open(str(path)) as container:
         is_video = bool(container.streams.video)
-        for frame in container.decode(video=0) if is_video else container.decode(audio=0):
-            array = frame.to_ndarray(format="rgb24") if is_video else frame.to_ndarray()
-            yield array.tobytes()
+        form: dict[str, Any] = {"format": "rgb24"} if is_video else {}
+        frames: Any = container.decode(video=0) if is_video else container.decode(audio=0)
+        for frame in frames:
+            yield frame.to_ndarray(**form).tobytes()
 
 
 def certificate_hashes(out: Path, stdout: str, work: Path) -> Hashes:

@@ -80,7 +80,7 @@ def player_steps() -> list[Step]:
     """Everything that plays without training."""
     every = f"{ARM},{ABILITIES},{SOUND},{HUMANOID}"
     oracles = "neon_tiny,oracle_memoryless,oracle_history"
-    same = ("--policy", "neon_tiny,expert", "--condition", "frame,video")
+    same: tuple[str, ...] = ("--policy", "neon_tiny,expert", "--condition", "frame,video")
     same += ("--task", "arm_block,arm_catch,arm_shell_game", "--episodes", "3", "--seed", "7")
     return [
         run_step(
@@ -219,7 +219,14 @@ def foundation_steps(name: str, condition: str, few: tuple[str, ...], size: int)
 
 def proof_steps() -> list[Step]:
     """Certificates, summaries and a report."""
-    certify = (BENCH, "certify", "--quiet", *SETTINGS["batched"], "--out", "{out}/proofs")
+    certify: tuple[str, ...] = (
+        BENCH,
+        "certify",
+        "--quiet",
+        *SETTINGS["batched"],
+        "--out",
+        "{out}/proofs",
+    )
     certify += ("--run", "{out}/runs", "--episodes", "4", "--seed", "5")
     return [
         Step("certify", (*certify, "--task", "arm_block,arm_reach"), "certificates", (0, 1)),
