@@ -88,7 +88,8 @@ def hold(key: str, value: Any, hint: Any) -> None:
         if isinstance(value, str) and not is_text(value):
             raise ConfigError(f"{key} must be text without NUL, in UTF-8 (got {shown(value)})")
     elif isinstance(origin, type) and not is_dataclass(origin):
-        if not isinstance(value, (list, tuple) if origin in (list, tuple) else origin):
+        kinds: Any = (list, tuple) if origin in (list, tuple) else origin
+        if not isinstance(value, kinds):
             raise ConfigError(f"{key} must be {origin.__name__} (got {shown(value)})")
         if origin is dict and inner:
             for name, part in value.items():
