@@ -177,7 +177,7 @@ def swapped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunFolde
         task = register(patch, "ArmBeep")
         conditions = ["video", "swap_audio_at_test"]
         folder = small_run(tmp_path_factory.mktemp("runs") / "run", task, conditions)
-        yield folder, write_report(folder, videos=1).read_text()
+        yield folder, write_report(folder, videos=1, own=[LISTENER]).read_text()
 
 
 def test_success_follows_the_sound_that_was_swapped_in(swapped) -> None:
