@@ -69,7 +69,7 @@ def test_a_missing_tensor_is_an_error(family: str, part: str, copy: Callable[[st
 def test_a_file_of_another_model_is_an_error(family: str, copy: Callable[[str], Path]) -> None:
     folder = copy(family)
     change(weights_file(folder, "."), lambda _: {"x": torch.ones(3)})
-    with pytest.raises(CheckpointError, match="random numbers"):
+    with pytest.raises(CheckpointError, match=r"random numbers|weights of other shapes"):
         opened(folder, family)
 
 
