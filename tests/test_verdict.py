@@ -56,7 +56,7 @@ def column(which: tuple[str, str], outcomes_: Sequence[int], **changes: Any) -> 
     return [row(which, episode, bool(won), **changes) for episode, won in enumerate(outcomes_)]
 
 
-RAISED = {"error": "RuntimeError: fire", "success": False, "success_final": False}
+RAISED: dict[str, Any] = {"error": "RuntimeError: fire", "success": False, "success_final": False}
 
 # ---- pairing ----
 
