@@ -412,7 +412,7 @@ def test_arm_block_wants_the_puck_stopped_before_the_goal() -> None:
         env = begin("arm_block")
         put_body(env, "puck", (x, 0.0), (vx, 0.0))
         assert look(env) == wanted, (x, vx)
-    for change, wanted in ((0.029, "open"), (0.031, "success")):  # what a paddle's touch is
+    for change, wanted in ((0.029, "open"), (0.031, "success"), (-0.031, "success")):  # a touch
         env = begin("arm_block", velocity=[-0.01, 0.1, 0.0])
         put_body(env, "puck", (0.6, 0.0), (-0.01, 0.1 + change))
         assert look(env) == wanted, change
@@ -502,6 +502,19 @@ def test_a_ball_is_met_when_it_has_rested_in_the_cup(name: str) -> None:
     env = begin(name)
     put_body(env, "ball", (0.459, 0.0))
     assert look(env) == "failure"
+
+
+@pytest.mark.parametrize("name", ["arm_occluded", "arm_rebound"])
+def test_a_ball_rests_that_goes_with_the_cup(name: str) -> None:
+    """The hand swings aside at about 1 m/s, and the ball with it, against it or not at all."""
+    for share, wanted in ((1.0, "success"), (0.0, "open"), (-1.0, "open")):
+        env = begin(name)
+        env.data.qvel[env.model.joint("joint1").dofadr[0]] = 2.0
+        mujoco.mj_forward(env.model, env.data)
+        aside = float(env.tool_velocity()[1])
+        assert 0.8 < aside < 1.4
+        put_body(env, "ball", beside_the_cup(env, 0.05, 0.0), (0.0, share * aside))
+        assert [look(env) for _ in range(3)][-1] == wanted, share
 
 
 @pytest.mark.parametrize(
@@ -595,6 +608,9 @@ def test_humanoid_goalkeeper_wants_the_ball_met_and_before_the_line() -> None:
         env = begin("humanoid_goalkeeper", velocity=[-0.04, 0.0, 1.0])
         put_body(env, "ball", (0.5, 0.0, 1.0), (-0.04 + change, 0.0, 0.0))
         assert look(env) == wanted, change
+    env = begin("humanoid_goalkeeper", velocity=[-0.01, 0.0, 1.0])
+    put_body(env, "ball", (0.5, 0.0, 1.0), (-0.045, 0.0, 0.0))
+    assert look(env) == "success"  # a touch from behind is one, too
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -629,6 +645,11 @@ def test_humanoid_follow_wants_the_post_met_before_it_is_past() -> None:
         (0.549, 0.0, "failure"),
     ):
         env = begin("humanoid_follow")
+        put_body(env, "post", (x, y, 0.0))
+        assert look(env) == wanted, (x, y)
+    for x, y, wanted in ((0.759, -0.3, "success"), (0.761, -0.3, "open"), (0.6, -0.461, "open")):
+        env = begin("humanoid_follow")
+        env.data.qpos[:2] = 0.6, -0.3  # the robot has walked
         put_body(env, "post", (x, y, 0.0))
         assert look(env) == wanted, (x, y)
     env = begin("humanoid_follow")
