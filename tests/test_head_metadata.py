@@ -20,7 +20,7 @@ from neon_sim.tensor_file import read_tensors, write_tensors
 from neon_sim.training_seeds import training_seeds
 
 HEAD = resources.files("neon_sim.assets") / "heads" / "neon_tiny" / "blind-seed0.safetensors"
-STRANGE = (3, "x", [], {}, None, True, -1, 10**12, [[]])
+STRANGE: tuple[Any, ...] = (3, "x", [], {}, None, True, -1, 10**12, [[]])
 
 
 def places(values: dict[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -141,7 +141,7 @@ def strings(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.JoinedStr):
             inner |= {id(part) for part in ast.walk(node) if part is not node}
             yield "".join(
-                part.value if isinstance(part, ast.Constant) else GAP for part in node.values
+                str(part.value) if isinstance(part, ast.Constant) else GAP for part in node.values
             )
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
