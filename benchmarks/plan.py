@@ -30,6 +30,10 @@ from .suites import load_suite
 ORACLES = ("oracle_memoryless", "oracle_history")
 DEFAULT_POLICY = "neon_tiny"  # whose heads the oracles and `blind` use
 LISTENER = "neon_tiny_hear"  # whose heads `muted` uses where nobody is named
+# What a policy of `python -m neon_sim.rl` says that it sees (its spec's ``condition``).
+PPO_CONDITIONS = {
+    f"{seen}{more}" for seen in ("state", "pixels", "body_state") for more in ("", "_velocities")
+}
 PPO = "ppo"  # what `python -m neon_sim.rl` trains
 MAX_BATCH = 256
 SWEPT = "@"  # between a policy's name and the settings that a sweep gave it
@@ -251,7 +255,8 @@ def _broken_rule(plan: RunPlan) -> str:
         (_distinct([spec.name for spec in plan.policies]), "policies must be some, each once"),
     ]
     for spec in plan.policies:
-        seeds, strange = spec.train_seeds, [w for w in spec.conditions if w not in words]
+        known = PPO_CONDITIONS if spec.kind == "ppo" else words
+        seeds, strange = spec.train_seeds, [w for w in spec.conditions if w not in known]
         rules += [
             (spec.kind in KINDS, f"kind of {spec.name} must be one of {KINDS} (got {spec.kind})"),
             (_distinct(seeds), f"train_seeds of {spec.name} must be some, each once (got {seeds})"),

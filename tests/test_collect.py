@@ -322,7 +322,12 @@ def test_other_settings_are_refused_by_name(
 
 
 def test_begun_with_another_renderer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "record_missing", lambda *_: 1 / 0)
+    def one_and_no_more(_: CollectConfig, root: Path) -> None:
+        (root / command.SHARDS_FOLDER).mkdir(exist_ok=True)
+        (root / command.SHARDS_FOLDER / "episode.npz").touch()  # what is kept holds the settings
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command, "record_missing", one_and_no_more)
     with pytest.raises(ZeroDivisionError):
         command.collect(settings(tmp_path))
     monkeypatch.setattr(command, "renderer_info", lambda: {"backend": "x", "gl_renderer": "y"})

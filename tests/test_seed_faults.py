@@ -130,7 +130,7 @@ def test_a_video_policy_is_shown_the_whole_clip() -> None:
     env = gymnasium.make(TASKS["arm_block"].env_id, cameras=(), disable_env_checker=True)
     env.reset(seed=0)
     core = env.unwrapped
-    for _ in range(50):
+    for _ in range(45):
         core.advance(core.hold_action())  # type: ignore[attr-defined]
     tower = make_tower(SETTINGS, "video")
     shown = []

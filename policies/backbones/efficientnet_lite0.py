@@ -216,6 +216,8 @@ class EfficientNetImage(ImageEncoder):
     def __init__(
         self, image_size: Pixels = 192, layer: str | int = "5", device: str = AUTO
     ) -> None:
+        if not 32 <= int(image_size) <= 512:
+            raise ConfigError(f"image_size must be 32 to 512 pixels a side (got {image_size})")
         _, self.tokens_per_frame = self.token_shape(1, image_size, layer)
         self.grid = math.isqrt(self.tokens_per_frame)
         self.image_size, self._stages = int(image_size), _stages(layer)
