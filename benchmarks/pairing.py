@@ -257,13 +257,14 @@ def _common_seeds(
     left: Sequence[int | None], right: Sequence[int | None]
 ) -> list[tuple[int | None, int | None]]:
     if None in left:
-        return [(None, seed) for seed in sorted(right, key=_seed_order)]
+        return [(None, seed) for seed in sorted(right, key=seed_order)]
     if None in right:
-        return [(seed, None) for seed in sorted(left, key=_seed_order)]
-    return [(seed, seed) for seed in sorted(set(left) & set(right), key=_seed_order)]
+        return [(seed, None) for seed in sorted(left, key=seed_order)]
+    return [(seed, seed) for seed in sorted(set(left) & set(right), key=seed_order)]
 
 
-def _seed_order(seed: int | None) -> int:
+def seed_order(seed: int | None) -> int:
+    """The order of training seeds; what has none comes first."""
     return -1 if seed is None else seed
 
 

@@ -24,7 +24,7 @@ from neon_sim.stats import (
     wilson,
 )
 
-from .pairing import Column, Pair, Planned, measured, outcomes, rows_of, success_matrix
+from .pairing import Column, Pair, Planned, measured, outcomes, rows_of, seed_order, success_matrix
 from .results import Row
 from .scripted import CONDITION
 from .sweep import setting_of
@@ -133,7 +133,7 @@ def cell_summary(
     """
     mine = rows_of(rows, task, column)
     good = measured(mine)
-    seeds = sorted({row["train_seed"] for row in mine}, key=lambda s: -1 if s is None else s)
+    seeds = sorted({row["train_seed"] for row in mine}, key=seed_order)
     there = {(row["train_seed"], (row["seed"], row["episode"])) for row in mine}
     wanted = [(s, e) for s in planned.train_seeds for e in planned.episodes] if planned else []
     return {

@@ -53,7 +53,7 @@ def window_steps(length: int, stride: int, episode: int = 0) -> np.ndarray:
     Episodes start ``PHASE_STEP`` apart (modulo the stride), so that a wide stride still shows
     every multiple of ``PHASE_STEP``, and with it every number of frames seen so far.
     """
-    return np.arange(PHASE_STEP * episode % stride % length, length, stride, dtype=np.int64)
+    return np.arange(PHASE_STEP * episode % stride % length, length, stride)
 
 
 def chunk_labels(action: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

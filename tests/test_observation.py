@@ -232,7 +232,10 @@ def test_the_ladder_is_known_by_name() -> None:
         assert row.name == name
         assert row.about_sound == (name in SOUND)
         assert row.trained_as == LADDER[name][3]
-        assert row.about
+        assert len(row.about.split()) > 2
+        assert row.tower in ("none", "image", "video", "state")
+        assert row.frames in ("none", "last", "all")
+        assert row.order in ("true", "repeat", "shuffle")
     assert tuple(name for name, row in LADDER.items() if row[3] == name) == TRAINED_CONDITIONS
     with pytest.raises(UnknownNameError, match=r"unknown condition 'viedo'.*'video'"):
         condition("viedo")

@@ -123,6 +123,13 @@ def test_rows_that_raised_decide_nothing() -> None:
                 each |= {"error": "fire", "success": False}
         return decide(hundred, "one", rows)
 
+    def lost_at(episode: int) -> float:
+        rows = rows_of(hundred, "one", 100, won(8))
+        for each in rows:
+            if (each["policy"], each["episode"]) == ("a", episode):
+                each |= {"error": "fire", "success": False}
+        return float(decide(hundred, "one", rows)["e_value"])
+
     def won(count: int) -> Wins:
         return lambda cell, episode: cell.policy == "b" and episode < count
 
@@ -136,6 +143,7 @@ def test_rows_that_raised_decide_nothing() -> None:
         "decided": False,
     }
     assert decided_with(9, won(9), episodes=9)["e_value"] == 1.0, "nothing was measured"
+    assert lost_at(50) == pytest.approx(e_value(1, 8)), "where b failed, a might have won alone"
     # with the one that raised either side might be ahead
     assert decided_with(1, lambda cell, e: e == (1 if cell.policy == "a" else 0))["e_value"] == 1.0
 

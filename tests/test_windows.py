@@ -210,6 +210,8 @@ def test_datasets_of_one_policy_are_of_one_robot_and_one_length_of_action() -> N
     check_datasets([], ())
     longer, other = Demos(META, name="longer", dim=17), Demos(META, name="other", robot_type="g1")
     arm_is = "demos is of franka_panda with actions of 8"
+    with pytest.raises(DatasetError, match=f"{arm_is}, longer of"):
+        check_datasets([arm, longer, other], ())
     for odd, said in (
         (longer, f"{arm_is}, longer of franka_panda with actions of 17"),
         (other, f"{arm_is}, other of g1 with actions of 8"),
@@ -277,11 +279,13 @@ def test_a_batch_is_the_same_without_those_before_it() -> None:
     allowed = np.ones(30, dtype=bool)
     walked = BalancedBatches(task, allowed, 8, seed=1)
     steps = [walked.batch(step) for step in range(20)]
+    # 20 batches of 8 are 53 or 54 windows of each pool of 10: epoch 5, and the one before
+    assert sorted(walked._orders) == [(k, epoch) for k in range(3) for epoch in (4, 5)]
+    assert walked._order(1, 5) is walked._order(1, 5), "drawn once"
     for step in (19, 3, 0, 11):
         fresh = BalancedBatches(task, allowed, 8, seed=1).batch(step)
         np.testing.assert_array_equal(fresh, steps[step])
         np.testing.assert_array_equal(walked.batch(step), steps[step])
-    assert len(walked._orders) < 30, "orders of epochs that are over are not kept"
 
 
 def test_nothing_to_draw_from_is_an_error() -> None:
