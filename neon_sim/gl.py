@@ -36,7 +36,15 @@ except NeonError as error:
     BACKEND, _trouble = "none", error
 os.environ["MUJOCO_GL"] = "disable" if BACKEND in ("raycast", "none") else BACKEND
 
-import mujoco  # noqa: E402  (the choice above must come first)
+try:
+    import mujoco  # the choice above must come first
+except ImportError:  # before 4.0 it starts the platform, which may fail; or it is not there at all
+    if BACKEND == "raycast":
+        raise
+    os.environ["MUJOCO_GL"] = "disable"
+    import mujoco
+
+    os.environ["MUJOCO_GL"] = BACKEND
 
 if _trouble is not None:  # processes that this one starts come to the same end
     del os.environ["MUJOCO_GL"]
