@@ -217,6 +217,8 @@ def inside(root: Path, name: str, error: type[NeonError] = RunError, mend: str =
         home, real = root.resolve(), path.resolve()
     except (OSError, RuntimeError, ValueError) as problem:  # a loop of links, a name too long
         raise refused(f"leads nowhere ({problem})") from problem
+    if any(map(os.path.islink, (real, *real.parents))):  # Python 3.13 lets a loop pass
+        raise refused("leads nowhere (a loop of symbolic links)")
     if not real.is_relative_to(home) or real == home:
         raise refused(f"lies outside, over a symbolic link ({real})")
     return path
