@@ -135,7 +135,7 @@ def sign_flip(differences: Sequence[int] | np.ndarray) -> float:
     reach = int(sizes.sum())
     chance = np.zeros(2 * reach + 1)  # chance[reach + s] = P(sum == s)
     chance[reach] = 1.0
-    for size in sizes:
+    for size in map(int, sizes):  # a whole float is no shift before NumPy 2
         chance = (np.roll(chance, size) + np.roll(chance, -size)) / 2
     totals = np.abs(np.arange(-reach, reach + 1))
     return float(min(chance[totals >= observed].sum(), 1.0))

@@ -22,6 +22,7 @@ from neon_sim.config import ClipConfig, PolicyConfig, load_config
 from neon_sim.dataset import DemoDataset
 from neon_sim.demonstrate import Bank, choose_kind, pose_bank, record_episode
 from neon_sim.errors import EXIT_BUG, ConfigError, NeonError, UnknownNameError
+from neon_sim.files import LOCK_FILE
 from neon_sim.registry import POLICY_PARTS, task_entry
 from neon_sim.shards import RecordedEpisode
 
@@ -307,7 +308,8 @@ def test_ctrl_c_keeps_what_is_finished(reference: DemoDataset, tmp_path: Path) -
 def test_finished_collection_is_left_alone(
     reference: DemoDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = {p: p.stat().st_mtime_ns for p in reference.root.rglob("*") if p.is_file()}
+    files = (p for p in reference.root.rglob("*") if p.is_file() and p.name != LOCK_FILE)
+    before = {p: p.stat().st_mtime_ns for p in files}
     assert command.main(arguments(reference.root, "workers=2")) == 0
     assert f"finished already: {NUM} episodes; nothing to do" in capsys.readouterr().err
     assert before == {p: p.stat().st_mtime_ns for p in before}

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium import wrappers as single
-from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers import vector
 from stable_baselines3 import A2C, PPO, SAC, TD3
 from stable_baselines3.common.env_util import make_vec_env
@@ -212,8 +211,9 @@ def test_a_vector_wrapper_of_gymnasium_goes_round_them(name: str) -> None:
     envs.close()
 
 
-@pytest.mark.parametrize("mode", list(AutoresetMode))
-def test_every_way_to_begin_again(mode: AutoresetMode) -> None:
+# Gymnasium 1.0 has one way and no name for it: the default, tested above
+@pytest.mark.parametrize("mode", list(getattr(gymnasium.vector, "AutoresetMode", ())))
+def test_every_way_to_begin_again(mode: Any) -> None:
     """Also without any, where the caller resets those that ended."""
     makers = [lambda: make(cameras=(), disable_env_checker=True)] * 2
     envs = gymnasium.vector.SyncVectorEnv(makers, autoreset_mode=mode)
@@ -223,7 +223,7 @@ def test_every_way_to_begin_again(mode: AutoresetMode) -> None:
     for _ in range(64):
         _, _, terminated, truncated, info = envs.step(envs.action_space.sample())
         over = terminated | truncated
-        if mode is AutoresetMode.DISABLED and over.any():
+        if mode.name == "DISABLED" and over.any():
             _, info = envs.reset(options={"reset_mask": over})
     assert info["episode_index"].tolist() == [1, 1]
     envs.close()

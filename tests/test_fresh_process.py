@@ -41,6 +41,7 @@ def blocks(text: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("hub_extra")
 def test_the_lora_recipe_runs_as_it_is_written(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     """What the docstring of ``lora`` shows, with a model and data to stand for the user's."""
     recipe = textwrap.dedent((lora.__doc__ or "").partition("::\n")[2])

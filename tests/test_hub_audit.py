@@ -70,6 +70,7 @@ def tune(backbone: VideoBackbone) -> list[float]:
     return [accumulated_step(loss, [0, 1], optimiser, parameters) for _ in range(3)]
 
 
+@pytest.mark.usefixtures("hub_extra")
 @pytest.mark.parametrize("packed", [False, True], ids=["float32", "nf4"])
 @pytest.mark.parametrize("family", TUNED)
 def test_what_was_tuned_is_saved_and_reaches_the_bench(

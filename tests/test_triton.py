@@ -62,7 +62,7 @@ def scale(source, target, n, BLOCK: tl.constexpr):
     tl.store(target + place, tl.exp(tl.load(source + place, mask=place < n)), mask=place < n)
 
 signature = {"source": "*fp32", "target": "*fp32", "n": "i32", "BLOCK": "constexpr"}
-source = ASTSource(scale, signature=signature, constexprs={"BLOCK": 128})
+source = ASTSource(scale, signature, {"BLOCK": 128})
 assert "ex2" in triton.compile(source, target=GPUTarget("cuda", 80, 32)).asm["ptx"]
 """
 USERS_OWN = """

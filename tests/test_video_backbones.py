@@ -603,7 +603,7 @@ def test_nf4_packs_the_reader_of_tribev2_alone(tiny: Tiny) -> None:
 
 
 @pytest.fixture
-def tuned(tiny: Tiny) -> VideoBackbone:
+def tuned(tiny: Tiny, hub_extra: None) -> VideoBackbone:
     torch.manual_seed(0)
     backbone = VideoBackbone(
         settings(tiny("qwen_omni"), "qwen_omni", freeze_backbone=False, lora_r=4, lora_alpha=8)

@@ -181,7 +181,7 @@ class VisionLanguage(Family):
 
     def _places(self, row: Sight, hidden: Tensor, ids: Tensor) -> Tensor:
         """(F, P, D): the visual tokens of one row."""
-        tokenizer = self.processor
-        wanted = tokenizer.image_token_id if row.is_image else tokenizer.video_token_id
+        word = self.processor.image_token if row.is_image else self.processor.video_token
+        wanted = self.processor.tokenizer.convert_tokens_to_ids(word)
         visual = hidden[ids == wanted]
         return visual.unflatten(0, (self.places(len(row.frames)), -1))
