@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ TOY = {
 # ---- what is declared ---------------------------------------------------------------------
 
 
+@pytest.mark.skipif("NEON_MATRIX_LEG" in os.environ, reason="the matrix is about to write them")
 def test_the_lower_bounds_are_those_the_whole_suite_passed_at():
     """A bound that moves is tested by `make matrix LEGS=lowest,lowest-hub`, which writes them."""
     if not matrix.TESTED.exists():
@@ -131,6 +134,20 @@ def test_a_subset_is_no_proof_of_the_lower_bounds(home, monkeypatch):
     monkeypatch.setattr(matrix, "run_leg", lambda *_: record("passed"))
     assert matrix.main(["--legs", "lowest", "--", "-k", "clip"]) == 0
     assert not (home / "lower_bounds.json").exists()
+
+
+def test_what_a_leg_writes_asks_for_no_other_run(monkeypatch: Any, tmp_path: Path):
+    monkeypatch.setattr(matrix, "ROOT", tmp_path)
+    monkeypatch.setattr(matrix, "TESTED", tmp_path / "tests" / "lower_bounds.json")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / "code.py").write_text("1")
+    before = matrix.sources()
+    for name in ("docs/VERSIONS.md", "tests/lower_bounds.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("new")
+        assert matrix.sources() == before
+    (tmp_path / "code.py").write_text("2")
+    assert matrix.sources() != before
 
 
 def test_an_unknown_leg_is_named(home, capsys):
