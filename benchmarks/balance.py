@@ -24,9 +24,9 @@ from neon_sim.places import hold_file
 from neon_sim.registry import TASKS
 from neon_sim.robots import check_body
 from neon_sim.rules import Episodes, Seed, hold_rules
-from neon_sim.stats import PairedTable, mcnemar_exact, newcombe_paired, wilson
 
-from .tables import align, p_text, percent, span
+from .analysis.statistics import PairedTable, mcnemar_exact, newcombe_paired, wilson
+from .analysis.tables import align, p_text, percent, span
 
 COMMAND = "python -m neon_sim.benchmarks.balance"
 TASK = "humanoid_balance"

@@ -29,14 +29,16 @@ from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
 from neon_sim.files import locked, write_json
 from neon_sim.places import hold_folder
 from neon_sim.registry import clip_span_s, task_entry
-from neon_sim.stats import (
+
+from .analysis.pairing import Column, outcomes
+from .analysis.statistics import (
     cluster_bootstrap,
     cluster_equivalence_p,
     equivalence_p,
     newcombe_paired,
     sign_flip,
 )
-
+from .analysis.tables import percent, span
 from .certificates import (
     ALPHA,
     SCRIPTED,
@@ -54,7 +56,6 @@ from .certificates import (
     verdict_of,
 )
 from .certify_sound import SOUND_HEADS, sound_certificate
-from .pairing import Column, outcomes
 from .plan import (
     DEFAULT_POLICY,
     LISTENER,
@@ -69,7 +70,6 @@ from .policies import load_player
 from .results import Row, RunFolder
 from .stored import read_run
 from .suites import chosen_tasks
-from .tables import percent, span
 
 MEMORYLESS, HISTORY = ORACLES
 HEADS = (MEMORYLESS, HISTORY, "blind")

@@ -21,8 +21,9 @@ import numpy as np
 from neon_sim.clock import CHUNK_STEPS, TICKS_PER_CAMERA
 from neon_sim.registry import task_entry
 from neon_sim.seeding import keyed_rng
-from neon_sim.stats import binomial_range, uniform_p
 
+from .analysis.statistics import binomial_range, uniform_p
+from .analysis.tables import percent, span
 from .certificates import (
     clause,
     columns_of,
@@ -35,7 +36,6 @@ from .certificates import (
     verdict_of,
 )
 from .results import Row
-from .tables import percent, span
 
 MUTED = "muted"
 SOUND_HEADS = (MUTED,)

@@ -96,8 +96,8 @@ def _resources(args: argparse.Namespace, command: list[str]) -> Any:
 
 
 def _print_summary(folder: Any) -> dict[str, Any]:
+    from .analysis.tables import summary_text
     from .compare import summary_of_run
-    from .tables import summary_text
 
     summary = summary_of_run(folder, write=True)
     print(summary_text(summary))
@@ -124,9 +124,9 @@ def compare_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench compare``."""
     import json
 
+    from .analysis.tables import summary_text
     from .compare import compare_runs, summary_of_run
     from .results import RunFolder
-    from .tables import summary_text
 
     if len(args.runs) > 2:
         raise ConfigError(f"compare takes one run or two (got {len(args.runs)})")

@@ -12,14 +12,14 @@ from typing import Any
 from neon_sim.errors import RunError
 from neon_sim.files import write_json
 
+from .analysis.claims import claims_of_run
+from .analysis.pairing import Column, Planned, outcomes
+from .analysis.summary import Plan, cell_summary, describe_pair, failure, judged, rows_of, summarise
 from .certificates import is_certified
-from .claims import claims_of_run
-from .pairing import Column, Planned, outcomes
 from .plan import RunOptions, RunPlan, plan_of
 from .results import Row, RunFolder
 from .scripted import CONDITION
 from .stored import read_manifest, read_run
-from .summary import Plan, cell_summary, describe_pair, failure, judged, rows_of, summarise
 
 
 def plan_of_run(folder: RunFolder) -> RunPlan:

@@ -6,11 +6,11 @@ from neon_sim.conditions import CONDITIONS
 from neon_sim.config import NO_AUDIO, PolicyConfig, config_names, load_config
 from neon_sim.registry import POLICY_PARTS, TASKS
 
+from .analysis.tables import align, wrapped
 from .certificates import read_certificate
 from .plan import DEFAULT_POLICY, ORACLES, PPO
 from .scripted import SCRIPTED
 from .suites import load_suite, suite_names
-from .tables import align, wrapped
 
 ABOUT_SCRIPTED = {
     "expert": "the task's scripted expert, with all of the simulator's state",

@@ -9,8 +9,10 @@ from typing import Any
 
 from neon_sim.clock import CONTROL_HZ
 from neon_sim.files import inside
-from neon_sim.stats import episodes_for_equivalence
 
+from .analysis.statistics import episodes_for_equivalence
+from .analysis.tables import NOTHING, p_text, percent, warning_sentences
+from .analysis.verdict import UNDECIDED, headline_pairs, label, names_of, outcome, reach_text
 from .charts import (
     forest,
     forest_reach,
@@ -23,8 +25,6 @@ from .charts import (
 from .markup import Html, details, grouped_table, tag
 from .media import has_sound
 from .sweep import base_name, setting_of, setting_text
-from .tables import NOTHING, p_text, percent, warning_sentences
-from .verdict import UNDECIDED, headline_pairs, label, names_of, outcome, reach_text
 from .videos import Films, Side, VideoGroup
 
 KINDS = {

@@ -14,11 +14,12 @@ from neon_sim.errors import RunError, unknown_name
 from neon_sim.files import write_json
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.rules import Batch, Workers, hold
-from neon_sim.stats import mean_e_value
 
+from .analysis.pairing import Pair, outcomes
+from .analysis.statistics import mean_e_value
+from .analysis.unmeasured import is_broken
 from .episode import Job, Settings
 from .machine import git_commit, machine, now
-from .pairing import Pair, outcomes
 from .plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
 from .policies import Players, check_players
 from .pool import EXECUTORS, Pool, make_pool
@@ -33,7 +34,6 @@ from .results import (
 )
 from .stored import MANIFEST_VERSION, cells_of, holds, read_manifest
 from .trial import trials
-from .unmeasured import is_broken
 
 BLOCK_EPISODES = 20  # between two looks of --until-decided
 MAX_JOB_EPISODES = 64
@@ -168,9 +168,10 @@ def decide(plan: RunPlan, task: str, rows: Sequence[Row]) -> dict[str, Any]:
     """Look at the first two columns of a task: are they told apart?
 
     The e-value of each training seed's discordant pairs, averaged over seeds; a value of
-    1 / alpha or more is a decision that holds at every look (``neon_sim.stats``). Rows that raised
-    decide nothing: the value is the least one with them in favour of either side, 1 where those
-    two point in different directions or where more raised than a verdict may rest on.
+    1 / alpha or more is a decision that holds at every look
+    (``neon_sim.benchmarks.analysis.statistics``). Rows that raised decide nothing: the value is the
+    least one with them in favour of either side, 1 where those two point in different directions or
+    where more raised than a verdict may rest on.
     """
     first, second = plan.columns()[:2]
     pair = outcomes(rows, task, first, second)

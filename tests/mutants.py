@@ -7,7 +7,7 @@ changes nothing; the exit code is 1 while one does not, or while one stands ther
 or is no more.
 
     python tests/mutants.py                      every file of mutants.toml
-    python tests/mutants.py neon_sim/stats.py    one file
+    python tests/mutants.py benchmarks/analysis/statistics.py    one file
     python tests/mutants.py --again              those that lived in the last run, unlisted
 """
 

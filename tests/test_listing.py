@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from neon_sim.benchmarks.analysis.tables import wrapped
 from neon_sim.benchmarks.listing import listing
 from neon_sim.benchmarks.suites import load_suite
-from neon_sim.benchmarks.tables import wrapped
 from neon_sim.policies.backbones import published, table
 from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, Size, counted

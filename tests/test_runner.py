@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neon_sim.benchmarks.analysis.pairing import outcomes
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.episode import smoothness
-from neon_sim.benchmarks.pairing import outcomes
 from neon_sim.benchmarks.plan import Cell, RunPlan, make_plan, plan_of
 from neon_sim.benchmarks.policies import check_players
 from neon_sim.benchmarks.results import (

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from neon_sim.benchmarks import runner
+from neon_sim.benchmarks.analysis.statistics import e_value
 from neon_sim.benchmarks.episode import Job
 from neon_sim.benchmarks.plan import Cell, PolicySpec, RunOptions, RunPlan
 from neon_sim.benchmarks.policies import Players
@@ -24,7 +25,6 @@ from neon_sim.benchmarks.runner import (
 )
 from neon_sim.benchmarks.stored import holds
 from neon_sim.errors import ConfigError, UnknownNameError
-from neon_sim.stats import e_value
 
 A, B, C = (PolicySpec(name, "network", ("video",), (0,)) for name in "abc")
 Wins = Callable[[Cell, int], bool]

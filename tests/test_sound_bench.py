@@ -15,6 +15,7 @@ import pytest
 import sound_fakes
 from test_report import Reader, decode, make_row
 
+from neon_sim.benchmarks.analysis.tables import summary_text
 from neon_sim.benchmarks.certificates import certificates_table
 from neon_sim.benchmarks.certify import certificate
 from neon_sim.benchmarks.certify_sound import SoundCheck, check_sound
@@ -27,7 +28,6 @@ from neon_sim.benchmarks.report_background import certificate_card
 from neon_sim.benchmarks.results import Row, RunFolder
 from neon_sim.benchmarks.runner import Resources, run
 from neon_sim.benchmarks.spectrogram import HOP, ROWS, pitches, power_db
-from neon_sim.benchmarks.tables import summary_text
 from neon_sim.benchmarks.videos import read_index
 from neon_sim.clock import AUDIO_HZ, CAMERA_HZ
 from neon_sim.errors import ConfigError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from neon_sim.stats import (
+from neon_sim.benchmarks.analysis.statistics import (
     PairedTable,
     clopper_pearson,
     cluster_bootstrap,

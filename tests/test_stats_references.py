@@ -1,8 +1,8 @@
 """Statistics against references of other making: enumeration, closed forms, integrals.
 
-``test_stats.py`` holds the published examples. Here nothing is taken from ``neon_sim.stats``:
-distributions are enumerated, likelihoods maximised by search, quadratics solved, mixtures
-integrated.
+``test_stats.py`` holds the published examples. Here nothing is taken from
+``neon_sim.benchmarks.analysis.statistics``: distributions are enumerated, likelihoods maximised by
+search, quadratics solved, mixtures integrated.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import pytest
 from scipy import integrate, optimize, special
 from scipy.stats import beta, norm
 
-from neon_sim.seeding import key_of
-from neon_sim.stats import (
+from neon_sim.benchmarks.analysis.statistics import (
     PairedTable,
     binomial_range,
     clopper_pearson,
@@ -38,6 +37,7 @@ from neon_sim.stats import (
     uniform_p,
     wilson,
 )
+from neon_sim.seeding import key_of
 
 TABLES = [
     PairedTable(*counts)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_verdict import FRAME, HOLD, RAISED, VIDEO, column, row
 
-from neon_sim.benchmarks import summary
-from neon_sim.benchmarks.pairing import Planned
+from neon_sim.benchmarks.analysis import summary
+from neon_sim.benchmarks.analysis.pairing import Planned
+from neon_sim.benchmarks.analysis.statistics import cluster_bootstrap, smallest_shown, wilson
 from neon_sim.benchmarks.results import Row
 from neon_sim.registry import TASKS
-from neon_sim.stats import cluster_bootstrap, smallest_shown, wilson
 
 BOTH = [FRAME, VIDEO]
 EPISODES = tuple((5, episode) for episode in range(4))

@@ -13,10 +13,10 @@ from test_cli import made_up_row, made_up_run, oracle_rows
 from test_report import Reader
 from test_runner import plan, row
 
+from neon_sim.benchmarks.analysis.claims import claims_table
+from neon_sim.benchmarks.analysis.pairing import outcomes
 from neon_sim.benchmarks.certify import certificate
-from neon_sim.benchmarks.claims import claims_table
 from neon_sim.benchmarks.cli import main
-from neon_sim.benchmarks.pairing import outcomes
 from neon_sim.benchmarks.report import write_report
 from neon_sim.benchmarks.results import Row, RunFolder, dump_row
 from neon_sim.benchmarks.runner import decide

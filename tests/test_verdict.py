@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neon_sim.benchmarks import pairing, summary, unmeasured, verdict
-from neon_sim.benchmarks.pairing import Lack, Pair, Planned, outcomes, paired_values, success_matrix
-from neon_sim.benchmarks.results import Row
-from neon_sim.errors import RunError
-from neon_sim.stats import (
+from neon_sim.benchmarks.analysis import pairing, summary, unmeasured, verdict
+from neon_sim.benchmarks.analysis.pairing import (
+    Lack,
+    Pair,
+    Planned,
+    outcomes,
+    paired_values,
+    success_matrix,
+)
+from neon_sim.benchmarks.analysis.statistics import (
     PairedTable,
     cluster_bootstrap,
     cluster_equivalence_p,
@@ -21,6 +26,8 @@ from neon_sim.stats import (
     newcombe_paired,
     wilson,
 )
+from neon_sim.benchmarks.results import Row
+from neon_sim.errors import RunError
 
 FRAME, VIDEO = ("p", "frame"), ("p", "video")
 HOLD = ("hold", "scripted")

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from neon_sim.errors import RunError
-from neon_sim.stats import PairedTable
 
-from .results import Row
+from ..results import Row
+from .statistics import PairedTable
 
 Column = tuple[str, str]  # policy, condition
 Episode = tuple[int, int]  # run seed, index

@@ -11,10 +11,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from neon_sim.stats import episodes_for_equivalence
-
-from .scripted import CONDITION
-from .sweep import SWEPT, base_name, setting_of, setting_text
+from ..scripted import CONDITION
+from ..sweep import SWEPT, base_name, setting_of, setting_text
+from .statistics import episodes_for_equivalence
 
 MARGIN = 0.10  # of the equivalence test between conditions, in success rate
 OUTCOMES = ("better", "worse", "equivalent", "open", "small", "incomparable")

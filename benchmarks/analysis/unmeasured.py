@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from neon_sim.stats import holm
-
 from .pairing import Lack, Pair
+from .statistics import holm
 from .verdict import names_of
 
 MAX_RAISED = 0.01  # of a side's rows, in a comparison that stands

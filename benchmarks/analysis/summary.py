@@ -14,7 +14,12 @@ import numpy as np
 
 from neon_sim.conditions import condition
 from neon_sim.registry import TASKS
-from neon_sim.stats import (
+
+from ..results import Row
+from ..scripted import CONDITION
+from ..sweep import setting_of
+from .pairing import Column, Pair, Planned, measured, outcomes, rows_of, seed_order, success_matrix
+from .statistics import (
     cluster_bootstrap,
     cluster_equivalence_p,
     equivalence_p,
@@ -23,11 +28,6 @@ from neon_sim.stats import (
     smallest_shown,
     wilson,
 )
-
-from .pairing import Column, Pair, Planned, measured, outcomes, rows_of, seed_order, success_matrix
-from .results import Row
-from .scripted import CONDITION
-from .sweep import setting_of
 from .unmeasured import judge_family, lack_of
 from .verdict import MARGIN, UNDECIDED, outcome, overall_verdict, task_verdict
 

@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from neon_sim.stats import cluster_bootstrap, sign_flip
-
+from ..plan import RunPlan
+from ..results import Row
+from ..suites import SuiteConfig, load_suite
 from .pairing import outcomes, paired_values
-from .plan import RunPlan
-from .results import Row
-from .suites import SuiteConfig, load_suite
+from .statistics import cluster_bootstrap, sign_flip
 from .summary import Plan, pair_summary
 from .unmeasured import judge_family, lack_of
 from .verdict import UNDECIDED, outcome

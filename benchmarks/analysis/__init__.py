@@ -1,0 +1,1 @@
+"""From rows to numbers and words: statistics, pairing, summaries, verdicts, tables."""
