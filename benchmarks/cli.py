@@ -140,7 +140,7 @@ def compare_command(args: argparse.Namespace, command: list[str]) -> int:
 
 def certify_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench certify``."""
-    from .certify import certify
+    from .certificates.visual import certify
 
     _resources(args, command).validate()
     return certify(args, command, play)

@@ -15,7 +15,7 @@ from neon_sim.files import write_json
 from .analysis.claims import claims_of_run
 from .analysis.pairing import Column, Planned, outcomes
 from .analysis.summary import Plan, cell_summary, describe_pair, failure, judged, rows_of, summarise
-from .certificates import is_certified
+from .certificates.common import is_certified
 from .plan import RunOptions, RunPlan, plan_of
 from .results import Row, RunFolder
 from .scripted import CONDITION

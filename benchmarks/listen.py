@@ -22,7 +22,7 @@ from neon_sim.errors import ConfigError
 from neon_sim.files import make_folder, write_whole
 from neon_sim.registry import task_entry
 
-from .certify_sound import Twins
+from .certificates.sound import Twins
 from .filming import drawn_frames
 from .markup import Html, join, markup, resource, tag
 from .media import Recorder, encode_flac, encode_image, for_ears, gain_for, small_video

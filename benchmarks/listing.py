@@ -7,7 +7,7 @@ from neon_sim.config import NO_AUDIO, PolicyConfig, config_names, load_config
 from neon_sim.registry import POLICY_PARTS, TASKS
 
 from .analysis.tables import align, wrapped
-from .certificates import read_certificate
+from .certificates.common import read_certificate
 from .plan import DEFAULT_POLICY, ORACLES, PPO
 from .scripted import SCRIPTED
 from .suites import load_suite, suite_names

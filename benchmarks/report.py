@@ -12,7 +12,7 @@ from typing import Any
 
 from neon_sim.files import write_whole
 
-from .certificates import read_certificate
+from .certificates.common import read_certificate
 from .compare import summary_of_run
 from .markup import Html, join, markup, resource, tag
 from .report_background import certificate_section, decisions, failures, provenance

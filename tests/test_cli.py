@@ -10,8 +10,8 @@ import pytest
 
 from neon_sim.benchmarks import arguments, cli
 from neon_sim.benchmarks.analysis.summary import summarise
-from neon_sim.benchmarks.certificates import read_certificate
-from neon_sim.benchmarks.certify import TwinCheck, certificate, check_twins, judge
+from neon_sim.benchmarks.certificates.common import read_certificate
+from neon_sim.benchmarks.certificates.visual import TwinCheck, certificate, check_twins, judge
 from neon_sim.benchmarks.plan import make_plan
 from neon_sim.benchmarks.results import Row, RunFolder, dump_row
 from neon_sim.files import write_json, write_whole
@@ -311,7 +311,7 @@ def known_twins(monkeypatch: pytest.MonkeyPatch) -> None:
     found = TwinCheck(checked=16, equal=16, differing=16, action_gap=0.3)
     kinds = {name: entry.kind for name, entry in TASKS.items()}
     monkeypatch.setattr(
-        "neon_sim.benchmarks.certify.check_twins",
+        "neon_sim.benchmarks.certificates.visual.check_twins",
         lambda task, seed: found if kinds[task] == "temporal" else None,
     )
 

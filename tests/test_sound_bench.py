@@ -16,9 +16,9 @@ import sound_fakes
 from test_report import Reader, decode, make_row
 
 from neon_sim.benchmarks.analysis.tables import summary_text
-from neon_sim.benchmarks.certificates import certificates_table
-from neon_sim.benchmarks.certify import certificate
-from neon_sim.benchmarks.certify_sound import SoundCheck, check_sound
+from neon_sim.benchmarks.certificates.common import certificates_table
+from neon_sim.benchmarks.certificates.sound import SoundCheck, check_sound
+from neon_sim.benchmarks.certificates.visual import certificate
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.compare import summary_of_run
 from neon_sim.benchmarks.media import MAX_GAIN, encode_flac, encode_video, for_ears, has_sound
@@ -116,7 +116,7 @@ def made_up(task: str, rates: dict[str, float], episodes: int = 200) -> list[Row
     ],
 )
 def test_deaf_policies_are_held_to_chance(monkeypatch, beep, muted, status, text) -> None:
-    monkeypatch.setattr("neon_sim.benchmarks.certify_sound.check_sound", lambda *_: SOUND)
+    monkeypatch.setattr("neon_sim.benchmarks.certificates.sound.check_sound", lambda *_: SOUND)
     rates = {"expert": 1.0, "muted": muted, "hold": 0.0, "random": 0.1}
     body = certificate(made_up(beep, rates), beep, "ears", 0, {})
     assert body["status"] == status
@@ -128,7 +128,7 @@ def test_deaf_policies_are_held_to_chance(monkeypatch, beep, muted, status, text
 
 
 def test_a_sound_certificate_needs_its_expert(monkeypatch, beep) -> None:
-    monkeypatch.setattr("neon_sim.benchmarks.certify_sound.check_sound", lambda *_: SOUND)
+    monkeypatch.setattr("neon_sim.benchmarks.certificates.sound.check_sound", lambda *_: SOUND)
     rows = made_up(beep, {"expert": 0.9, "muted": 0.5, "hold": 0.0, "random": 0.0})
     assert certificate(rows, beep, "ears", 0, {})["status"] == "refused"
 

@@ -12,7 +12,7 @@ import pytest
 from test_report import NASTY, Reader, make_row, save, synthetic
 from test_runner import plan, row
 
-from neon_sim.benchmarks.certificates import certificate_folder, read_certificate
+from neon_sim.benchmarks.certificates.common import certificate_folder, read_certificate
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.compare import plan_of_run, summary_of_run
 from neon_sim.benchmarks.plan import Cell

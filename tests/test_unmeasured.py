@@ -15,7 +15,7 @@ from test_runner import plan, row
 
 from neon_sim.benchmarks.analysis.claims import claims_table
 from neon_sim.benchmarks.analysis.pairing import outcomes
-from neon_sim.benchmarks.certify import certificate
+from neon_sim.benchmarks.certificates.visual import certificate
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.report import write_report
 from neon_sim.benchmarks.results import Row, RunFolder, dump_row
@@ -207,7 +207,9 @@ def test_early_stopping_counts_no_error_as_a_defeat() -> None:
 
 @pytest.mark.parametrize("word", ["expert", "oracle_history", "blind", "random"])
 def test_a_certificate_with_rows_that_raised_is_refused(word, monkeypatch) -> None:
-    monkeypatch.setattr("neon_sim.benchmarks.certify.check_twins", lambda task, seed: None)
+    monkeypatch.setattr(
+        "neon_sim.benchmarks.certificates.visual.check_twins", lambda task, seed: None
+    )
     rates = {"expert": 1.0, "oracle_history": 0.9, "oracle_memoryless": 0.2}
     rows = oracle_rows("arm_catch", {**rates, "blind": 0.1, "hold": 0.0, "random": 0.0}, 101)
     assert certificate(rows, "arm_catch", "x", 0, {})["status"] == "certified"

@@ -30,16 +30,30 @@ from neon_sim.files import locked, write_json
 from neon_sim.places import hold_folder
 from neon_sim.registry import clip_span_s, task_entry
 
-from .analysis.pairing import Column, outcomes
-from .analysis.statistics import (
+from ..analysis.pairing import Column, outcomes
+from ..analysis.statistics import (
     cluster_bootstrap,
     cluster_equivalence_p,
     equivalence_p,
     newcombe_paired,
     sign_flip,
 )
-from .analysis.tables import percent, span
-from .certificates import (
+from ..analysis.tables import percent, span
+from ..plan import (
+    DEFAULT_POLICY,
+    LISTENER,
+    ORACLES,
+    Cell,
+    PolicySpec,
+    RunPlan,
+    make_plan,
+    split_overrides,
+)
+from ..policies import load_player
+from ..results import Row, RunFolder
+from ..stored import read_run
+from ..suites import chosen_tasks
+from .common import (
     ALPHA,
     SCRIPTED,
     certificate_folder,
@@ -55,21 +69,7 @@ from .certificates import (
     rate_of,
     verdict_of,
 )
-from .certify_sound import SOUND_HEADS, sound_certificate
-from .plan import (
-    DEFAULT_POLICY,
-    LISTENER,
-    ORACLES,
-    Cell,
-    PolicySpec,
-    RunPlan,
-    make_plan,
-    split_overrides,
-)
-from .policies import load_player
-from .results import Row, RunFolder
-from .stored import read_run
-from .suites import chosen_tasks
+from .sound import SOUND_HEADS, sound_certificate
 
 MEMORYLESS, HISTORY = ORACLES
 HEADS = (MEMORYLESS, HISTORY, "blind")

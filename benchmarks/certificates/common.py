@@ -11,13 +11,13 @@ from neon_sim.errors import ConfigError, RunError
 from neon_sim.registry import task_entry
 from neon_sim.schema import read_json
 
-from .analysis.pairing import Column, measured, rows_of, success_matrix
-from .analysis.statistics import clopper_pearson, cluster_bootstrap, wilson
-from .analysis.tables import align, percent
-from .machine import git_commit, now, versions
-from .results import Row
-from .scripted import CONDITION
-from .stored import check_certificate
+from ..analysis.pairing import Column, measured, rows_of, success_matrix
+from ..analysis.statistics import clopper_pearson, cluster_bootstrap, wilson
+from ..analysis.tables import align, percent
+from ..machine import git_commit, now, versions
+from ..results import Row
+from ..scripted import CONDITION
+from ..stored import check_certificate
 
 SCRIPTED = ("expert", "hold", "random")
 MIN_EXPERT = 0.95

@@ -22,9 +22,10 @@ from neon_sim.clock import CHUNK_STEPS, TICKS_PER_CAMERA
 from neon_sim.registry import task_entry
 from neon_sim.seeding import keyed_rng
 
-from .analysis.statistics import binomial_range, uniform_p
-from .analysis.tables import percent, span
-from .certificates import (
+from ..analysis.statistics import binomial_range, uniform_p
+from ..analysis.tables import percent, span
+from ..results import Row
+from .common import (
     clause,
     columns_of,
     enough_clause,
@@ -35,7 +36,6 @@ from .certificates import (
     rate_of,
     verdict_of,
 )
-from .results import Row
 
 MUTED = "muted"
 SOUND_HEADS = (MUTED,)

@@ -1,0 +1,1 @@
+"""The proofs that a task needs history, needs none, or needs ears."""
