@@ -22,10 +22,10 @@ from .charts import (
     success_panel,
     swatch,
 )
+from .film.media import has_sound
+from .film.videos import Films, Side, VideoGroup
 from .markup import Html, details, grouped_table, tag
-from .media import has_sound
 from .sweep import base_name, setting_of, setting_text
-from .videos import Films, Side, VideoGroup
 
 KINDS = {
     "temporal": "needs to see time",

@@ -9,8 +9,8 @@ import numpy as np
 
 from neon_sim.clock import AUDIO_HZ
 
+from .film.media import encode_image
 from .markup import Html, tag
-from .media import encode_image
 
 WINDOW, HOP, BINS = 512, 80, 1024  # samples: 32 ms, 5 ms; of the padded transform
 LOW_HZ, HIGH_HZ, ROWS = 60.0, 8000.0, 144

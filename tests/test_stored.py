@@ -15,13 +15,13 @@ from test_runner import plan, row
 from neon_sim.benchmarks.certificates.common import certificate_folder, read_certificate
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.compare import plan_of_run, summary_of_run
+from neon_sim.benchmarks.film.videos import read_index
 from neon_sim.benchmarks.plan import Cell
 from neon_sim.benchmarks.report import write_report
 from neon_sim.benchmarks.results import EpisodeLog, Row, RunFolder
 from neon_sim.benchmarks.runner import Resources, run
 from neon_sim.benchmarks.stored import read_run
 from neon_sim.benchmarks.suites import load_suite
-from neon_sim.benchmarks.videos import read_index
 from neon_sim.errors import NeonError, RunError
 from neon_sim.files import write_json
 from neon_sim.registry import TASKS
@@ -305,7 +305,7 @@ def test_links_out_of_a_run_are_neither_read_nor_emptied(tmp_path, capsys) -> No
 
 def test_a_name_too_long_for_the_disk_is_shortened(tmp_path: Path) -> None:
     row_ = make_row(Cell("arm_catch", "p" * 400, "video", 0), 3, True)
-    from neon_sim.benchmarks.videos import make_side
+    from neon_sim.benchmarks.film.videos import make_side
 
     other = make_side({**row_, "policy": "p" * 401})
     assert len(make_side(row_).video) < 200

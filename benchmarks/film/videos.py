@@ -22,13 +22,13 @@ from neon_sim.errors import RunError
 from neon_sim.files import make_folder, write_json, write_whole
 from neon_sim.schema import read_json
 
-from .analysis.pairing import Column, rows_of
-from .analysis.verdict import headline_pairs
+from ..analysis.pairing import Column, rows_of
+from ..analysis.verdict import headline_pairs
+from ..plan import RunPlan
+from ..results import Row, RunFolder, dump_row
+from ..stored import inside_folder, read_run
+from ..sweep import base_name, setting_of
 from .filming import Shot, filmed, find_cell
-from .plan import RunPlan
-from .results import Row, RunFolder, dump_row
-from .stored import inside_folder, read_run
-from .sweep import base_name, setting_of
 
 MAX_PAIRS = 10  # a task
 INDEX = "index.json"

@@ -1,0 +1,1 @@
+"""Episodes as videos with sound, for people."""
