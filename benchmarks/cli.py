@@ -107,7 +107,7 @@ def _print_summary(folder: Any) -> dict[str, Any]:
 def _write_report(
     folder: Any, args: argparse.Namespace, verbose: bool, summary: dict[str, Any] | None = None
 ) -> None:
-    from .report import write_report
+    from .report.page import write_report
 
     path = write_report(
         folder,
@@ -156,7 +156,7 @@ def report_command(args: argparse.Namespace, command: list[str]) -> int:
 
 def listen_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench listen``."""
-    from .listen import write_page
+    from .report.listen import write_page
     from .suites import chosen_tasks
 
     hold_file("--out", args.out)

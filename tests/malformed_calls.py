@@ -314,7 +314,7 @@ COMMANDS = (
         CLI,
         ("listen",),
         ("--task=arm_latch", "--out=OUT/page.html"),
-        begins="neon_sim.benchmarks.listen:task_section",
+        begins="neon_sim.benchmarks.report.listen:task_section",
         places=("--out",),
     ),
     Command(CLI, ("list",), filled=("tasks",), begins="neon_sim.benchmarks.listing:listing"),

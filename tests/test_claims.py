@@ -10,7 +10,7 @@ import pytest
 from neon_sim.benchmarks.analysis.claims import claims_of_run, claims_table
 from neon_sim.benchmarks.analysis.tables import claims_text
 from neon_sim.benchmarks.plan import RunPlan
-from neon_sim.benchmarks.report_claims import claims as claims_section
+from neon_sim.benchmarks.report.claims import claims as claims_section
 from neon_sim.benchmarks.suites import SuiteConfig, load_suite
 from neon_sim.errors import ConfigError
 from neon_sim.registry import TASKS

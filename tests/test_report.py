@@ -14,15 +14,15 @@ import av
 import numpy as np
 import pytest
 
-from neon_sim.benchmarks import report_background
-from neon_sim.benchmarks.charts import forest, forest_reach, signed
 from neon_sim.benchmarks.compare import plan_of_run, summary_of_run
 from neon_sim.benchmarks.film.filming import HEIGHT, WIDTH, check_replay, filmed
 from neon_sim.benchmarks.film.media import MAX_BYTES, encode_image, encode_video, small_video
 from neon_sim.benchmarks.film.videos import choose, make_videos, read_index, shown_columns
-from neon_sim.benchmarks.markup import VOID, Html, markup, tag
 from neon_sim.benchmarks.plan import Cell, PolicySpec, RunPlan, make_plan
-from neon_sim.benchmarks.report import write_report
+from neon_sim.benchmarks.report import background as report_background
+from neon_sim.benchmarks.report.charts import forest, forest_reach, signed
+from neon_sim.benchmarks.report.markup import VOID, Html, markup, tag
+from neon_sim.benchmarks.report.page import write_report
 from neon_sim.benchmarks.results import Row, RunFolder, dump_row
 from neon_sim.benchmarks.runner import Resources, run
 from neon_sim.clock import CAMERA_HZ
@@ -166,7 +166,7 @@ def test_says_when_the_data_cannot_decide(tmp_path: Path) -> None:
 
 
 def test_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neon_sim.benchmarks.report.read_certificate", lambda task: None)
+    monkeypatch.setattr("neon_sim.benchmarks.report.page.read_certificate", lambda task: None)
     folder = synthetic(tmp_path / "run", {"frame": 10})
     rows = folder.read_rows()
     save(folder, rows[:-3])

@@ -17,7 +17,7 @@ from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.compare import plan_of_run, summary_of_run
 from neon_sim.benchmarks.film.videos import read_index
 from neon_sim.benchmarks.plan import Cell
-from neon_sim.benchmarks.report import write_report
+from neon_sim.benchmarks.report.page import write_report
 from neon_sim.benchmarks.results import EpisodeLog, Row, RunFolder
 from neon_sim.benchmarks.runner import Resources, run
 from neon_sim.benchmarks.stored import read_run

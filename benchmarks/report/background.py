@@ -9,11 +9,11 @@ from typing import Any
 
 from neon_sim.registry import TASKS
 
+from ..own_policy import own_sentences
+from ..scripted import CONDITION, SCRIPTED
 from .charts import percent, signed, success_panel
 from .markup import Html, details, facts, table, tag
-from .own_policy import own_sentences
-from .report_sections import interval, note, section
-from .scripted import CONDITION, SCRIPTED
+from .sections import interval, note, section
 
 STATUS = {"certified": "better", "refused": "worse", "incomplete": "open"}
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .markup import Html, table, tag
-from .report_sections import note, section
+from .sections import note, section
 
 CHIPS = {"supported": "better", "not supported": "worse", "undecided": "open"}
 

@@ -22,11 +22,11 @@ from neon_sim.errors import ConfigError
 from neon_sim.files import make_folder, write_whole
 from neon_sim.registry import task_entry
 
-from .certificates.sound import Twins
-from .film.filming import drawn_frames
-from .film.media import Recorder, encode_flac, encode_image, for_ears, gain_for, small_video
+from ..certificates.sound import Twins
+from ..film.filming import drawn_frames
+from ..film.media import Recorder, encode_flac, encode_image, for_ears, gain_for, small_video
 from .markup import Html, join, markup, resource, tag
-from .report_sections import note, section
+from .sections import note, section
 from .spectrogram import spectrogram
 
 

@@ -12,16 +12,16 @@ from typing import Any
 
 from neon_sim.files import write_whole
 
-from .certificates.common import read_certificate
-from .compare import summary_of_run
-from .film.videos import Films, make_videos
+from ..certificates.common import read_certificate
+from ..compare import summary_of_run
+from ..film.videos import Films, make_videos
+from ..results import RunFolder
+from ..stored import StoredRun, read_manifest, read_run
+from .background import certificate_section, decisions, failures, provenance
+from .claims import claims
 from .markup import Html, join, markup, resource, tag
-from .report_background import certificate_section, decisions, failures, provenance
-from .report_claims import claims
-from .report_motion import limits, motion, sweep
-from .report_sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
-from .results import RunFolder
-from .stored import StoredRun, read_manifest, read_run
+from .motion import limits, motion, sweep
+from .sections import all_cells, all_columns, chart, pairs, rates, verdict, videos
 
 CONTENTS = (
     ("chart", "Success"),

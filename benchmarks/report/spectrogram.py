@@ -9,7 +9,7 @@ import numpy as np
 
 from neon_sim.clock import AUDIO_HZ
 
-from .film.media import encode_image
+from ..film.media import encode_image
 from .markup import Html, tag
 
 WINDOW, HOP, BINS = 512, 80, 1024  # samples: 32 ms, 5 ms; of the padded transform

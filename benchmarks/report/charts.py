@@ -14,10 +14,10 @@ from typing import Any
 
 from neon_sim.conditions import CONDITIONS
 
-from .analysis.verdict import label
+from ..analysis.verdict import label
+from ..scripted import CONDITION
+from ..sweep import base_name
 from .markup import Html, join, tag
-from .scripted import CONDITION
-from .sweep import base_name
 
 PANEL_WIDTH = 400
 ROW_HEIGHT = 27

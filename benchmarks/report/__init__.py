@@ -1,0 +1,1 @@
+"""One page with everything a person wants to look at."""
