@@ -77,9 +77,9 @@ def play(
     plan: Any, folder: Any, args: argparse.Namespace, command: list[str], *, resume: bool
 ) -> bool:
     """Compute a plan with a progress bar; True when an episode raised."""
-    from .policies import check_players
-    from .progress import Bar
-    from .runner import run
+    from .running.players import check_players
+    from .running.progress import Bar
+    from .running.runner import run
 
     resources = _resources(args, command)
     allowed = getattr(args, "allow_training_seed", False)
@@ -90,7 +90,7 @@ def play(
 
 
 def _resources(args: argparse.Namespace, command: list[str]) -> Any:
-    from .runner import Resources
+    from .running.runner import Resources
 
     return Resources(args.workers, args.batch, args.executor, command)
 

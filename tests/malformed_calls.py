@@ -238,7 +238,7 @@ def part_arguments(registry: Any, part: str) -> Iterator[tuple[str, ...]]:
 
 
 RUN = ("--policy=neon_tiny", "--condition=blind", "--task=arm_reach", "--episodes=1", "--out=OUT")
-PLAYS = "neon_sim.benchmarks.runner:run"
+PLAYS = "neon_sim.benchmarks.running.runner:run"
 COMMANDS = (
     Command(
         "neon_sim.collect",

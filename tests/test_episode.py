@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neon_sim.benchmarks.episode import Episode, Job, Settings, error_text, smoothness
 from neon_sim.benchmarks.executor import ChunkExecutor
 from neon_sim.benchmarks.plan import Cell, PolicySpec, RunOptions
 from neon_sim.benchmarks.results import ROW_KEYS
+from neon_sim.benchmarks.running.episode import Episode, Job, Settings, error_text, smoothness
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError
 
@@ -278,7 +278,9 @@ def test_a_row_holds_what_was_played_and_how_long_it_took() -> None:
 
 def test_the_clock_runs_while_an_episode_starts_and_steps(monkeypatch) -> None:
     now = iter(range(1, 100))
-    monkeypatch.setattr("neon_sim.benchmarks.episode.time.perf_counter", lambda: float(next(now)))
+    monkeypatch.setattr(
+        "neon_sim.benchmarks.running.episode.time.perf_counter", lambda: float(next(now))
+    )
     episode = make_episode(Stage(steps(0.0, 0.0, end="truncated")))
     episode.start()
     assert episode.wall_s == 1.0

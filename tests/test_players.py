@@ -12,9 +12,9 @@ from test_runner import plan
 
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.plan import make_plan, plan_of
-from neon_sim.benchmarks.policies import Players, check_players, load_player
 from neon_sim.benchmarks.results import RunFolder
-from neon_sim.benchmarks.runner import Resources, run
+from neon_sim.benchmarks.running.players import Players, check_players, load_player
+from neon_sim.benchmarks.running.runner import Resources, run
 from neon_sim.errors import CheckpointError, ConfigError, PolicyError, RunError
 from neon_sim.registry import POLICY_PARTS
 
@@ -173,7 +173,7 @@ def test_a_head_that_records_its_episodes_is_held_to_them(monkeypatch) -> None:
         player.metadata = {**player.metadata, "demonstrations": uses}
         return player
 
-    monkeypatch.setattr("neon_sim.benchmarks.policies.load_player", recorded)
+    monkeypatch.setattr("neon_sim.benchmarks.running.players.load_player", recorded)
     assert check_players(heads(1001)).training_seeds == []
     with pytest.raises(ConfigError, match="1 of 3 episodes of arm_reach with seed 1000"):
         check_players(heads(1000))

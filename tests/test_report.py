@@ -24,7 +24,7 @@ from neon_sim.benchmarks.report.charts import forest, forest_reach, signed
 from neon_sim.benchmarks.report.markup import VOID, Html, markup, tag
 from neon_sim.benchmarks.report.page import write_report
 from neon_sim.benchmarks.results import Row, RunFolder, dump_row
-from neon_sim.benchmarks.runner import Resources, run
+from neon_sim.benchmarks.running.runner import Resources, run
 from neon_sim.clock import CAMERA_HZ
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import RunError

@@ -17,9 +17,7 @@ import pytest
 
 from neon_sim.benchmarks.analysis.pairing import outcomes
 from neon_sim.benchmarks.cli import main
-from neon_sim.benchmarks.episode import smoothness
 from neon_sim.benchmarks.plan import Cell, RunPlan, make_plan, plan_of
-from neon_sim.benchmarks.policies import check_players
 from neon_sim.benchmarks.results import (
     ROW_KEYS,
     EpisodeLog,
@@ -29,7 +27,9 @@ from neon_sim.benchmarks.results import (
     sort_key,
     without_timing,
 )
-from neon_sim.benchmarks.runner import (
+from neon_sim.benchmarks.running.episode import smoothness
+from neon_sim.benchmarks.running.players import check_players
+from neon_sim.benchmarks.running.runner import (
     Resources,
     blocks,
     check_same_run,

@@ -9,20 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neon_sim.benchmarks import runner
 from neon_sim.benchmarks.analysis.statistics import e_value
-from neon_sim.benchmarks.episode import Job
 from neon_sim.benchmarks.plan import Cell, PolicySpec, RunOptions, RunPlan
-from neon_sim.benchmarks.policies import Players
 from neon_sim.benchmarks.results import Row, RunFolder, describe
-from neon_sim.benchmarks.runner import (
-    Resources,
-    blocks,
-    decide,
-    job_size,
-    make_jobs,
-    run,
-)
+from neon_sim.benchmarks.running import runner
+from neon_sim.benchmarks.running.episode import Job
+from neon_sim.benchmarks.running.players import Players
+from neon_sim.benchmarks.running.runner import Resources, blocks, decide, job_size, make_jobs, run
 from neon_sim.benchmarks.stored import holds
 from neon_sim.errors import ConfigError, UnknownNameError
 

@@ -28,7 +28,7 @@ from neon_sim.benchmarks.report.background import certificate_card
 from neon_sim.benchmarks.report.page import write_report
 from neon_sim.benchmarks.report.spectrogram import HOP, ROWS, pitches, power_db
 from neon_sim.benchmarks.results import Row, RunFolder
-from neon_sim.benchmarks.runner import Resources, run
+from neon_sim.benchmarks.running.runner import Resources, run
 from neon_sim.clock import AUDIO_HZ, CAMERA_HZ
 from neon_sim.errors import ConfigError
 from neon_sim.registry import TASKS, TaskEntry

@@ -19,7 +19,7 @@ from neon_sim.benchmarks.film.videos import read_index
 from neon_sim.benchmarks.plan import Cell
 from neon_sim.benchmarks.report.page import write_report
 from neon_sim.benchmarks.results import EpisodeLog, Row, RunFolder
-from neon_sim.benchmarks.runner import Resources, run
+from neon_sim.benchmarks.running.runner import Resources, run
 from neon_sim.benchmarks.stored import read_run
 from neon_sim.benchmarks.suites import load_suite
 from neon_sim.errors import NeonError, RunError

@@ -19,7 +19,7 @@ from neon_sim.benchmarks.certificates.visual import certificate
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.report.page import write_report
 from neon_sim.benchmarks.results import Row, RunFolder, dump_row
-from neon_sim.benchmarks.runner import decide
+from neon_sim.benchmarks.running.runner import decide
 from neon_sim.benchmarks.suites import SuiteConfig
 from neon_sim.files import write_whole
 

@@ -8,12 +8,12 @@ import signal
 import pytest
 from mortal_fakes import mortal, rows_of
 
-from neon_sim.benchmarks.attempts import MAX_DEATHS, Attempts
 from neon_sim.benchmarks.cli import main
-from neon_sim.benchmarks.episode import Job, Settings
 from neon_sim.benchmarks.plan import Cell, RunOptions, RunPlan, make_plan
-from neon_sim.benchmarks.pool import ProcessPool, how_ended
 from neon_sim.benchmarks.results import ROW_KEYS, RunFolder, without_timing
+from neon_sim.benchmarks.running.attempts import MAX_DEATHS, Attempts
+from neon_sim.benchmarks.running.episode import Job, Settings
+from neon_sim.benchmarks.running.pool import ProcessPool, how_ended
 from neon_sim.errors import RunError
 
 __all__ = ["mortal"]  # a fixture

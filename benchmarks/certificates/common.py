@@ -14,8 +14,8 @@ from neon_sim.schema import read_json
 from ..analysis.pairing import Column, measured, rows_of, success_matrix
 from ..analysis.statistics import clopper_pearson, cluster_bootstrap, wilson
 from ..analysis.tables import align, percent
-from ..machine import git_commit, now, versions
 from ..results import Row
+from ..running.machine import git_commit, now, versions
 from ..scripted import CONDITION
 from ..stored import check_certificate
 

@@ -49,8 +49,8 @@ from ..plan import (
     make_plan,
     split_overrides,
 )
-from ..policies import load_player
 from ..results import Row, RunFolder
+from ..running.players import load_player
 from ..stored import read_run
 from ..suites import chosen_tasks
 from .common import (

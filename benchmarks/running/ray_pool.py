@@ -19,8 +19,8 @@ from typing import Any
 
 from neon_sim.errors import NeonError, RunError, install_extra, require_package
 
+from ..results import Row
 from .attempts import Attempt, Attempts
-from .results import Row
 from .worker import THREAD_VARIABLES, Work, Worker, portable
 
 CONNECT_TIMEOUT_S = 10.0

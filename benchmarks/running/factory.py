@@ -17,8 +17,8 @@ from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError, NeonError, PolicyError, unknown_name
 from neon_sim.observation import NEEDS
 
+from ..plan import Cell
 from .episode import error_text
-from .plan import Cell
 
 METHODS = ("reset", "act")
 EXAMPLE = "def make(condition, task, train_seed): return MyPolicy()"

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 
 from neon_sim.errors import PolicyError, RunError
 
+from ..results import Row
 from .episode import lost_row
-from .results import Row
 from .trial import Trial
 from .worker import Work
 

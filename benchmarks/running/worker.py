@@ -23,11 +23,11 @@ from neon_sim.observation import ClipBatch, observe_row, stack_observations
 from neon_sim.registry import task_entry
 from neon_sim.robots import body_arguments
 
+from ..executor import ChunkExecutor
+from ..results import Row
+from ..scripted import Scripted
 from .episode import Episode, Job, OnStep, error_text
-from .executor import ChunkExecutor
-from .policies import load_player
-from .results import Row
-from .scripted import Scripted
+from .players import load_player
 from .trial import Trial, check_chunk, check_chunks, check_shape, try_out
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -17,10 +17,10 @@ import numpy as np
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError
 
-from .executor import ChunkExecutor
-from .plan import Cell, PolicySpec, RunOptions, swaps_sound
-from .results import Row
-from .scripted import SCRIPTED
+from ..executor import ChunkExecutor
+from ..plan import Cell, PolicySpec, RunOptions, swaps_sound
+from ..results import Row
+from ..scripted import SCRIPTED
 
 OnStep = Callable[[Any], None]
 

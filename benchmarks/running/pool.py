@@ -17,8 +17,8 @@ from typing import Any, Protocol, cast
 
 from neon_sim.errors import ConfigError, unknown_name
 
+from ..results import Row
 from .attempts import Attempt, Attempts
-from .results import Row
 from .worker import THREAD_VARIABLES, Work, Worker, portable
 
 EXECUTORS = ("local", "ray")

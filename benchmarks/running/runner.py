@@ -15,24 +15,16 @@ from neon_sim.files import write_json
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.rules import Batch, Workers, hold
 
-from .analysis.pairing import Pair, outcomes
-from .analysis.statistics import mean_e_value
-from .analysis.unmeasured import is_broken
+from ..analysis.pairing import Pair, outcomes
+from ..analysis.statistics import mean_e_value
+from ..analysis.unmeasured import is_broken
+from ..plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
+from ..results import EpisodeKey, EpisodeLog, Row, RunFolder, describe, key_of_row, sort_key
+from ..stored import MANIFEST_VERSION, cells_of, holds, read_manifest
 from .episode import Job, Settings
 from .machine import git_commit, machine, now
-from .plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
-from .policies import Players, check_players
+from .players import Players, check_players
 from .pool import EXECUTORS, Pool, make_pool
-from .results import (
-    EpisodeKey,
-    EpisodeLog,
-    Row,
-    RunFolder,
-    describe,
-    key_of_row,
-    sort_key,
-)
-from .stored import MANIFEST_VERSION, cells_of, holds, read_manifest
 from .trial import trials
 
 BLOCK_EPISODES = 20  # between two looks of --until-decided

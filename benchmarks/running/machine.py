@@ -47,7 +47,7 @@ def git_commit() -> str | None:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    if not ask("ls-files", "benchmarks/machine.py"):
+    if not ask("ls-files", "benchmarks/running/machine.py"):
         return None
     commit = ask("rev-parse", "HEAD")
     if commit and ask("status", "--porcelain", "--untracked-files=no"):

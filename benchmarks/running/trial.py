@@ -18,9 +18,9 @@ from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import ConfigError, NeonError, PolicyError
 from neon_sim.observation import observe_row, stack_observations
 
+from ..plan import Cell, PolicySpec, RunPlan
 from .episode import Settings, error_text
-from .plan import Cell, PolicySpec, RunPlan
-from .policies import load_player
+from .players import load_player
 
 TRIED = ("factory", "scripted")  # kinds of policies
 EPISODES = (0, 1)

@@ -1,0 +1,1 @@
+"""Playing episodes: jobs, workers, pools, players."""
