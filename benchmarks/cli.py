@@ -32,9 +32,9 @@ def main(argv: list[str]) -> int:
 
 def run_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench run``."""
-    from .plan import make_plan
-    from .results import RunFolder
-    from .sweep import swept
+    from .runs.folder import RunFolder
+    from .runs.plan import make_plan
+    from .runs.sweep import swept
 
     hold_folder("--out", args.out)
     _resources(args, command).validate()
@@ -65,7 +65,7 @@ def run_command(args: argparse.Namespace, command: list[str]) -> int:
 
 def _made_by(args: argparse.Namespace) -> str:
     """What makes the heads of a suite's own policies, where a script does."""
-    from .suites import load_suite
+    from .runs.suites import load_suite
 
     script = load_suite(args.suite).heads_by if args.suite and not args.policy else ""
     return (
@@ -126,7 +126,7 @@ def compare_command(args: argparse.Namespace, command: list[str]) -> int:
 
     from .analysis.tables import summary_text
     from .compare import compare_runs, summary_of_run
-    from .results import RunFolder
+    from .runs.folder import RunFolder
 
     if len(args.runs) > 2:
         raise ConfigError(f"compare takes one run or two (got {len(args.runs)})")
@@ -148,7 +148,7 @@ def certify_command(args: argparse.Namespace, command: list[str]) -> int:
 
 def report_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench report``."""
-    from .results import RunFolder
+    from .runs.folder import RunFolder
 
     _write_report(RunFolder(args.run), args, verbose=True)
     return 0
@@ -157,7 +157,7 @@ def report_command(args: argparse.Namespace, command: list[str]) -> int:
 def listen_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench listen``."""
     from .report.listen import write_page
-    from .suites import chosen_tasks
+    from .runs.suites import chosen_tasks
 
     hold_file("--out", args.out)
     tasks = chosen_tasks(args.task, args.suite, "sound")

@@ -16,10 +16,10 @@ from .analysis.claims import claims_of_run
 from .analysis.pairing import Column, Planned, outcomes
 from .analysis.summary import Plan, cell_summary, describe_pair, failure, judged, rows_of, summarise
 from .certificates.common import is_certified
-from .plan import RunOptions, RunPlan, plan_of
-from .results import Row, RunFolder
-from .scripted import CONDITION
-from .stored import read_manifest, read_run
+from .runs.folder import Row, RunFolder
+from .runs.plan import RunOptions, RunPlan, plan_of
+from .runs.scripted import CONDITION
+from .runs.stored import read_manifest, read_run
 
 
 def plan_of_run(folder: RunFolder) -> RunPlan:

@@ -8,9 +8,9 @@ from neon_sim.registry import POLICY_PARTS, TASKS
 
 from .analysis.tables import align, wrapped
 from .certificates.common import read_certificate
-from .plan import DEFAULT_POLICY, ORACLES, PPO
-from .scripted import SCRIPTED
-from .suites import load_suite, suite_names
+from .runs.plan import DEFAULT_POLICY, ORACLES, PPO
+from .runs.scripted import SCRIPTED
+from .runs.suites import load_suite, suite_names
 
 ABOUT_SCRIPTED = {
     "expert": "the task's scripted expert, with all of the simulator's state",

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from neon_sim.benchmarks.plan import RunPlan, make_plan
-from neon_sim.benchmarks.results import Row, RunFolder, without_timing
 from neon_sim.benchmarks.running.runner import Resources, run
+from neon_sim.benchmarks.runs.folder import Row, RunFolder, without_timing
+from neon_sim.benchmarks.runs.plan import RunPlan, make_plan
 
 # Drifts as bench_fakes does; what goes wrong is set by the name of the factory. A flag is a file
 # that the first process which dies leaves behind.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from neon_sim.benchmarks.certificates.visual import shown_clip
-from neon_sim.benchmarks.plan import make_plan
+from neon_sim.benchmarks.runs.plan import make_plan
 from neon_sim.clips import FIXED, clip_span_s, plan_clip, stretched
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
 from neon_sim.config import ClipConfig

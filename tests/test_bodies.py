@@ -11,8 +11,8 @@ import torch
 
 from neon_sim import collect, demonstrate
 from neon_sim.benchmarks.cli import main as bench
-from neon_sim.benchmarks.plan import RunOptions
-from neon_sim.benchmarks.results import RunFolder
+from neon_sim.benchmarks.runs.folder import RunFolder
+from neon_sim.benchmarks.runs.plan import RunOptions
 from neon_sim.collect_config import CollectConfig
 from neon_sim.config import load_config
 from neon_sim.dataset import DemoDataset

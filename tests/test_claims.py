@@ -9,9 +9,9 @@ import pytest
 
 from neon_sim.benchmarks.analysis.claims import claims_of_run, claims_table
 from neon_sim.benchmarks.analysis.tables import claims_text
-from neon_sim.benchmarks.plan import RunPlan
 from neon_sim.benchmarks.report.claims import claims as claims_section
-from neon_sim.benchmarks.suites import SuiteConfig, load_suite
+from neon_sim.benchmarks.runs.plan import RunPlan
+from neon_sim.benchmarks.runs.suites import SuiteConfig, load_suite
 from neon_sim.errors import ConfigError
 from neon_sim.registry import TASKS
 

@@ -12,8 +12,8 @@ from neon_sim.benchmarks import arguments, cli
 from neon_sim.benchmarks.analysis.summary import summarise
 from neon_sim.benchmarks.certificates.common import read_certificate
 from neon_sim.benchmarks.certificates.visual import TwinCheck, certificate, check_twins, judge
-from neon_sim.benchmarks.plan import make_plan
-from neon_sim.benchmarks.results import Row, RunFolder, dump_row
+from neon_sim.benchmarks.runs.folder import Row, RunFolder, dump_row
+from neon_sim.benchmarks.runs.plan import make_plan
 from neon_sim.files import write_json, write_whole
 from neon_sim.registry import TASKS
 

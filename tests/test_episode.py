@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neon_sim.benchmarks.executor import ChunkExecutor
-from neon_sim.benchmarks.plan import Cell, PolicySpec, RunOptions
-from neon_sim.benchmarks.results import ROW_KEYS
 from neon_sim.benchmarks.running.episode import Episode, Job, Settings, error_text, smoothness
+from neon_sim.benchmarks.runs.folder import ROW_KEYS
+from neon_sim.benchmarks.runs.plan import Cell, PolicySpec, RunOptions
+from neon_sim.chunks import ChunkExecutor
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neon_sim.benchmarks.executor import ChunkExecutor
+from neon_sim.chunks import ChunkExecutor
 from neon_sim.errors import ConfigError, UnknownNameError
 
 

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from neon_sim.benchmarks.suites import load_suite, suite_names
+from neon_sim.benchmarks.runs.suites import load_suite, suite_names
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.collect_config import PerturbConfig
 from neon_sim.demonstrate import Bank, Delayed

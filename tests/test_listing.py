@@ -10,7 +10,7 @@ import pytest
 
 from neon_sim.benchmarks.analysis.tables import wrapped
 from neon_sim.benchmarks.listing import listing
-from neon_sim.benchmarks.suites import load_suite
+from neon_sim.benchmarks.runs.suites import load_suite
 from neon_sim.policies.backbones import published, table
 from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, Size, counted
@@ -162,7 +162,7 @@ def test_the_table_of_heads_in_the_documents_is_what_is_counted():
 
 def test_help_names_every_place_holder_of_a_checkpoint():
     from neon_sim.benchmarks.arguments import RUN_ABOUT
-    from neon_sim.benchmarks.plan import Cell, PolicySpec
+    from neon_sim.benchmarks.runs.plan import Cell, PolicySpec
 
     names = re.findall(r"\{(\w+)\}", RUN_ABOUT)
     assert set(names) == set(Cell._fields)

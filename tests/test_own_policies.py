@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from neon_sim.benchmarks.cli import main
-from neon_sim.benchmarks.results import Row, RunFolder, without_timing
-from neon_sim.benchmarks.scripted import SCRIPTED, Hold
+from neon_sim.benchmarks.runs.folder import Row, RunFolder, without_timing
+from neon_sim.benchmarks.runs.scripted import SCRIPTED, Hold
 
 GOOD = """
 import numpy as np

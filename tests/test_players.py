@@ -11,10 +11,10 @@ from test_report import Reader
 from test_runner import plan
 
 from neon_sim.benchmarks.cli import main
-from neon_sim.benchmarks.plan import make_plan, plan_of
-from neon_sim.benchmarks.results import RunFolder
 from neon_sim.benchmarks.running.players import Players, check_players, load_player
 from neon_sim.benchmarks.running.runner import Resources, run
+from neon_sim.benchmarks.runs.folder import RunFolder
+from neon_sim.benchmarks.runs.plan import make_plan, plan_of
 from neon_sim.errors import CheckpointError, ConfigError, PolicyError, RunError
 from neon_sim.registry import POLICY_PARTS
 

@@ -27,7 +27,7 @@ from neon_sim.benchmarks.arguments import (
     build_parser,
     parse,
 )
-from neon_sim.benchmarks.plan import RunOptions, make_plan
+from neon_sim.benchmarks.runs.plan import RunOptions, make_plan
 from neon_sim.config import PolicyConfig
 from neon_sim.config_loading import Override, _hint_of, _parse_value, field_map, main_config
 from neon_sim.errors import CheckpointError, ConfigError, NeonError

@@ -10,9 +10,9 @@ import pytest
 from mortal_fakes import mortal, plan, rows_of
 
 from neon_sim.benchmarks.cli import main
-from neon_sim.benchmarks.results import Row, RunFolder, without_timing
 from neon_sim.benchmarks.running.ray_pool import OWN_LOG
 from neon_sim.benchmarks.running.runner import Resources, run
+from neon_sim.benchmarks.runs.folder import Row, RunFolder, without_timing
 
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", OWN_LOG)  # Ray reads it when it is imported
 pytest.importorskip("ray")

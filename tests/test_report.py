@@ -18,13 +18,13 @@ from neon_sim.benchmarks.compare import plan_of_run, summary_of_run
 from neon_sim.benchmarks.film.filming import HEIGHT, WIDTH, check_replay, filmed
 from neon_sim.benchmarks.film.media import MAX_BYTES, encode_image, encode_video, small_video
 from neon_sim.benchmarks.film.videos import choose, make_videos, read_index, shown_columns
-from neon_sim.benchmarks.plan import Cell, PolicySpec, RunPlan, make_plan
 from neon_sim.benchmarks.report import background as report_background
 from neon_sim.benchmarks.report.charts import forest, forest_reach, signed
 from neon_sim.benchmarks.report.markup import VOID, Html, markup, tag
 from neon_sim.benchmarks.report.page import write_report
-from neon_sim.benchmarks.results import Row, RunFolder, dump_row
 from neon_sim.benchmarks.running.runner import Resources, run
+from neon_sim.benchmarks.runs.folder import Row, RunFolder, dump_row
+from neon_sim.benchmarks.runs.plan import Cell, PolicySpec, RunPlan, make_plan
 from neon_sim.clock import CAMERA_HZ
 from neon_sim.config import PolicyConfig
 from neon_sim.errors import RunError

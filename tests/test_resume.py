@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from test_sequential import plan, row
 
-from neon_sim.benchmarks.plan import Cell, PolicySpec, RunOptions
-from neon_sim.benchmarks.results import EpisodeLog, RunFolder
 from neon_sim.benchmarks.running.runner import _open_log, check_same_run
+from neon_sim.benchmarks.runs.folder import EpisodeLog, RunFolder
+from neon_sim.benchmarks.runs.plan import Cell, PolicySpec, RunOptions
 from neon_sim.errors import RunError
 from neon_sim.files import write_json
 

@@ -38,8 +38,8 @@ SETTINGS = {
     "neon_sim.probe": ("ProbeConfig",),
     "neon_sim.dataset_check": ("CheckConfig",),
     "neon_sim.benchmarks.balance": ("BalanceConfig",),
-    "neon_sim.benchmarks.suites": ("SuiteConfig",),
-    "neon_sim.benchmarks.plan": ("RunOptions",),
+    "neon_sim.benchmarks.runs.suites": ("SuiteConfig",),
+    "neon_sim.benchmarks.runs.plan": ("RunOptions",),
     "neon_sim.envs.reflex_search": ("ReflexSearchConfig",),
     "neon_sim.policies.backbones.family": ("BackboneConfig",),
 }

@@ -17,16 +17,6 @@ import pytest
 
 from neon_sim.benchmarks.analysis.pairing import outcomes
 from neon_sim.benchmarks.cli import main
-from neon_sim.benchmarks.plan import Cell, RunPlan, make_plan, plan_of
-from neon_sim.benchmarks.results import (
-    ROW_KEYS,
-    EpisodeLog,
-    Row,
-    RunFolder,
-    parse_rows,
-    sort_key,
-    without_timing,
-)
 from neon_sim.benchmarks.running.episode import smoothness
 from neon_sim.benchmarks.running.players import check_players
 from neon_sim.benchmarks.running.runner import (
@@ -37,6 +27,16 @@ from neon_sim.benchmarks.running.runner import (
     make_jobs,
     run,
 )
+from neon_sim.benchmarks.runs.folder import (
+    ROW_KEYS,
+    EpisodeLog,
+    Row,
+    RunFolder,
+    parse_rows,
+    sort_key,
+    without_timing,
+)
+from neon_sim.benchmarks.runs.plan import Cell, RunPlan, make_plan, plan_of
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError, RunError, UnknownNameError
 

@@ -67,7 +67,7 @@ import pytest
 import torch
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
-from neon_sim.benchmarks.executor import ChunkExecutor
+from neon_sim.chunks import ChunkExecutor
 from neon_sim.clips import plan_clip
 from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS, CONTROL_DT_S, TICKS_PER_CONTROL
 from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from neon_sim.benchmarks.analysis.statistics import e_value
-from neon_sim.benchmarks.plan import Cell, PolicySpec, RunOptions, RunPlan
-from neon_sim.benchmarks.results import Row, RunFolder, describe
 from neon_sim.benchmarks.running import runner
 from neon_sim.benchmarks.running.episode import Job
 from neon_sim.benchmarks.running.players import Players
 from neon_sim.benchmarks.running.runner import Resources, blocks, decide, job_size, make_jobs, run
-from neon_sim.benchmarks.stored import holds
+from neon_sim.benchmarks.runs.folder import Row, RunFolder, describe
+from neon_sim.benchmarks.runs.plan import Cell, PolicySpec, RunOptions, RunPlan
+from neon_sim.benchmarks.runs.stored import holds
 from neon_sim.errors import ConfigError, UnknownNameError
 
 A, B, C = (PolicySpec(name, "network", ("video",), (0,)) for name in "abc")

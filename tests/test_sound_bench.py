@@ -23,12 +23,12 @@ from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.compare import summary_of_run
 from neon_sim.benchmarks.film.media import MAX_GAIN, encode_flac, encode_video, for_ears, has_sound
 from neon_sim.benchmarks.film.videos import read_index
-from neon_sim.benchmarks.plan import Cell, make_plan
 from neon_sim.benchmarks.report.background import certificate_card
 from neon_sim.benchmarks.report.page import write_report
 from neon_sim.benchmarks.report.spectrogram import HOP, ROWS, pitches, power_db
-from neon_sim.benchmarks.results import Row, RunFolder
 from neon_sim.benchmarks.running.runner import Resources, run
+from neon_sim.benchmarks.runs.folder import Row, RunFolder
+from neon_sim.benchmarks.runs.plan import Cell, make_plan
 from neon_sim.clock import AUDIO_HZ, CAMERA_HZ
 from neon_sim.errors import ConfigError
 from neon_sim.registry import TASKS, TaskEntry

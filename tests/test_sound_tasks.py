@@ -14,7 +14,7 @@ import pytest
 
 import neon_sim
 from neon_sim.audio.recording import load_flac
-from neon_sim.benchmarks.suites import load_suite
+from neon_sim.benchmarks.runs.suites import load_suite
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
 from neon_sim.envs.arm_latch import LIMIT_TICKS
 from neon_sim.envs.arm_spoken import FIRST_TRAINING_SEED, voices, word_table

@@ -16,12 +16,12 @@ from neon_sim.benchmarks.certificates.common import certificate_folder, read_cer
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.compare import plan_of_run, summary_of_run
 from neon_sim.benchmarks.film.videos import read_index
-from neon_sim.benchmarks.plan import Cell
 from neon_sim.benchmarks.report.page import write_report
-from neon_sim.benchmarks.results import EpisodeLog, Row, RunFolder
 from neon_sim.benchmarks.running.runner import Resources, run
-from neon_sim.benchmarks.stored import read_run
-from neon_sim.benchmarks.suites import load_suite
+from neon_sim.benchmarks.runs.folder import EpisodeLog, Row, RunFolder
+from neon_sim.benchmarks.runs.plan import Cell
+from neon_sim.benchmarks.runs.stored import read_run
+from neon_sim.benchmarks.runs.suites import load_suite
 from neon_sim.errors import NeonError, RunError
 from neon_sim.files import write_json
 from neon_sim.registry import TASKS

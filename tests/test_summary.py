@@ -11,7 +11,7 @@ from test_verdict import FRAME, HOLD, RAISED, VIDEO, column, row
 from neon_sim.benchmarks.analysis import summary
 from neon_sim.benchmarks.analysis.pairing import Planned
 from neon_sim.benchmarks.analysis.statistics import cluster_bootstrap, smallest_shown, wilson
-from neon_sim.benchmarks.results import Row
+from neon_sim.benchmarks.runs.folder import Row
 from neon_sim.registry import TASKS
 
 BOTH = [FRAME, VIDEO]

@@ -17,11 +17,11 @@ from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.compare import summary_of_run
 from neon_sim.benchmarks.film.filming import check_replay
 from neon_sim.benchmarks.film.videos import shown_columns
-from neon_sim.benchmarks.plan import Cell, RunPlan, make_plan, plan_of
 from neon_sim.benchmarks.report.page import write_report
 from neon_sim.benchmarks.report.sections import verdict
-from neon_sim.benchmarks.results import LATER_KEYS, ROW_KEYS, RunFolder
-from neon_sim.benchmarks.sweep import base_name, setting_of, swept
+from neon_sim.benchmarks.runs.folder import LATER_KEYS, ROW_KEYS, RunFolder
+from neon_sim.benchmarks.runs.plan import Cell, RunPlan, make_plan, plan_of
+from neon_sim.benchmarks.runs.sweep import base_name, setting_of, swept
 from neon_sim.envs.limits import LimitMeter
 from neon_sim.errors import ConfigError, RunError
 

@@ -483,8 +483,8 @@ def test_every_mechanism_reads_one_cache():
 
 
 def test_the_policies_and_the_suite_name_every_mechanism():
-    from neon_sim.benchmarks.plan import make_plan
-    from neon_sim.benchmarks.suites import load_suite
+    from neon_sim.benchmarks.runs.plan import make_plan
+    from neon_sim.benchmarks.runs.suites import load_suite
 
     named = {name.removeprefix("mech_") for name in config_names("policy") if "mech_" in name}
     assert named - {"two_stream_exact", "two_stream_flow"} == set(TEMPORAL)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from neon_sim import config_loading
-from neon_sim.benchmarks.plan import make_plan
-from neon_sim.benchmarks.suites import SuiteConfig, load_suite, suite_names
+from neon_sim.benchmarks.runs.plan import make_plan
+from neon_sim.benchmarks.runs.suites import SuiteConfig, load_suite, suite_names
 from neon_sim.collect_config import CollectConfig
 from neon_sim.conditions import condition
 from neon_sim.config import ARGUED_PARTS, PolicyConfig, config_names, flat, load_config

@@ -18,9 +18,9 @@ from neon_sim.benchmarks.analysis.pairing import outcomes
 from neon_sim.benchmarks.certificates.visual import certificate
 from neon_sim.benchmarks.cli import main
 from neon_sim.benchmarks.report.page import write_report
-from neon_sim.benchmarks.results import Row, RunFolder, dump_row
 from neon_sim.benchmarks.running.runner import decide
-from neon_sim.benchmarks.suites import SuiteConfig
+from neon_sim.benchmarks.runs.folder import Row, RunFolder, dump_row
+from neon_sim.benchmarks.runs.suites import SuiteConfig
 from neon_sim.files import write_whole
 
 LOST = {"success": False, "success_final": False, "error": "ConnectionError: lost"}

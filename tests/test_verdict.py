@@ -26,7 +26,7 @@ from neon_sim.benchmarks.analysis.statistics import (
     newcombe_paired,
     wilson,
 )
-from neon_sim.benchmarks.results import Row
+from neon_sim.benchmarks.runs.folder import Row
 from neon_sim.errors import RunError
 
 FRAME, VIDEO = ("p", "frame"), ("p", "video")

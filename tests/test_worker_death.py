@@ -9,11 +9,11 @@ import pytest
 from mortal_fakes import mortal, rows_of
 
 from neon_sim.benchmarks.cli import main
-from neon_sim.benchmarks.plan import Cell, RunOptions, RunPlan, make_plan
-from neon_sim.benchmarks.results import ROW_KEYS, RunFolder, without_timing
 from neon_sim.benchmarks.running.attempts import MAX_DEATHS, Attempts
 from neon_sim.benchmarks.running.episode import Job, Settings
 from neon_sim.benchmarks.running.pool import ProcessPool, how_ended
+from neon_sim.benchmarks.runs.folder import ROW_KEYS, RunFolder, without_timing
+from neon_sim.benchmarks.runs.plan import Cell, RunOptions, RunPlan, make_plan
 from neon_sim.errors import RunError
 
 __all__ = ["mortal"]  # a fixture

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..plan import RunPlan
-from ..results import Row
-from ..suites import SuiteConfig, load_suite
+from ..runs.folder import Row
+from ..runs.plan import RunPlan
+from ..runs.suites import SuiteConfig, load_suite
 from .pairing import outcomes, paired_values
 from .statistics import cluster_bootstrap, sign_flip
 from .summary import Plan, pair_summary

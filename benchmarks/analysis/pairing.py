@@ -15,7 +15,7 @@ import numpy as np
 
 from neon_sim.errors import RunError
 
-from ..results import Row
+from ..runs.folder import Row
 from .statistics import PairedTable
 
 Column = tuple[str, str]  # policy, condition

@@ -15,9 +15,9 @@ import numpy as np
 from neon_sim.conditions import condition
 from neon_sim.registry import TASKS
 
-from ..results import Row
-from ..scripted import CONDITION
-from ..sweep import setting_of
+from ..runs.folder import Row
+from ..runs.scripted import CONDITION
+from ..runs.sweep import setting_of
 from .pairing import Column, Pair, Planned, measured, outcomes, rows_of, seed_order, success_matrix
 from .statistics import (
     cluster_bootstrap,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
 
-from ..own_policy import own_sentences
+from ..runs.own_policy import own_sentences
 from .verdict import label, outcome
 
 MARKS = {

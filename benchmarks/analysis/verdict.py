@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..scripted import CONDITION
-from ..sweep import SWEPT, base_name, setting_of, setting_text
+from ..runs.scripted import CONDITION
+from ..runs.sweep import SWEPT, base_name, setting_of, setting_text
 from .statistics import episodes_for_equivalence
 
 MARGIN = 0.10  # of the equivalence test between conditions, in success rate

@@ -14,10 +14,10 @@ from neon_sim.schema import read_json
 from ..analysis.pairing import Column, measured, rows_of, success_matrix
 from ..analysis.statistics import clopper_pearson, cluster_bootstrap, wilson
 from ..analysis.tables import align, percent
-from ..results import Row
 from ..running.machine import git_commit, now, versions
-from ..scripted import CONDITION
-from ..stored import check_certificate
+from ..runs.folder import Row
+from ..runs.scripted import CONDITION
+from ..runs.stored import check_certificate
 
 SCRIPTED = ("expert", "hold", "random")
 MIN_EXPERT = 0.95

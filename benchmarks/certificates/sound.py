@@ -24,7 +24,7 @@ from neon_sim.seeding import keyed_rng
 
 from ..analysis.statistics import binomial_range, uniform_p
 from ..analysis.tables import percent, span
-from ..results import Row
+from ..runs.folder import Row
 from .common import (
     clause,
     columns_of,

@@ -39,7 +39,9 @@ from ..analysis.statistics import (
     sign_flip,
 )
 from ..analysis.tables import percent, span
-from ..plan import (
+from ..running.players import load_player
+from ..runs.folder import Row, RunFolder
+from ..runs.plan import (
     DEFAULT_POLICY,
     LISTENER,
     ORACLES,
@@ -49,10 +51,8 @@ from ..plan import (
     make_plan,
     split_overrides,
 )
-from ..results import Row, RunFolder
-from ..running.players import load_player
-from ..stored import read_run
-from ..suites import chosen_tasks
+from ..runs.stored import read_run
+from ..runs.suites import chosen_tasks
 from .common import (
     ALPHA,
     SCRIPTED,

@@ -21,11 +21,11 @@ import numpy as np
 from neon_sim.clock import TICKS_PER_CAMERA
 from neon_sim.errors import RunError
 
-from ..plan import Cell, PolicySpec, RunPlan
-from ..results import LATER_KEYS, Row, without_timing
 from ..running.episode import Job, Settings
 from ..running.pool import single_threads
 from ..running.worker import Worker
+from ..runs.folder import LATER_KEYS, Row, without_timing
+from ..runs.plan import Cell, PolicySpec, RunPlan
 from .media import Recorder, encode_image, for_ears, small_video
 
 HEIGHT, WIDTH = 240, 320

@@ -24,10 +24,10 @@ from neon_sim.schema import read_json
 
 from ..analysis.pairing import Column, rows_of
 from ..analysis.verdict import headline_pairs
-from ..plan import RunPlan
-from ..results import Row, RunFolder, dump_row
-from ..stored import inside_folder, read_run
-from ..sweep import base_name, setting_of
+from ..runs.folder import Row, RunFolder, dump_row
+from ..runs.plan import RunPlan
+from ..runs.stored import inside_folder, read_run
+from ..runs.sweep import base_name, setting_of
 from .filming import Shot, filmed, find_cell
 
 MAX_PAIRS = 10  # a task

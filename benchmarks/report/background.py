@@ -9,8 +9,8 @@ from typing import Any
 
 from neon_sim.registry import TASKS
 
-from ..own_policy import own_sentences
-from ..scripted import CONDITION, SCRIPTED
+from ..runs.own_policy import own_sentences
+from ..runs.scripted import CONDITION, SCRIPTED
 from .charts import percent, signed, success_panel
 from .markup import Html, details, facts, table, tag
 from .sections import interval, note, section

@@ -15,8 +15,8 @@ from typing import Any
 from neon_sim.conditions import CONDITIONS
 
 from ..analysis.verdict import label
-from ..scripted import CONDITION
-from ..sweep import base_name
+from ..runs.scripted import CONDITION
+from ..runs.sweep import base_name
 from .markup import Html, join, tag
 
 PANEL_WIDTH = 400

@@ -7,8 +7,8 @@ from typing import Any
 from neon_sim.clock import CONTROL_HZ
 
 from ..analysis.tables import shown
-from ..scripted import CONDITION
-from ..sweep import base_name, lateness, setting_of
+from ..runs.scripted import CONDITION
+from ..runs.sweep import base_name, lateness, setting_of
 from .charts import SHAPES, Curve, colour_class, curves_panel, level_key, line_swatch, marker
 from .markup import Html, grouped_table, join, tag
 from .sections import all_cells, all_columns, levels, named, note, section

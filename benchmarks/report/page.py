@@ -15,8 +15,8 @@ from neon_sim.files import write_whole
 from ..certificates.common import read_certificate
 from ..compare import summary_of_run
 from ..film.videos import Films, make_videos
-from ..results import RunFolder
-from ..stored import StoredRun, read_manifest, read_run
+from ..runs.folder import RunFolder
+from ..runs.stored import StoredRun, read_manifest, read_run
 from .background import certificate_section, decisions, failures, provenance
 from .claims import claims
 from .markup import Html, join, markup, resource, tag

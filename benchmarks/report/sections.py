@@ -15,7 +15,7 @@ from ..analysis.tables import NOTHING, p_text, percent, warning_sentences
 from ..analysis.verdict import UNDECIDED, headline_pairs, label, names_of, outcome, reach_text
 from ..film.media import has_sound
 from ..film.videos import Films, Side, VideoGroup
-from ..sweep import base_name, setting_of, setting_text
+from ..runs.sweep import base_name, setting_of, setting_text
 from .charts import forest, forest_reach, legend, level_key, signed, success_panel, swatch
 from .markup import Html, details, grouped_table, tag
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from neon_sim.errors import PolicyError, RunError
 
-from ..results import Row
+from ..runs.folder import Row
 from .episode import lost_row
 from .trial import Trial
 from .worker import Work

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from neon_sim.chunks import ChunkExecutor
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError
 
-from ..executor import ChunkExecutor
-from ..plan import Cell, PolicySpec, RunOptions, swaps_sound
-from ..results import Row
-from ..scripted import SCRIPTED
+from ..runs.folder import Row
+from ..runs.plan import Cell, PolicySpec, RunOptions, swaps_sound
+from ..runs.scripted import SCRIPTED
 
 OnStep = Callable[[Any], None]
 

@@ -17,7 +17,7 @@ from neon_sim.config import ClipConfig
 from neon_sim.errors import ConfigError, NeonError, PolicyError, unknown_name
 from neon_sim.observation import NEEDS
 
-from ..plan import Cell
+from ..runs.plan import Cell
 from .episode import error_text
 
 METHODS = ("reset", "act")

@@ -11,9 +11,9 @@ from neon_sim.robots import check_action_dim
 from neon_sim.seeding import COLLECTION_SEED
 from neon_sim.training_seeds import seeds_of
 
-from ..own_policy import describe_own, file_hash, merged
-from ..plan import Cell, PolicySpec, RunPlan
-from ..scripted import SCRIPTED
+from ..runs.own_policy import describe_own, file_hash, merged
+from ..runs.plan import Cell, PolicySpec, RunPlan
+from ..runs.scripted import SCRIPTED
 from .factory import make_player
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 
 from neon_sim.errors import ConfigError, unknown_name
 
-from ..results import Row
+from ..runs.folder import Row
 from .attempts import Attempt, Attempts
 from .worker import THREAD_VARIABLES, Work, Worker, portable
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..plan import Cell, RunPlan
-from ..results import Row, RunFolder
+from ..runs.folder import Row, RunFolder
+from ..runs.plan import Cell, RunPlan
 
 
 class Bar:

@@ -19,7 +19,7 @@ from typing import Any
 
 from neon_sim.errors import NeonError, RunError, install_extra, require_package
 
-from ..results import Row
+from ..runs.folder import Row
 from .attempts import Attempt, Attempts
 from .worker import THREAD_VARIABLES, Work, Worker, portable
 

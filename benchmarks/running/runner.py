@@ -18,9 +18,9 @@ from neon_sim.rules import Batch, Workers, hold
 from ..analysis.pairing import Pair, outcomes
 from ..analysis.statistics import mean_e_value
 from ..analysis.unmeasured import is_broken
-from ..plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
-from ..results import EpisodeKey, EpisodeLog, Row, RunFolder, describe, key_of_row, sort_key
-from ..stored import MANIFEST_VERSION, cells_of, holds, read_manifest
+from ..runs.folder import EpisodeKey, EpisodeLog, Row, RunFolder, describe, key_of_row, sort_key
+from ..runs.plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
+from ..runs.stored import MANIFEST_VERSION, cells_of, holds, read_manifest
 from .episode import Job, Settings
 from .machine import git_commit, machine, now
 from .players import Players, check_players

@@ -18,7 +18,7 @@ from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import ConfigError, NeonError, PolicyError
 from neon_sim.observation import observe_row, stack_observations
 
-from ..plan import Cell, PolicySpec, RunPlan
+from ..runs.plan import Cell, PolicySpec, RunPlan
 from .episode import Settings, error_text
 from .players import load_player
 

@@ -17,15 +17,15 @@ import gymnasium
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim import errors
+from neon_sim.chunks import ChunkExecutor
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import NeonError, PolicyError, RunError
 from neon_sim.observation import ClipBatch, observe_row, stack_observations
 from neon_sim.registry import task_entry
 from neon_sim.robots import body_arguments
 
-from ..executor import ChunkExecutor
-from ..results import Row
-from ..scripted import Scripted
+from ..runs.folder import Row
+from ..runs.scripted import Scripted
 from .episode import Episode, Job, OnStep, error_text
 from .players import load_player
 from .trial import Trial, check_chunk, check_chunks, check_shape, try_out

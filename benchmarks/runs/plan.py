@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Interval
 
+from neon_sim.chunks import BLENDINGS
 from neon_sim.conditions import CONDITIONS
 from neon_sim.conditions import condition as find_condition
 from neon_sim.config import PolicyConfig, config_names, load_config
@@ -23,7 +24,6 @@ from neon_sim.robots import MODELS, check_body
 from neon_sim.rules import hold_rules
 from neon_sim.schema import checked
 
-from .executor import BLENDINGS
 from .scripted import CONDITION, SCRIPTED
 from .suites import load_suite
 

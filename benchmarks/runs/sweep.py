@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from neon_sim.chunks import ChunkExecutor
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.errors import ConfigError
 
-from .executor import ChunkExecutor
 from .plan import SWEPT, RunPlan
 
 

@@ -18,9 +18,9 @@ from neon_sim.errors import RunError
 from neon_sim.files import inside
 from neon_sim.schema import checked, read_json
 
+from .folder import Row, RunFolder, describe, key_of_row
 from .own_policy import OwnPolicy
 from .plan import Cell, RunPlan, plan_of
-from .results import Row, RunFolder, describe, key_of_row
 
 MANIFEST_VERSION = 1
 Text = Annotated[str, MinLen(1)]

@@ -1,0 +1,1 @@
+"""What a run is: its plan, its folder, its suites and sweeps."""
