@@ -130,7 +130,7 @@ class TaskEntry:
 
 
 def _arm(name: str, camel: str, kind: str, steps: int, clip_span_s: float = 0.0) -> TaskEntry:
-    path = f"neon_sim.envs.{name}:{camel}"
+    path = f"neon_sim.envs.arm.{name.removeprefix('arm_')}:{camel}"
     return TaskEntry(name, f"neon_sim/{camel}-v0", path, kind, steps, clip_span_s=clip_span_s)
 
 
@@ -278,7 +278,7 @@ HEADS = Registry(
 EMBODIMENTS = Registry(
     "embodiment",
     {
-        "arm": "neon_sim.envs.arm:from_action",
+        "arm": "neon_sim.envs.arm.robot:from_action",
         "humanoid": "neon_sim.envs.humanoid:from_action",
     },
 )

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from neon_sim.audio.sources import Beep
-from neon_sim.envs.arm import HOME, joint_action
-from neon_sim.envs.base import ArmTask
+from neon_sim.envs.arm.robot import HOME, joint_action
+from neon_sim.envs.arm.task import ArmTask
 from neon_sim.envs.hearing import HearingTask
 from neon_sim.envs.scene import GHOST_BITS, SPHERE
 from neon_sim.observation import ClipBatch

@@ -17,8 +17,11 @@ from neon_sim.benchmarks.runs.plan import make_plan
 from neon_sim.clips import FIXED, clip_span_s, plan_clip, stretched
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
 from neon_sim.config import ClipConfig
-from neon_sim.envs import arm_parallax, arm_rebound, arm_shell_game, arm_swing
-from neon_sim.envs.arm import joint_action
+from neon_sim.envs.arm import parallax as arm_parallax
+from neon_sim.envs.arm import rebound as arm_rebound
+from neon_sim.envs.arm import shell_game as arm_shell_game
+from neon_sim.envs.arm import swing as arm_swing
+from neon_sim.envs.arm.robot import joint_action
 from neon_sim.feature_cache import episode_layout
 from neon_sim.gl import mujoco
 from neon_sim.registry import TASKS

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neon_sim.clock import CONTROL_DT_S, PHYSICS_DT_S
-from neon_sim.envs.arm import (
+from neon_sim.envs.arm.robot import (
     ACTION_DIM,
     FINGER_TRAVEL,
     HOME,

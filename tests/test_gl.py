@@ -215,7 +215,7 @@ print(BACKEND, hashlib.sha256(pixels.tobytes()).hexdigest())
 """
 ORDERS = {
     "neon_sim, mujoco": ("import neon_sim, mujoco", {}),
-    "mujoco, a room": ("import mujoco, neon_sim.envs.arm_reach", {}),
+    "mujoco, a room": ("import mujoco, neon_sim.envs.arm.reach", {}),
     "mujoco without GL": (
         "import mujoco, neon_sim, os; del os.environ['MUJOCO_GL']",
         {"MUJOCO_GL": "disable"},

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from neon_sim.envs.arm import JOINT_HIGH, JOINT_LOW
+from neon_sim.envs.arm.robot import JOINT_HIGH, JOINT_LOW
 from neon_sim.envs.humanoid import joint_table
 from neon_sim.registry import TASKS
 

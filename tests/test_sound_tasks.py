@@ -16,9 +16,9 @@ import neon_sim
 from neon_sim.audio.recording import load_flac
 from neon_sim.benchmarks.runs.suites import load_suite
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
-from neon_sim.envs.arm_latch import LIMIT_TICKS
-from neon_sim.envs.arm_spoken import FIRST_TRAINING_SEED, voices, word_table
-from neon_sim.envs.arm_tone_order import MELODIES
+from neon_sim.envs.arm.latch import LIMIT_TICKS
+from neon_sim.envs.arm.spoken import FIRST_TRAINING_SEED, voices, word_table
+from neon_sim.envs.arm.tone_order import MELODIES
 from neon_sim.envs.hearing import NOTHING, HearingTask
 from neon_sim.registry import task_entry
 

@@ -18,7 +18,7 @@ import pytest
 from planted_faults import read_faults
 
 import neon_sim
-from neon_sim.envs.arm import hand_rotation
+from neon_sim.envs.arm.robot import hand_rotation
 from neon_sim.envs.scene import COLOURS
 from neon_sim.envs.task import HOLD_STEPS
 from neon_sim.gl import mujoco

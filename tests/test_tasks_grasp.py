@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import neon_sim
-from neon_sim.envs.arm_conveyor_pick import CUP_Z, MIDDLE_S, SPEED_RANGE
+from neon_sim.envs.arm.conveyor_pick import CUP_Z, MIDDLE_S, SPEED_RANGE
 from neon_sim.registry import TASKS
 from neon_sim.seeding import episode_rng
 

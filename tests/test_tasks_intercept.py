@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
-from neon_sim.envs.arm import joint_action
-from neon_sim.envs.arm_block import GOAL_X, ArmBlock
-from neon_sim.envs.arm_catch import ArmCatch
-from neon_sim.envs.arm_occluded import ArmOccluded
-from neon_sim.envs.intercept import TWIN_TARGETS_APART_M, InterceptTask
+from neon_sim.envs.arm.block import GOAL_X, ArmBlock
+from neon_sim.envs.arm.catch import ArmCatch
+from neon_sim.envs.arm.intercept import TWIN_TARGETS_APART_M, InterceptTask
+from neon_sim.envs.arm.occluded import ArmOccluded
+from neon_sim.envs.arm.robot import joint_action
 from neon_sim.vocabulary import encode
 
 TASKS = (ArmBlock, ArmCatch, ArmOccluded)

@@ -13,10 +13,10 @@ import numpy as np
 
 from neon_sim.gl import mujoco
 
-from .arm import hand_rotation, hide_fingers
-from .base import Twins
+from ..scene import BOX, COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
 from .intercept import SlideTask
-from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
+from .robot import hand_rotation, hide_fingers
+from .task import Twins
 
 PUCK_RADIUS, PUCK_HEIGHT = 0.058, 0.05  # m
 RINK_TOP = 0.004

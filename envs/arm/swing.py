@@ -23,9 +23,9 @@ from neon_sim.clock import CONTROL_DT_S, PHYSICS_DT_S, TICKS_PER_CONTROL
 from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
 
-from .arm import hand_rotation, joint_action
-from .base import ArmTask, Twins
-from .scene import CAPSULE, COLOURS, GHOST_BITS, OBJECT_BITS, SPHERE, View
+from ..scene import CAPSULE, COLOURS, GHOST_BITS, OBJECT_BITS, SPHERE, View
+from .robot import hand_rotation, joint_action
+from .task import ArmTask, Twins
 
 PIVOT, LENGTH_M = np.array([0.62, 0.0, 2.68]), 2.20
 BOB_RADIUS, BOB_KG = 0.020, 0.10

@@ -12,9 +12,9 @@ import numpy as np
 
 from neon_sim.gl import mujoco
 
-from .arm import hand_rotation
+from ..scene import BOX, COLOURS, SPHERE
 from .intercept import SlideTask
-from .scene import BOX, COLOURS, SPHERE
+from .robot import hand_rotation
 
 BALL_RADIUS, BALL_KG = 0.05, 0.1
 BOARD_TOP = 0.004

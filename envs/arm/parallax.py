@@ -21,12 +21,12 @@ import numpy as np
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.seeding import keyed_rng
 
-from .arm import hand_rotation, hide_fingers
-from .base import Twins
+from ..scene import GHOST_BITS, OBJECT_BITS, SPHERE, View, axes_to_quat, look_at
 from .basket import TOOL, add_basket, inside
 from .intercept import GRAVITY_M_S2, TWIN_TARGETS_APART_M, InterceptTask
 from .rails import Rails, add_slides
-from .scene import GHOST_BITS, OBJECT_BITS, SPHERE, View, axes_to_quat, look_at
+from .robot import hand_rotation, hide_fingers
+from .task import Twins
 
 CAMERA = np.array([0.66, -1.10, 0.74])  # m: middle of its circle; it looks along +y
 CIRCLE_M, CIRCLE_S = 0.07, 1.0  # radius and period

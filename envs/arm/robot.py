@@ -18,7 +18,7 @@ from neon_sim.clock import CONTROL_DT_S, PHYSICS_DT_S, TICKS_PER_CONTROL
 from neon_sim.errors import unknown_name
 from neon_sim.gl import mujoco
 
-from .menagerie import BODIES, copy_hull, menagerie_file
+from ..menagerie import BODIES, copy_hull, menagerie_file
 
 NUM_JOINTS = 7
 ACTION_DIM = 8

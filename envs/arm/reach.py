@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arm import READY
-from .base import ArmTask
-from .posts import ASIDE, NUM_POSTS, NamedPost, add_post
+from ..posts import ASIDE, NUM_POSTS, NamedPost, add_post
+from .robot import READY
+from .task import ArmTask
 
 POST_RADIUS, POST_HEIGHT, KNOB_RADIUS = 0.018, 0.07, 0.036  # m
 MIN_DISTANCE_M = 0.17  # between posts

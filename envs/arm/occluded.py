@@ -14,11 +14,11 @@ import numpy as np
 
 from neon_sim.seeding import keyed_rng
 
-from .arm import hide_fingers
-from .base import Twins
+from ..scene import BOX, GHOST_BITS, View
 from .cup import BALL_RADIUS, BOARD_TOP, CUP_X, CupTask
 from .intercept import TWIN_TARGETS_APART_M
-from .scene import BOX, GHOST_BITS, View
+from .robot import hide_fingers
+from .task import Twins
 
 START_X = 1.47  # m
 SCREEN_X, SCREEN_Z, SCREEN_HALF_Y = (0.66, 1.10), (0.125, 0.140), 0.68  # m

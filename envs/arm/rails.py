@@ -15,7 +15,7 @@ import numpy as np
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.gl import mujoco
 
-from .episode import Start
+from ..episode import Start
 
 Path = Callable[[int], np.ndarray]  # control step -> (n,) m along the joints
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from neon_sim.clock import PHYSICS_DT_S
 
-from .arm import hand_rotation, hide_fingers
-from .base import Twins
+from ..scene import BOX, GHOST_BITS, SPHERE, View
 from .basket import TOOL, add_basket, inside
 from .intercept import GRAVITY_M_S2, InterceptTask
-from .scene import BOX, GHOST_BITS, SPHERE, View
+from .robot import hand_rotation, hide_fingers
+from .task import Twins
 
 BALL_RADIUS, BALL_KG = 0.055, 0.05
 START_X, START_Z = 1.55, 0.28  # m, where the rail lets go of the ball

@@ -14,8 +14,8 @@ from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Click
 from neon_sim.clock import TICKS_PER_CONTROL, s_to_ticks
 
-from .hearing import HEARING_TICKS, NOTHING
-from .scene import BOX, GHOST_BITS
+from ..hearing import HEARING_TICKS, NOTHING
+from ..scene import BOX, GHOST_BITS
 from .squeeze import HIGH_M, SqueezeTask, add_handle
 
 LIMIT_TICKS = s_to_ticks(0.3)

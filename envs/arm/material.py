@@ -13,10 +13,11 @@ import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S, s_to_ticks
 
-from .arm import hand_rotation
-from .hearing import HEARING_TICKS, TouchTask
-from .posts import add_post
-from .scene import BOX, STATIC_BITS
+from ..hearing import HEARING_TICKS
+from ..posts import add_post
+from ..scene import BOX, STATIC_BITS
+from .robot import hand_rotation
+from .touch import TouchTask
 
 MATERIALS = ("wood", "metal", "glass")
 KNOB_RGBA = {

@@ -14,9 +14,9 @@ import numpy as np
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.seeding import episode_rng
 
-from .arm import hand_rotation, joint_action
-from .base import ArmTask, Twins
-from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, OBJECT_BITS, PLANE, VIEW, View
+from ..scene import BOX, COLOURS, CYLINDER, GHOST_BITS, OBJECT_BITS, PLANE, VIEW, View
+from .robot import hand_rotation, joint_action
+from .task import ArmTask, Twins
 
 BELT_X, BELT_HALF_WIDTH, BELT_TOP = 0.50, 0.075, 0.012  # m
 CUP_HALF, CUP_HALF_HEIGHT, CUP_MASS = 0.025, 0.04, 0.12  # m, m, kg

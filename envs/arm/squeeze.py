@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .arm import hand_rotation, joint_action
-from .base import ArmTask
-from .hearing import HearingTask
-from .scene import BOX, COLOURS, OBJECT_BITS
+from ..hearing import HearingTask
+from ..scene import BOX, COLOURS, OBJECT_BITS
+from .robot import hand_rotation, joint_action
+from .task import ArmTask
 
 HANDLE_HALF = (0.018, 0.012, 0.03)  # m; fingers that open along x straddle it
 OPEN_TRAVEL_M = 0.032  # of a finger; below it the gripper shuts

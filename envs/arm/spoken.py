@@ -18,9 +18,10 @@ from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Recording
 from neon_sim.clock import AUDIO_SAMPLES_PER_TICK, TICKS_PER_CONTROL
 
-from .arm_reach import POST_HEIGHT, add_posts, draw_places
-from .hearing import HEARING_TICKS, TouchTask
-from .posts import draw_colours, place_posts, visible_posts
+from ..hearing import HEARING_TICKS
+from ..posts import draw_colours, place_posts, visible_posts
+from .reach import POST_HEIGHT, add_posts, draw_places
+from .touch import TouchTask
 
 FIRST_TRAINING_SEED = 1000
 PERIOD_TICKS = 400  # the word is said again and again

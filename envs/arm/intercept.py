@@ -19,8 +19,8 @@ from neon_sim.clock import PHYSICS_DT_S, TICKS_PER_CONTROL
 from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
 
-from .arm import NUM_JOINTS, joint_action
-from .base import ArmTask, Twins
+from .robot import NUM_JOINTS, joint_action
+from .task import ArmTask, Twins
 
 GRAVITY_M_S2 = 9.81
 STRUCK_M_S = 0.03  # a velocity further than this from free motion means a contact

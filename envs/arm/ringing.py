@@ -14,9 +14,9 @@ from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import RingTone
 from neon_sim.clock import TICKS_PER_CONTROL
 
-from .hearing import TouchTask
-from .posts import add_post
-from .scene import VIEW, View
+from ..posts import add_post
+from ..scene import VIEW, View
+from .touch import TouchTask
 
 AZIMUTHS_RAD = np.radians([45.0, 15.0, -15.0, -45.0])
 RADIUS_M, TURN_RAD = (0.51, 0.57), 0.06  # of the arc; by which it is turned, either way

@@ -15,8 +15,8 @@ from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Rattle
 from neon_sim.gl import mujoco
 
-from .hearing import NOTHING
-from .scene import BOX, GHOST_BITS
+from ..hearing import NOTHING
+from ..scene import BOX, GHOST_BITS
 from .squeeze import ALONG_M, HIGH_M, SqueezeTask, add_handle
 
 BOXES_Y = (0.27, 0.09, -0.09, -0.27)  # m, in the order in which the hand comes by

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arm import hide_fingers
-from .base import Twins
+from ..scene import BOX, GHOST_BITS, View
 from .cup import BALL_BIT, BALL_RADIUS, BOARD_TOP, CUP_X, CupTask
-from .scene import BOX, GHOST_BITS, View
+from .robot import hide_fingers
+from .task import Twins
 
 START_X = 1.65  # m
 WALL_Y = 0.52  # m: where the ball's centre turns round

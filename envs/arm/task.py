@@ -42,7 +42,12 @@ import numpy as np
 from neon_sim.audio.soundscape import SoundScape
 from neon_sim.gl import mujoco
 
-from .arm import (
+from ..episode import Start, Twins
+from ..limits import LimitMeter
+from ..scene import FRONT, VIEW, View, add_camera, add_room
+from ..sound import make_sound
+from ..task import Task
+from .robot import (
     ACTION_DIM,
     FINGER_TRAVEL,
     GRIP_POINT,
@@ -60,11 +65,6 @@ from .arm import (
     scale_from_action,
     scale_to_action,
 )
-from .episode import Start, Twins
-from .limits import LimitMeter
-from .scene import FRONT, VIEW, View, add_camera, add_room
-from .sound import make_sound
-from .task import Task
 
 # The hand reaches forward, so that it does not hide what it touches.
 REACHING_HAND = hand_rotation("x", 0.5)

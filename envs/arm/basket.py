@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .scene import BOX
+from ..scene import BOX
 
 BASKET_Z, BASKET_DEPTH = 0.20, 0.11  # m in the frame of the hand
 FLARE_RAD = 0.15

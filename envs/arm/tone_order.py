@@ -14,9 +14,10 @@ from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Beep
 from neon_sim.clock import TICKS_PER_CONTROL
 
-from .hearing import HEARING_TICKS, TouchTask
-from .posts import add_post
-from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS
+from ..hearing import HEARING_TICKS
+from ..posts import add_post
+from ..scene import BOX, COLOURS, CYLINDER, GHOST_BITS
+from .touch import TouchTask
 
 LOW_HZ, HIGH_HZ = 600.0, 1200.0
 TONE_S, TONE_TICKS, STEP_TICKS = 0.16, 80, 100  # a tone, and from one onset to the next

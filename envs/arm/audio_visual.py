@@ -14,9 +14,10 @@ import numpy as np
 from neon_sim.clock import PHYSICS_HZ
 from neon_sim.gl import mujoco
 
-from .hearing import HEARING_TICKS, TouchTask
-from .posts import add_post
-from .scene import BOX, COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
+from ..hearing import HEARING_TICKS
+from ..posts import add_post
+from ..scene import BOX, COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
+from .touch import TouchTask
 
 LANES_Y = (0.2, 0.0, -0.2)  # m
 BALL_X, BALL_RADIUS, BALL_KG = 0.74, 0.04, 0.2  # m, m, kg

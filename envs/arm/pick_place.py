@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arm import hand_rotation, joint_action
-from .base import ArmTask
-from .scene import BOX, COLOURS, CYLINDER, OBJECT_BITS, STATIC_BITS
+from ..scene import BOX, COLOURS, CYLINDER, OBJECT_BITS, STATIC_BITS
+from .robot import hand_rotation, joint_action
+from .task import ArmTask
 
 NUM_BLOCKS = 3
 BLOCK_HALF, BLOCK_HALF_HEIGHT, BLOCK_MASS = 0.022, 0.025, 0.08  # m, m, kg

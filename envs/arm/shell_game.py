@@ -25,10 +25,10 @@ import numpy as np
 
 from neon_sim.seeding import keyed_rng
 
-from .arm import hand_rotation, joint_action
-from .base import ArmTask, Twins
+from ..scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE, VIEW, View
 from .rails import Rails, add_slides
-from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE, VIEW, View
+from .robot import hand_rotation, joint_action
+from .task import ArmTask, Twins
 
 NUM_CUPS, SPACING_M, ROW_X = 4, 0.15, 0.55
 ROW_SPREAD_M = (0.03, 0.05)  # the row stands elsewhere in each episode

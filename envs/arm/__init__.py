@@ -1,0 +1,1 @@
+"""The arm and its tasks, one file a task."""
