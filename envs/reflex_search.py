@@ -28,9 +28,9 @@ from neon_sim.rules import Seed, hold_rules
 from neon_sim.schema import read_json
 from neon_sim.seeding import keyed_rng
 
-from .humanoid import NUM_JOINTS
-from .humanoid_balance import HumanoidBalance
-from .learned_balance import GAIN_NAMES, Reflex
+from .humanoid.balance import HumanoidBalance
+from .humanoid.learned_balance import GAIN_NAMES, Reflex
+from .humanoid.robot import NUM_JOINTS
 
 COMMAND = "python -m neon_sim.envs.reflex_search"
 # Where it starts, and how far it looks at first, in the order of GAIN_NAMES; from shorter searches

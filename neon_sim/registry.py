@@ -135,7 +135,7 @@ def _arm(name: str, camel: str, kind: str, steps: int, clip_span_s: float = 0.0)
 
 
 def _humanoid(name: str, camel: str, kind: str, steps: int) -> TaskEntry:
-    path = f"neon_sim.envs.{name}:{camel}"
+    path = f"neon_sim.envs.humanoid.{name.removeprefix('humanoid_')}:{camel}"
     return TaskEntry(name, f"neon_sim/{camel}-v0", path, kind, steps, robot="humanoid")
 
 
@@ -279,23 +279,23 @@ EMBODIMENTS = Registry(
     "embodiment",
     {
         "arm": "neon_sim.envs.arm.robot:from_action",
-        "humanoid": "neon_sim.envs.humanoid:from_action",
+        "humanoid": "neon_sim.envs.humanoid.robot:from_action",
     },
 )
 # What keeps the humanoid up.
 LOWER_BODIES = Registry(
     "lower body",
     {
-        "standing": "neon_sim.envs.lower_body:Standing",
-        "reflex": "neon_sim.envs.learned_balance:ReflexOnly",
-        "learned": "neon_sim.envs.learned_balance:Learned",
-        "harness": "neon_sim.envs.lower_body:Harness",
-        "base": "neon_sim.envs.lower_body:Base",
+        "standing": "neon_sim.envs.humanoid.lower_body:Standing",
+        "reflex": "neon_sim.envs.humanoid.learned_balance:ReflexOnly",
+        "learned": "neon_sim.envs.humanoid.learned_balance:Learned",
+        "harness": "neon_sim.envs.humanoid.lower_body:Harness",
+        "base": "neon_sim.envs.humanoid.lower_body:Base",
     },
 )
 # What ``python -m neon_sim.rl`` trains on besides the tasks: made of a seed and an index.
 RL_ENVIRONMENTS = Registry(
-    "training environment", {"balance": "neon_sim.envs.push_training:PushTraining"}
+    "training environment", {"balance": "neon_sim.envs.humanoid.push_training:PushTraining"}
 )
 POLICY_PARTS = Registry(
     "policy part",

@@ -16,7 +16,7 @@ from neon_sim.benchmarks.runs.plan import RunOptions
 from neon_sim.collect_config import CollectConfig
 from neon_sim.config import load_config
 from neon_sim.dataset import DemoDataset
-from neon_sim.envs.humanoid import MODES
+from neon_sim.envs.humanoid.robot import MODES
 from neon_sim.errors import CheckpointError, ConfigError, UnknownNameError
 from neon_sim.registry import LOWER_BODIES, TASKS
 from neon_sim.rl_config import RLConfig

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neon_sim.clock import CONTROL_DT_S
-from neon_sim.envs.humanoid import (
+from neon_sim.envs.humanoid.robot import (
     ARM_OF,
     COMMAND_LIMIT,
     JOINT_NAMES,

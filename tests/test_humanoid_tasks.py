@@ -13,10 +13,10 @@ from neon_sim.benchmarks.runs.suites import load_suite, suite_names
 from neon_sim.clock import CONTROL_DT_S
 from neon_sim.collect_config import PerturbConfig
 from neon_sim.demonstrate import Bank, Delayed
-from neon_sim.envs.humanoid_balance import IMPULSES_NS, PUSH_STEPS
-from neon_sim.envs.humanoid_handover import COMING_STEPS, OFFER_STEPS
-from neon_sim.envs.humanoid_meeting import MeetingTask
-from neon_sim.envs.lower_body import yaw_of
+from neon_sim.envs.humanoid.balance import IMPULSES_NS, PUSH_STEPS
+from neon_sim.envs.humanoid.handover import COMING_STEPS, OFFER_STEPS
+from neon_sim.envs.humanoid.lower_body import yaw_of
+from neon_sim.envs.humanoid.meeting import MeetingTask
 from neon_sim.envs.task import VIEW_HEIGHT, VIEW_WIDTH
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.registry import TASKS

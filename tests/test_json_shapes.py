@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 
 from neon_sim.envs import reflex_search
-from neon_sim.envs.learned_balance import load_reflex, shipped
+from neon_sim.envs.humanoid.learned_balance import load_reflex, shipped
 from neon_sim.errors import CheckpointError, ConfigError, NeonError
 from neon_sim.policies.backbones.neon_tiny import NeonTinyVideo, read_weights, weights_path
 from neon_sim.policies.backbones.weights import missing_shards, read_config

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neon_sim.envs.arm.robot import JOINT_HIGH, JOINT_LOW
-from neon_sim.envs.humanoid import joint_table
+from neon_sim.envs.humanoid.robot import joint_table
 from neon_sim.registry import TASKS
 
 TOLERANCE_RAD = 1e-3  # a joint's stop is a spring

@@ -18,7 +18,7 @@ import pytest
 import neon_sim
 from neon_sim.envs.arm.robot import JOINT_NAMES as ARM_JOINTS
 from neon_sim.envs.arm.robot import MAX_VELOCITY as ARM_VELOCITY
-from neon_sim.envs.humanoid import JOINT_NAMES, MAX_VELOCITY, MODES
+from neon_sim.envs.humanoid.robot import JOINT_NAMES, MAX_VELOCITY, MODES
 from neon_sim.errors import ConfigError
 from neon_sim.registry import LOWER_BODIES, TASKS
 

@@ -14,9 +14,9 @@ from gymnasium import spaces
 from neon_sim.benchmarks import balance
 from neon_sim.benchmarks.balance import BalanceConfig, compare, text
 from neon_sim.benchmarks.cli import main as bench
-from neon_sim.envs import learned_balance
-from neon_sim.envs.humanoid_balance import HumanoidBalance
-from neon_sim.envs.learned_balance import (
+from neon_sim.envs.humanoid import learned_balance
+from neon_sim.envs.humanoid.balance import HumanoidBalance
+from neon_sim.envs.humanoid.learned_balance import (
     GAIN_NAMES,
     NUM_BODY,
     OBSERVATION_DIM,

@@ -15,11 +15,11 @@ from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Alarm
 from neon_sim.clock import TICKS_PER_CONTROL
 
-from .hearing import HearingTask
-from .humanoid import joint_table
-from .humanoid_base import HumanoidTask
+from ..hearing import HearingTask
+from ..scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
 from .lower_body import yaw_of
-from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
+from .robot import joint_table
+from .task import HumanoidTask
 
 BEARINGS_RAD = (0.5, -0.5, 1.7, -1.7)  # left is positive
 JITTER_RAD = 0.12

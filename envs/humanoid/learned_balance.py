@@ -29,9 +29,9 @@ from neon_sim.schema import read_json
 from neon_sim.tensor_file import read_tensors
 from neon_sim.world import World
 
-from .episode import Start
-from .humanoid import LEGS, WAIST, joint_table
+from ..episode import Start
 from .lower_body import Standing, up_in_body
+from .robot import LEGS, WAIST, joint_table
 
 FORMAT = "neon_sim.rl/1"
 COMMAND = "python -m neon_sim.rl config=balance out=DIR"

@@ -15,8 +15,7 @@ from gymnasium import spaces
 
 from neon_sim.seeding import keyed_rng
 
-from .humanoid import ARMS, NUM_JOINTS
-from .humanoid_balance import HumanoidBalance
+from .balance import HumanoidBalance
 from .learned_balance import (
     CLIP,
     NUM_BODY,
@@ -27,6 +26,7 @@ from .learned_balance import (
     mirror,
 )
 from .lower_body import up_in_body
+from .robot import ARMS, NUM_JOINTS
 
 EPISODE_STEPS = 210
 PUSH_AT = ((5, 20), (105, 125))  # control steps between which each push starts

@@ -23,9 +23,9 @@ from neon_sim.errors import ConfigError
 from neon_sim.registry import LOWER_BODIES
 from neon_sim.rules import hold
 
-from .humanoid import ActionMode, joint_table
-from .humanoid_base import HumanoidTask
 from .lower_body import up_in_body
+from .robot import ActionMode, joint_table
+from .task import HumanoidTask
 
 IMPULSES_NS = (5.0, 10.0, 15.0)
 PUSH_STEPS = 5  # control steps that a push lasts

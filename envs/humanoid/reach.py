@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .humanoid import ARM_OF, HEAD_PITCH_RAD
-from .humanoid_base import HumanoidTask
-from .posts import NUM_POSTS, NamedPost, add_post
+from ..posts import NUM_POSTS, NamedPost, add_post
+from .robot import ARM_OF, HEAD_PITCH_RAD
+from .task import HumanoidTask
 
 STEM_RADIUS, KNOB_RADIUS = 0.014, 0.042  # m
 MIN_DISTANCE_M = 0.19  # between knobs, seen from above

@@ -21,8 +21,8 @@ from neon_sim.clock import PHYSICS_DT_S
 from neon_sim.gl import mujoco
 from neon_sim.world import World
 
-from .episode import Start
-from .humanoid import (
+from ..episode import Start
+from .robot import (
     COMMAND_LIMIT,
     LEFT_ANKLE_PITCH,
     LEFT_ANKLE_ROLL,

@@ -25,7 +25,13 @@ from neon_sim.errors import ConfigError
 from neon_sim.gl import mujoco
 from neon_sim.registry import LOWER_BODIES
 
-from .humanoid import (
+from ..limits import LimitMeter
+from ..scene import View, add_camera, add_hall
+from ..settings import check_name
+from ..sound import make_sound
+from ..task import Task
+from .lower_body import up_in_body
+from .robot import (
     ARMS,
     COMMAND_LIMIT,
     HEAD_PITCH_RAD,
@@ -44,12 +50,6 @@ from .humanoid import (
     joints_to_action,
     load_humanoid,
 )
-from .limits import LimitMeter
-from .lower_body import up_in_body
-from .scene import View, add_camera, add_hall
-from .settings import check_name
-from .sound import make_sound
-from .task import Task
 
 FALLEN_HEIGHT_M, FALLEN_UP = 0.55, 0.5  # of the pelvis; cosine of its tilt
 AT_REST = np.zeros(3)  # the command of a base that stays

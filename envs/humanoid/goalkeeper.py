@@ -15,8 +15,8 @@ import numpy as np
 
 from neon_sim.clock import PHYSICS_DT_S
 
-from .humanoid_meeting import MeetingTask, add_slider
-from .scene import BOX, GHOST_BITS, SPHERE, View
+from ..scene import BOX, GHOST_BITS, SPHERE, View
+from .meeting import MeetingTask, add_slider
 
 BALL_RADIUS, BALL_KG = 0.085, 0.12  # m, kg
 START_X, START_Z = 2.2, 0.1  # m

@@ -24,8 +24,8 @@ from neon_sim.clock import CONTROL_DT_S
 from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
 
-from .episode import Twins
-from .humanoid_base import HumanoidTask
+from ..episode import Twins
+from .task import HumanoidTask
 
 TWIN_STEPS = 12
 

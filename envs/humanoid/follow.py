@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .humanoid import COMMAND_LIMIT, joint_table
-from .humanoid_meeting import MeetingTask, add_slider
+from ..scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
 from .lower_body import BASE_LAG_S, yaw_of
-from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
+from .meeting import MeetingTask, add_slider
+from .robot import COMMAND_LIMIT, joint_table
 
 START_X, MEET_X, PAST_X = 3.3, 0.95, 0.55  # m
 TIME_S = (1.72, 1.80)

@@ -20,8 +20,8 @@ from neon_sim.errors import unknown_name
 from neon_sim.gl import mujoco
 from neon_sim.robots import ROBOTS
 
-from .menagerie import BODIES, copy_hull, menagerie_file
-from .scene import axes_to_quat
+from ..menagerie import BODIES, copy_hull, menagerie_file
+from ..scene import axes_to_quat
 
 NUM_JOINTS = 29
 JOINT_NAMES = tuple(f"{name}_joint" for name in ROBOTS["humanoid"].joints)

@@ -18,8 +18,8 @@ import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S
 
-from .humanoid_meeting import MeetingTask, add_slider
-from .scene import BOX, CAPSULE, COLOURS, GHOST_BITS, SPHERE, View
+from ..scene import BOX, CAPSULE, COLOURS, GHOST_BITS, SPHERE, View
+from .meeting import MeetingTask, add_slider
 
 START_X, START_Z = 1.9, (0.85, 1.15)  # m, of the block
 OFFER_X, OFFER_Z = 0.30, (0.88, 1.12)

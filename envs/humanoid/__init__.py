@@ -1,0 +1,1 @@
+"""The humanoid and its tasks, one file a task."""
