@@ -12,11 +12,9 @@ and then takes the same steps as an uninterrupted one.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import shlex
-import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -34,6 +32,7 @@ from neon_sim.command import entry_point
 from neon_sim.config_loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError, unknown_name
 from neon_sim.files import locked, write_whole
+from neon_sim.machine import git_commit, keep_memory
 from neon_sim.places import hold_folder
 from neon_sim.pretrain_data import ALL_TASKS, ClipDataConfig, ClipStore, hold_camera, make_clips
 from neon_sim.registry import BACKBONES, task_entry
@@ -366,13 +365,6 @@ def hold_settings(path: Path, state: dict[str, Any], config: PretrainConfig) -> 
         raise CheckpointError(f"{path} belongs to other settings; choose another out=")
 
 
-def git_commit() -> str:
-    """Commit of the working tree, ``"unknown"`` outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
 def export(trainer: Trainer, wall_s: float) -> Path:
     """Write the weights (fp16 safetensors) and the JSON record beside them."""
     config = trainer.config
@@ -401,14 +393,6 @@ def export(trainer: Trainer, wall_s: float) -> Path:
     write_whole(path, content)
     path.chmod(0o644)
     return path
-
-
-def keep_memory() -> None:
-    """Let glibc keep freed memory: fresh pages for every batch cost a third of a step."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # no mmap, trim, pad
-            mallopt(option, value)
 
 
 def pretrain(config: PretrainConfig) -> Path:

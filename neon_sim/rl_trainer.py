@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.files import write_json
-from neon_sim.pretrain import git_commit
+from neon_sim.machine import git_commit
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.rl_config import RLConfig
 from neon_sim.rl_env import make_env

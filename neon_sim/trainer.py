@@ -20,7 +20,7 @@ from neon_sim.dataset import DemoDataset
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.feature_cache import FeatureTable
 from neon_sim.files import make_folder, write_json
-from neon_sim.pretrain import git_commit
+from neon_sim.machine import git_commit
 from neon_sim.registry import EMBODIMENTS, POLICY_PARTS, task_entry
 from neon_sim.robots import ROBOTS
 from neon_sim.schema import checked, parse_json
