@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.command import entry_point
-from neon_sim.config import main_config
+from neon_sim.config.loading import main_config
 from neon_sim.errors import ConfigError
 from neon_sim.files import write_json
 from neon_sim.places import hold_file

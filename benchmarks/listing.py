@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from neon_sim.conditions import CONDITIONS
-from neon_sim.config import NO_AUDIO, PolicyConfig, config_names, load_config
+from neon_sim.config.loading import config_names, load_config
+from neon_sim.config.policy import NO_AUDIO, PolicyConfig
 from neon_sim.registry import POLICY_PARTS, TASKS
 
 from .analysis.tables import align, wrapped

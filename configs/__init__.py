@@ -1,1 +1,1 @@
-"""Hydra YAML that fills the typed configs of ``neon_sim.config`` (``pkg://neon_sim.configs``)."""
+"""Hydra YAML that fills the typed configs of ``neon_sim.config.policy`` (``pkg://neon_sim.configs``)."""

@@ -20,7 +20,7 @@ from annotated_types import Interval
 from typing_extensions import TypedDict
 
 from neon_sim.command import entry_point
-from neon_sim.config import main_config
+from neon_sim.config.loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.files import write_whole
 from neon_sim.places import hold_folder

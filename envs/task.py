@@ -23,7 +23,7 @@ from neon_sim.audio.room import ROOMS
 from neon_sim.audio.soundscape import RING_SAMPLES
 from neon_sim.clips import ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.clock import CONTROL_HZ, latest_camera_tick
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError, ResetNeededError
 from neon_sim.registry import clip_span_s
 from neon_sim.rules import hold

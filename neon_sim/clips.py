@@ -21,7 +21,7 @@ from neon_sim.clock import (
     s_to_ticks,
     ticks_to_s,
 )
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import unknown_name
 
 FLOW_SIDE = 6  # cells of exact flow a side, the grid of ``neon_tiny``'s tokens

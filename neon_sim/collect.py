@@ -40,7 +40,8 @@ from neon_sim.collect_worker import (
     run_worker,
 )
 from neon_sim.command import entry_point
-from neon_sim.config import flat, main_config
+from neon_sim.config.loading import main_config
+from neon_sim.config.policy import flat
 from neon_sim.dataset import DemoDataset
 from neon_sim.dataset_record import RECORD_FILE
 from neon_sim.dataset_schema import INFO_FILE, SHARDS_FOLDER

@@ -20,7 +20,8 @@ import numpy as np
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.collect_config import CollectConfig
 from neon_sim.command import user_text
-from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config
+from neon_sim.config.loading import config_names, load_config
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.demonstrate import Bank, Mover, pose_bank, record_episode
 from neon_sim.errors import CheckpointError, ConfigError, NeonError, PolicyError
 from neon_sim.observation import observe_row

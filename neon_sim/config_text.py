@@ -1,6 +1,6 @@
 """Text of a command line as text: paths with blanks, brackets, ``=``, ``$`` or quotes pass.
 
-Numbers and truths go through Hydra's grammar (``neon_sim.config_loading``). Strings do not: there
+Numbers and truths go through Hydra's grammar (``neon_sim.config.loading``). Strings do not: there
 ``demos (Kopie)`` would be a call and ``lr=0.1`` an error.
 """
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from neon_sim.audio.pcm import to_pcm
 from neon_sim.command import entry_point
-from neon_sim.config import main_config
+from neon_sim.config.loading import main_config
 from neon_sim.dataset import DemoDataset, hash_of_bytes
 from neon_sim.dataset_record import (
     CHECK,

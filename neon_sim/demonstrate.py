@@ -18,7 +18,7 @@ from neon_sim.audio.pcm import to_pcm
 from neon_sim.clips import FLOW_SIDE, clip_spacing
 from neon_sim.clock import CONTROL_DT_S, CONTROL_HZ, TICKS_PER_CAMERA
 from neon_sim.collect_config import CollectConfig, MixConfig, PerturbConfig
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.registry import TaskEntry
 from neon_sim.seeding import episode_rng, keyed_rng
 from neon_sim.shards import EpisodeIdentity, RecordedEpisode

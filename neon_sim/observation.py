@@ -19,7 +19,7 @@ import numpy as np
 from neon_sim.clips import plan_clip
 from neon_sim.clock import AUDIO_HZ
 from neon_sim.conditions import Condition
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError
 from neon_sim.seeding import keyed_rng
 

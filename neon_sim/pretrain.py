@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.command import entry_point
-from neon_sim.config_loading import main_config
+from neon_sim.config.loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError, unknown_name
 from neon_sim.files import locked, write_whole
 from neon_sim.machine import git_commit, keep_memory

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from neon_sim.command import entry_point
 from neon_sim.conditions import condition
-from neon_sim.config import ClipConfig
-from neon_sim.config_loading import main_config
+from neon_sim.config.loading import main_config
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import unknown_name
 from neon_sim.observation import ClipBatch, apply_condition, observe_row, stack_observations
 from neon_sim.pretrain_data import PRETRAIN_SEED, aimless_actions

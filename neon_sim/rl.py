@@ -20,7 +20,7 @@ import torch
 from typing_extensions import TypedDict
 
 from neon_sim.command import entry_point
-from neon_sim.config import main_config
+from neon_sim.config.loading import main_config
 from neon_sim.errors import CheckpointError
 from neon_sim.places import hold_folder
 from neon_sim.rl_config import RLConfig

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from neon_sim.clock import CAMERA_HZ
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import unknown_name
 from neon_sim.observation import ClipBatch
 

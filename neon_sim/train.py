@@ -18,8 +18,8 @@ import torch
 from typing_extensions import TypedDict
 
 from neon_sim.command import entry_point
-from neon_sim.config import PolicyConfig
-from neon_sim.config_loading import load_config, main_config
+from neon_sim.config.loading import load_config, main_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError
 from neon_sim.files import write_json
 from neon_sim.machine import keep_memory

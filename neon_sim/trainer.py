@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 from typing_extensions import TypedDict
 
-from neon_sim.config import ClipConfig, PolicyConfig
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.dataset import DemoDataset
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.feature_cache import FeatureTable

@@ -12,7 +12,7 @@ from gymnasium.utils import RecordConstructorArgs
 
 from neon_sim.clips import FLOW_SIDE, clip_span_s
 from neon_sim.clock import CAMERA_HZ
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError
 from neon_sim.rules import hold
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypedDict
 
-from neon_sim.config import PolicyConfig, base_name, settings_beside
+from neon_sim.config.policy import PolicyConfig, base_name, settings_beside
 from neon_sim.errors import CheckpointError
 from neon_sim.schema import checked
 from neon_sim.tensor_file import check_shapes, read_tensors, write_tensors

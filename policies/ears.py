@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neon_sim.conditions import Condition
 from neon_sim.conditions import condition as find_condition
-from neon_sim.config import NO_AUDIO, OWN_EARS, ClipConfig, PolicyConfig
+from neon_sim.config.policy import NO_AUDIO, OWN_EARS, ClipConfig, PolicyConfig
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch
 

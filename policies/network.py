@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.config import PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.registry import CONNECTORS, FUSIONS, HEADS, TEMPORAL, Registry
 
 from .fusion.base import FusionInput, FusionLayout

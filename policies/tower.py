@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neon_sim.conditions import Condition
 from neon_sim.conditions import condition as find_condition
-from neon_sim.config import PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch, apply_condition, condition_needs
 from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS

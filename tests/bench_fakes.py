@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.observation import ClipBatch
 
 

@@ -298,7 +298,7 @@ COMMANDS = (
         ("run",),
         RUN,
         begins=PLAYS,
-        configs=("neon_sim.benchmarks.runs.plan:RunOptions", "neon_sim.config:PolicyConfig"),
+        configs=("neon_sim.benchmarks.runs.plan:RunOptions", "neon_sim.config.policy:PolicyConfig"),
         free=("name",),
     ),
     Command(

@@ -147,7 +147,7 @@ class Listener:
     """Turns to the side that it hears, and only then."""
 
     def __init__(self) -> None:
-        from neon_sim.config import ClipConfig
+        from neon_sim.config.policy import ClipConfig
 
         self.clip, self.needs = ClipConfig(num_frames=1), frozenset({"audio"})
 

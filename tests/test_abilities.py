@@ -16,7 +16,7 @@ from neon_sim.benchmarks.certificates.visual import shown_clip
 from neon_sim.benchmarks.runs.plan import make_plan
 from neon_sim.clips import FIXED, clip_span_s, plan_clip, stretched
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.envs.arm import parallax as arm_parallax
 from neon_sim.envs.arm import rebound as arm_rebound
 from neon_sim.envs.arm import shell_game as arm_shell_game

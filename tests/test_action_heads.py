@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from neon_sim.config import PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError
 from neon_sim.policies.checkpoint import load_network, save_checkpoint
 from neon_sim.policies.heads.action_tokens import BINS, ActionTokens

@@ -14,7 +14,7 @@ from neon_sim.benchmarks.cli import main as bench
 from neon_sim.benchmarks.runs.folder import RunFolder
 from neon_sim.benchmarks.runs.plan import RunOptions
 from neon_sim.collect_config import CollectConfig
-from neon_sim.config import load_config
+from neon_sim.config.loading import load_config
 from neon_sim.dataset import DemoDataset
 from neon_sim.envs.humanoid.robot import MODES
 from neon_sim.errors import CheckpointError, ConfigError, UnknownNameError

@@ -17,7 +17,7 @@ from neon_sim.clips import (
     stretched,
     uniform_ages,
 )
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import UnknownNameError
 
 

@@ -18,7 +18,8 @@ import pytest
 from neon_sim import collect as command
 from neon_sim import collect_worker
 from neon_sim.collect_config import COLLECTION_SEED, CollectConfig, MixConfig, PerturbConfig
-from neon_sim.config import ClipConfig, PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.dataset import DemoDataset
 from neon_sim.demonstrate import Bank, choose_kind, pose_bank, record_episode
 from neon_sim.errors import EXIT_BUG, ConfigError, NeonError, UnknownNameError

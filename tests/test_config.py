@@ -14,9 +14,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config, main_config
-from neon_sim.config_help import field_docs, help_rows, help_text
-from neon_sim.config_loading import known_keys, parse_overrides
+from neon_sim.config.fields import known_keys
+from neon_sim.config.help import field_docs, help_rows, help_text
+from neon_sim.config.loading import config_names, load_config, main_config, parse_overrides
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.errors import ConfigError, NeonError, UnknownNameError
 
 
@@ -50,7 +51,9 @@ def load(*overrides: str) -> ExampleConfig:
 
 
 def test_import_needs_no_hydra() -> None:
-    code = "import sys, neon_sim.config; assert not {'hydra', 'omegaconf'} & set(sys.modules)"
+    code = (
+        "import sys, neon_sim.config.policy; assert not {'hydra', 'omegaconf'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -20,7 +20,7 @@ from test_train import SIZE, blob_episode, live_batch
 from test_video_backbones import FAMILIES, IMAGE_SIZES, NAMES
 from tiny_image_checkpoints import save_tiny
 
-from neon_sim.config import ClipConfig, PolicyConfig
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.dataset_write import assemble
 from neon_sim.feature_cache import episode_layout
 from neon_sim.observation import ClipBatch

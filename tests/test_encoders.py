@@ -18,7 +18,8 @@ from tiny_image_checkpoints import save_tiny
 
 from neon_sim.clips import plan_clip
 from neon_sim.conditions import condition
-from neon_sim.config import ClipConfig, PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
 from neon_sim.observation import ClipBatch, apply_condition
 from neon_sim.policies.backbones import efficientnet_lite0, frames, torchvision_video, transnetv2

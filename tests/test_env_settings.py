@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import neon_sim
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.envs.settings import OPTIONS, settings_of
 from neon_sim.errors import ActionError, ConfigError, NeonError, UnknownNameError
 from neon_sim.registry import TASKS

@@ -33,7 +33,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 import neon_sim
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError
 from neon_sim.registry import TASKS
 from neon_sim.wrappers import FlattenPixels, TemporalClip

@@ -17,7 +17,8 @@ from neon_sim.clips import FLOW_SIDE, clip_spacing
 from neon_sim.collect import content_config
 from neon_sim.collect_config import CollectConfig, MixConfig
 from neon_sim.conditions import condition
-from neon_sim.config import ClipConfig, PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.dataset import DemoDataset
 from neon_sim.dataset_schema import FLOW_KEY
 from neon_sim.dataset_write import assemble

@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from neon_sim.config import PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError
 from neon_sim.policies.fusion.base import FusionInput, FusionLayout
 from neon_sim.policies.fusion.moma import ExpertChoice

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from neon_sim.collect_worker import checkpoint_settings
-from neon_sim.config import PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import NeonError
 from neon_sim.policies.checkpoint import FORMAT
 from neon_sim.policies.policy import load_policy

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from neon_sim.config import config_names
+from neon_sim.config.loading import config_names
 from neon_sim.errors import install_command, install_extra
 from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, TASKS
 
@@ -298,7 +298,7 @@ import json, pathlib, sys
 sys.path.insert(0, str(pathlib.Path("site").resolve()))
 import gymnasium, neon_sim
 assert pathlib.Path(neon_sim.__file__).is_relative_to(pathlib.Path("site").resolve())
-from neon_sim.config import PolicyConfig, config_names, load_config
+from neon_sim.config.policy import PolicyConfig, config_names, load_config
 from neon_sim.registry import TASKS
 policies = config_names("policy")
 for name in policies:

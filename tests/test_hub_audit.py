@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from neon_sim.config import PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
 from neon_sim.observation import ClipBatch
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone

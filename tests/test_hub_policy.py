@@ -17,8 +17,8 @@ from neon_sim.audio.pcm import rings
 from neon_sim.benchmarks import cli
 from neon_sim.collect_config import CollectConfig
 from neon_sim.collect_worker import load_any_policy
-from neon_sim.config import PolicyConfig, load_config
-from neon_sim.config_loading import main_config
+from neon_sim.config.loading import load_config, main_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.dataset import DemoDataset
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.feature_cache import FeatureTable, cache_key, episode_layout

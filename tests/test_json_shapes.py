@@ -167,7 +167,8 @@ def test_what_ships_and_what_is_written_is_read_as_before(tmp_path: Path) -> Non
 
 def test_a_policy_of_a_user_in_yaml_of_another_shape(tmp_path: Path) -> None:
     """YAML is read by OmegaConf; what it raises is told with the file."""
-    from neon_sim.config import PolicyConfig, load_config
+    from neon_sim.config.loading import load_config
+    from neon_sim.config.policy import PolicyConfig
 
     path = tmp_path / "mine.yaml"
     for content in (b"\xff\xfe", b"[" * 5000, b"a: &a [*a]", b"- 3", b"name: {a: [}", b"\x00"):

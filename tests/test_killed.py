@@ -19,7 +19,7 @@ from test_train import SIZE, blob_dataset, policy, run
 
 from neon_sim import collect as command
 from neon_sim.collect_config import CollectConfig
-from neon_sim.config import PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.dataset import DemoDataset
 from neon_sim.dataset_check import check
 from neon_sim.dataset_record import RECORD_FILE, content_files

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from malformed_calls import COMMANDS, Case, Command, outside, part_arguments, plain
 
-from neon_sim.config import PolicyConfig
-from neon_sim.config_loading import load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import EXIT_USER, ConfigError
 from neon_sim.policies.backbones.base import noted_keys
 from neon_sim.registry import AUDIO_ENCODERS, BACKBONES, CONNECTORS, FUSIONS, HEADS, TEMPORAL

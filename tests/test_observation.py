@@ -19,7 +19,7 @@ from neon_sim.conditions import (
     condition,
     sight_of,
 )
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.observation import (
     NEEDS,

@@ -16,7 +16,7 @@ from neon_sim.benchmarks.runs.scripted import SCRIPTED, Hold
 
 GOOD = """
 import numpy as np
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 
 
 class Policy:
@@ -108,7 +108,10 @@ def test_a_name_that_is_no_factory_is_refused(tmp_path, capsys, policy: str, tex
         (GOOD.replace("def act(", "def answer("), "lacks act"),
         (GOOD.replace("def reset(", "def restart("), "lacks reset"),
         (GOOD.replace("    def act(self", "    act = 3\n    def other(self"), "must be a method"),
-        (GOOD.replace("clip = ClipConfig(num_frames=2)", "clip = 2"), "must be a neon_sim.config."),
+        (
+            GOOD.replace("clip = ClipConfig(num_frames=2)", "clip = 2"),
+            "must be a neon_sim.config.policy.",
+        ),
         (GOOD.replace("num_frames=2", "num_frames=0"), "clip.num_frames must be 1 to 64"),
         (GOOD.replace("num_frames=2", 'camera="rear"').replace("state", "video"), "rear"),
         (GOOD.replace('frozenset({"state"})', '"state"'), "must be a set of words"),

@@ -20,7 +20,7 @@ from neon_sim.registry import POLICY_PARTS
 
 OWN = """
 from bench_fakes import Fake
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 
 class Mine(Fake):
     name, version, files = "gaze", "2.1", [{weights!r}]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from neon_sim.conditions import ABOUT_SOUND, CONDITIONS, TRAINED_CONDITIONS, condition
-from neon_sim.config import ClipConfig, PolicyConfig
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.errors import (
     CheckpointError,
     ConfigError,

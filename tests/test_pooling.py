@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from neon_sim.conditions import condition
-from neon_sim.config import PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch
 from neon_sim.policies.backbones.base import known_rows, known_shape

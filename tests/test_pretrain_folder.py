@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from neon_sim.config import main_config
+from neon_sim.config.loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError, DatasetError, RunError
 from neon_sim.files import locked
 from neon_sim.pretrain import STATE_KEYS, PretrainConfig, main, read_state

@@ -28,8 +28,9 @@ from neon_sim.benchmarks.arguments import (
     parse,
 )
 from neon_sim.benchmarks.runs.plan import RunOptions, make_plan
-from neon_sim.config import PolicyConfig
-from neon_sim.config_loading import Override, _hint_of, _parse_value, field_map, main_config
+from neon_sim.config.fields import field_map
+from neon_sim.config.loading import Override, _hint_of, _parse_value, main_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, NeonError
 from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.hf_image import PUBLISHED

@@ -26,7 +26,7 @@ from neon_sim.benchmarks.running.runner import Resources, run
 from neon_sim.benchmarks.runs.folder import Row, RunFolder, dump_row
 from neon_sim.benchmarks.runs.plan import Cell, PolicySpec, RunPlan, make_plan
 from neon_sim.clock import CAMERA_HZ
-from neon_sim.config import PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import RunError
 from neon_sim.files import write_json
 

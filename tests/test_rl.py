@@ -104,7 +104,7 @@ def test_the_command_tells_errors_in_one_line(capsys, tmp_path):
 
 
 def test_shipped_settings_load():
-    from neon_sim.config import config_names, load_config
+    from neon_sim.config.loading import config_names, load_config
 
     for name in config_names("rl"):
         load_config(RLConfig, "rl", name, ["out=unused"])

@@ -29,7 +29,7 @@ SMALL = Annotated[int, Interval(ge=1, le=64)]
 RATE = Annotated[float, Interval(gt=0, le=25)]
 # Settings dataclasses, by the module that holds them.
 SETTINGS = {
-    "neon_sim.config": ("ClipConfig", "PolicyConfig"),
+    "neon_sim.config.policy": ("ClipConfig", "PolicyConfig"),
     "neon_sim.collect_config": ("CollectConfig", "MixConfig", "PerturbConfig"),
     "neon_sim.train_config": ("TrainConfig",),
     "neon_sim.rl_config": ("RLConfig",),

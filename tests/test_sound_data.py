@@ -17,7 +17,7 @@ from dataset_fakes import fake_dataset, fake_episode
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim import collect
 from neon_sim.audio.pcm import encode_flac, from_pcm, quantised, read_flac, rings, to_pcm
-from neon_sim.config import ClipConfig, PolicyConfig
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.dataset import DemoDataset
 from neon_sim.dataset_schema import AUDIO_KEY
 from neon_sim.dataset_write import assemble

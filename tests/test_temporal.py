@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config
+from neon_sim.config.loading import config_names, load_config
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.feature_cache import cache_key
 from neon_sim.observation import ClipBatch

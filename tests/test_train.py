@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from neon_sim.clips import plan_clip
-from neon_sim.config import ClipConfig, PolicyConfig
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.dataset import DemoDataset
 from neon_sim.dataset_write import assemble
 from neon_sim.errors import CheckpointError, ConfigError, DatasetError, UnknownNameError

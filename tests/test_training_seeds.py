@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_train import SIZE, blob_dataset
 
-from neon_sim.config import ClipConfig, PolicyConfig
+from neon_sim.config.policy import ClipConfig, PolicyConfig
 from neon_sim.errors import CheckpointError
 from neon_sim.tensor_file import read_metadata, write_tensors
 from neon_sim.train import train

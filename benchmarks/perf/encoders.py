@@ -13,7 +13,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from neon_sim.config import PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.observation import ClipBatch
 from neon_sim.registry import POLICY_PARTS
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from neon_sim.config import PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.registry import POLICY_PARTS, TEMPORAL
 from neon_sim.vocabulary import WORDS
 

@@ -16,7 +16,8 @@ import torch
 
 from neon_sim.collect import collect
 from neon_sim.collect_config import CollectConfig
-from neon_sim.config import PolicyConfig, load_config
+from neon_sim.config.loading import load_config
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.feature_cache import build_cache
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer

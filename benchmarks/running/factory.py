@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
-from neon_sim.config import ClipConfig
+from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError, NeonError, PolicyError, unknown_name
 from neon_sim.observation import NEEDS
 
@@ -118,7 +118,7 @@ def check_player(name: str, player: Any) -> None:
             )
     if not isinstance(player.clip, ClipConfig):
         raise PolicyError(
-            f"clip of policy {name!r} must be a neon_sim.config.ClipConfig (got "
+            f"clip of policy {name!r} must be a neon_sim.config.policy.ClipConfig (got "
             f"{_kind(player.clip)}); clip = ClipConfig(num_frames=1) sees one frame"
         )
     player.clip.validate()

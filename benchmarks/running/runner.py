@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_sim.config import PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import RunError, unknown_name
 from neon_sim.files import write_json
 from neon_sim.registry import POLICY_PARTS

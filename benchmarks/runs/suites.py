@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from neon_sim.config import config_names, load_config
+from neon_sim.config.loading import config_names, load_config
 from neon_sim.errors import ConfigError
 from neon_sim.registry import task_entry
 from neon_sim.rules import Episodes, hold_rules

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from neon_sim.config import MAX_CLIP_FRAMES
+from neon_sim.config.policy import MAX_CLIP_FRAMES
 from neon_sim.errors import ConfigError, unknown_name
 
 QWEN_RESEARCH = "Qwen Research (non-commercial)"

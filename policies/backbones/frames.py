@@ -18,7 +18,7 @@ from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional
 
-from neon_sim.config import MAX_CLIP_FRAMES
+from neon_sim.config.policy import MAX_CLIP_FRAMES
 from neon_sim.errors import ConfigError
 from neon_sim.observation import ClipBatch
 

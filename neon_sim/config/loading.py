@@ -11,13 +11,13 @@ from __future__ import annotations
 import difflib
 import functools
 import sys
-import types
 import typing
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from neon_sim.config.fields import field_hints, field_map, known_keys, type_name, without_none
 from neon_sim.config_text import literal, split_texts, unquoted
 from neon_sim.errors import ConfigError
 
@@ -128,7 +128,7 @@ def main_config(
     """
     group = group or cls.__name__.removesuffix("Config").lower()
     if any(argument in ("-h", "--help", "help") for argument in argv):
-        from neon_sim.config_help import help_text
+        from neon_sim.config.help import help_text
 
         sys.stdout.write(help_text(cls, prog or f"python -m neon_sim.{group}") + "\n")
         raise SystemExit(0)
@@ -169,48 +169,6 @@ def config_names(group: str) -> list[str]:
         for entry in folder.iterdir()
         if entry.name.endswith(".yaml")
     )
-
-
-def field_map(cls: type) -> dict[str, Field]:
-    """Fields of a dataclass by name."""
-    return {item.name: item for item in fields(typing.cast(Any, cls))}
-
-
-def field_hints(cls: type) -> dict[str, Any]:
-    """Resolved type hints of a dataclass's fields."""
-    hints = typing.get_type_hints(cls)
-    return {name: hints[name] for name in field_map(cls)}
-
-
-def known_keys(cls: type, prefix: str = "") -> list[str]:
-    """Every key of a config, nested ones by dots, in order of definition."""
-    keys: list[str] = []
-    for name, hint in field_hints(cls).items():
-        if is_dataclass(hint):
-            keys.extend(known_keys(typing.cast(type, hint), f"{prefix}{name}."))
-        else:
-            keys.append(prefix + name)
-    return keys
-
-
-def default_of(item: Field) -> Any:
-    """Default value of a field, or ``dataclasses.MISSING``."""
-    if item.default is not MISSING:
-        return item.default
-    return item.default_factory() if item.default_factory is not MISSING else MISSING
-
-
-def without_none(hint: Any) -> Any:
-    """``X`` of ``X | None``; any other hint as it is."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        rest = [part for part in typing.get_args(hint) if part is not type(None)]
-        return rest[0] if len(rest) == 1 else hint
-    return hint
-
-
-def type_name(hint: Any) -> str:
-    """A hint as users read it: ``int``, ``list[str]``, ``str | None``."""
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
 def _unalias(cls: type, override: Override) -> Override:

@@ -1,6 +1,6 @@
 """Typed configurations: the dataclasses are the truth, YAML and the command line fill them.
 
-``load_config`` (``neon_sim.config_loading``) composes ``configs/<group>/<name>.yaml`` with
+``load_config`` (``neon_sim.config.loading``) composes ``configs/<group>/<name>.yaml`` with
 overrides through Hydra into one of these, or into a command's own dataclass. The rules of
 a config stand in its ``validate()``.
 """
@@ -15,11 +15,9 @@ from annotated_types import Interval
 
 from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
 from neon_sim.conditions import condition
-from neon_sim.config_loading import (
+from neon_sim.config.loading import (
     config_names,
     load_config,
-    main_config,
-    parse_overrides,
     read_yaml,
 )
 from neon_sim.errors import ConfigError, unknown_name
@@ -34,15 +32,6 @@ from neon_sim.registry import (
     image_twin,
 )
 from neon_sim.rules import Dropout, hold_rules
-
-__all__ = [
-    "ClipConfig",
-    "PolicyConfig",
-    "config_names",
-    "load_config",
-    "main_config",
-    "parse_overrides",
-]
 
 MAX_CLIP_FRAMES = 64
 EXCHANGED = "+"  # in a policy's name, before a backbone that is not its YAML's

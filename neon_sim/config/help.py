@@ -10,7 +10,7 @@ import typing
 from dataclasses import MISSING, is_dataclass
 from typing import Any
 
-from neon_sim.config_loading import default_of, field_hints, field_map, type_name, without_none
+from neon_sim.config.fields import default_of, field_hints, field_map, type_name, without_none
 from neon_sim.rules import noted_hints, rule_text
 
 
