@@ -19,8 +19,9 @@ import numpy as np
 from neon_sim.audio.pcm import to_pcm
 from neon_sim.command import entry_point
 from neon_sim.config.loading import main_config
-from neon_sim.dataset import DemoDataset, hash_of_bytes
-from neon_sim.dataset_record import (
+from neon_sim.demonstrations.dataset import DemoDataset, hash_of_bytes
+from neon_sim.demonstrations.layout import FLOW_KEY, find_dataset
+from neon_sim.demonstrations.record import (
     CHECK,
     FORMAT,
     RECORD_FILE,
@@ -29,12 +30,11 @@ from neon_sim.dataset_record import (
     sealed,
     verify,
 )
-from neon_sim.dataset_schema import FLOW_KEY, find_dataset
+from neon_sim.demonstrations.shards import EpisodeIdentity, RecordedEpisode
+from neon_sim.demonstrations.video_io import ROWS_PER_FRAME
+from neon_sim.demonstrations.windows import build_windows
 from neon_sim.errors import ConfigError, DatasetError
 from neon_sim.files import write_json
-from neon_sim.shards import EpisodeIdentity, RecordedEpisode
-from neon_sim.video_io import ROWS_PER_FRAME
-from neon_sim.windows import build_windows
 
 SEAL = ("files", "format", "sha256", "record_sha256", "content_hash")
 MAX_NAMED = 5  # files that a record names

@@ -32,14 +32,14 @@ from neon_sim.audio.pcm import rings
 from neon_sim.clips import ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
 from neon_sim.conditions import sight_of
-from neon_sim.dataset import DemoDataset
-from neon_sim.dataset_record import file_sha256
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.record import file_sha256
+from neon_sim.demonstrations.windows import window_steps
 from neon_sim.errors import DatasetError
 from neon_sim.files import write_json
 from neon_sim.observation import ClipBatch
 from neon_sim.registry import clip_span_s
 from neon_sim.schema import read_json
-from neon_sim.windows import window_steps
 
 FORMAT = 2
 META_FILE, HIDDEN_FILE, MASK_FILE = "meta.json", "hidden.bin", "mask.bin"

@@ -21,6 +21,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 from tqdm import tqdm
 
+from neon_sim.demonstrations.training_seeds import SeedUse, training_seeds
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.files import write_json
 from neon_sim.machine import git_commit
@@ -30,7 +31,6 @@ from neon_sim.rl_env import make_env
 from neon_sim.schema import parse_json
 from neon_sim.seeding import RL_SEED
 from neon_sim.tensor_file import read_tensors, write_tensors
-from neon_sim.training_seeds import SeedUse, training_seeds
 
 FORMAT = "neon_sim.rl/1"
 FINAL_RATE = 0.05  # of the first learning rate

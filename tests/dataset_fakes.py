@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from neon_sim.dataset_write import assemble
+from neon_sim.demonstrations.assemble import assemble
+from neon_sim.demonstrations.shards import EpisodeIdentity, RecordedEpisode, shard_path, write_shard
 from neon_sim.seeding import keyed_rng
-from neon_sim.shards import EpisodeIdentity, RecordedEpisode, shard_path, write_shard
 
 TASKS = ("arm_catch", "arm_block")
 

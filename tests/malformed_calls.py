@@ -244,7 +244,7 @@ COMMANDS = (
         "neon_sim.collect",
         valid=("task=arm_reach", "episodes=1", "out=OUT"),
         begins="neon_sim.collect:record_missing",
-        configs=("neon_sim.collect_config:CollectConfig",),
+        configs=("neon_sim.demonstrations.settings:CollectConfig",),
         places=("out",),
     ),
     Command(

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from neon_sim import collect, demonstrate
 from neon_sim.benchmarks.cli import main as bench
 from neon_sim.benchmarks.runs.folder import RunFolder
 from neon_sim.benchmarks.runs.plan import RunOptions
-from neon_sim.collect_config import CollectConfig
 from neon_sim.config.loading import load_config
-from neon_sim.dataset import DemoDataset
+from neon_sim.demonstrations import collection as collect
+from neon_sim.demonstrations import episode as demonstrate
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.envs.humanoid.robot import MODES
 from neon_sim.errors import CheckpointError, ConfigError, UnknownNameError
 from neon_sim.registry import LOWER_BODIES, TASKS

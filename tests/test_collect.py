@@ -15,17 +15,22 @@ import gymnasium
 import numpy as np
 import pytest
 
-from neon_sim import collect as command
-from neon_sim import collect_worker
-from neon_sim.collect_config import COLLECTION_SEED, CollectConfig, MixConfig, PerturbConfig
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import ClipConfig, PolicyConfig
-from neon_sim.dataset import DemoDataset
-from neon_sim.demonstrate import Bank, choose_kind, pose_bank, record_episode
+from neon_sim.demonstrations import collection as command
+from neon_sim.demonstrations import recorder as collect_worker
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.episode import Bank, choose_kind, pose_bank, record_episode
+from neon_sim.demonstrations.settings import (
+    COLLECTION_SEED,
+    CollectConfig,
+    MixConfig,
+    PerturbConfig,
+)
+from neon_sim.demonstrations.shards import RecordedEpisode
 from neon_sim.errors import EXIT_BUG, ConfigError, NeonError, UnknownNameError
 from neon_sim.files import LOCK_FILE
 from neon_sim.registry import POLICY_PARTS, task_entry
-from neon_sim.shards import RecordedEpisode
 
 TASK = task_entry("arm_reach")
 SIZE = 32

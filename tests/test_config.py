@@ -305,7 +305,7 @@ def test_parse_overrides_keeps_equal_signs_of_the_value() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        "neon_sim.collect_config:CollectConfig",
+        "neon_sim.demonstrations.settings:CollectConfig",
         "neon_sim.train_config:TrainConfig",
         "neon_sim.pretrain:PretrainConfig",
         "neon_sim.probe:ProbeConfig",

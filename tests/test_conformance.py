@@ -21,14 +21,14 @@ from test_video_backbones import FAMILIES, IMAGE_SIZES, NAMES
 from tiny_image_checkpoints import save_tiny
 
 from neon_sim.config.policy import ClipConfig, PolicyConfig
-from neon_sim.dataset_write import assemble
+from neon_sim.demonstrations.assemble import assemble
+from neon_sim.demonstrations.shards import shard_path, write_shard
 from neon_sim.feature_cache import episode_layout
 from neon_sim.observation import ClipBatch
 from neon_sim.policies.backbones import video_backbone
 from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.random_weights import MAKERS
 from neon_sim.registry import BACKBONES
-from neon_sim.shards import shard_path, write_shard
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer
 

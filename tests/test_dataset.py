@@ -14,13 +14,13 @@ from dataset_fakes import fake_dataset, fake_episode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neon_sim import dataset_write
-from neon_sim.dataset import DemoDataset
-from neon_sim.dataset_record import RECORD_FILE
-from neon_sim.dataset_stats import feature_stats, image_stats, pool_stats
+from neon_sim.demonstrations import assemble as dataset_write
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.record import RECORD_FILE
+from neon_sim.demonstrations.shards import RecordedEpisode, read_shard, shard_path, write_shard
+from neon_sim.demonstrations.statistics import feature_stats, image_stats, pool_stats
+from neon_sim.demonstrations.video_io import GOP_ROWS, Mp4Joiner, VideoFiles, encode_rows
 from neon_sim.errors import DatasetError, UnknownNameError
-from neon_sim.shards import RecordedEpisode, read_shard, shard_path, write_shard
-from neon_sim.video_io import GOP_ROWS, Mp4Joiner, VideoFiles, encode_rows
 
 NUM_EPISODES = 6
 VIDEO = "videos/observation.images.front/chunk-000/file-000.mp4"
@@ -241,7 +241,7 @@ def _raise_disk_full(*_: object) -> None:
 def test_a_shard_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shard_path(tmp_path, 0)
     with monkeypatch.context() as patch:
-        patch.setattr("neon_sim.shards.os.replace", _raise_disk_full)
+        patch.setattr("neon_sim.demonstrations.shards.os.replace", _raise_disk_full)
         with pytest.raises(OSError, match="No space"):
             write_shard(path, fake_episode(0))
     assert list(path.parent.iterdir()) == []

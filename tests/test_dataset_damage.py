@@ -15,17 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_fakes import fake_dataset, fake_episode
 
-from neon_sim import video_io
-from neon_sim.dataset import DemoDataset
 from neon_sim.dataset_check import check, main
-from neon_sim.dataset_record import RECORD_FILE, content_files
-from neon_sim.dataset_schema import FORMER_KEYS, IDENTITY_COLUMNS, IDENTITY_KEY, STATE_KEY
-from neon_sim.dataset_stats import feature_stats, to_lists
-from neon_sim.dataset_values import resting
+from neon_sim.demonstrations import video_io
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.layout import FORMER_KEYS, IDENTITY_COLUMNS, IDENTITY_KEY, STATE_KEY
+from neon_sim.demonstrations.record import RECORD_FILE, content_files
+from neon_sim.demonstrations.shards import RecordedEpisode, read_shard, shard_path, write_shard
+from neon_sim.demonstrations.statistics import feature_stats, to_lists
+from neon_sim.demonstrations.values import resting
+from neon_sim.demonstrations.windows import build_windows, check_datasets
 from neon_sim.errors import DatasetError
 from neon_sim.seeding import keyed_rng
-from neon_sim.shards import RecordedEpisode, read_shard, shard_path, write_shard
-from neon_sim.windows import build_windows, check_datasets
 
 DATA = "data/chunk-000/file-000.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
@@ -187,7 +187,7 @@ def test_identity_that_a_tool_dropped_is_read_from_the_rows(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As lerobot's ``delete_episodes`` and ``split_dataset`` leave ``meta/episodes``."""
-    monkeypatch.setattr("neon_sim.dataset_write.MAX_DATA_ROWS", 80)
+    monkeypatch.setattr("neon_sim.demonstrations.assemble.MAX_DATA_ROWS", 80)
     root = tmp_path / "several files"
     fake_dataset(root, 6)
     wanted = DemoDataset.open(root).episodes
@@ -229,7 +229,7 @@ def h264(frames: np.ndarray, num_rows: int) -> bytes:
 def as_before(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[RecordedEpisode]:
     """Write a dataset of format 1: H.264, sizes only, true positions under ``observation.``."""
     with monkeypatch.context() as patch:
-        patch.setattr("neon_sim.shards.encode_rows", h264)
+        patch.setattr("neon_sim.demonstrations.shards.encode_rows", h264)
         episodes = fake_dataset(root, 4)
     old = FORMER_KEYS[STATE_KEY]
     renamed = [old if n == STATE_KEY else n for n in pq.read_schema(root / DATA).names]
@@ -287,7 +287,7 @@ def test_damage_in_a_dataset_from_before_is_found_by_its_content(
 def test_shards_of_another_version_are_recorded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neon_sim.shards.FORMAT", 1)
+    monkeypatch.setattr("neon_sim.demonstrations.shards.FORMAT", 1)
     write_shard(shard_path(tmp_path, 0), fake_episode(0))
     monkeypatch.undo()
     with pytest.raises(DatasetError, match=r"format 2 \(got 1\); delete it and run the same"):
@@ -315,7 +315,7 @@ def smooth_episode(index: int) -> RecordedEpisode:
 
 @pytest.fixture(scope="module")
 def smooth(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from neon_sim.dataset_write import assemble
+    from neon_sim.demonstrations.assemble import assemble
 
     root = tmp_path_factory.mktemp("smooth") / "demos"
     paths = [shard_path(root, i) for i in range(9)]

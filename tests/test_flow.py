@@ -14,15 +14,16 @@ import pytest
 import torch
 
 from neon_sim.clips import FLOW_SIDE, clip_spacing
-from neon_sim.collect import content_config
-from neon_sim.collect_config import CollectConfig, MixConfig
 from neon_sim.conditions import condition
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import ClipConfig, PolicyConfig
-from neon_sim.dataset import DemoDataset
-from neon_sim.dataset_schema import FLOW_KEY
-from neon_sim.dataset_write import assemble
-from neon_sim.demonstrate import Bank, record_episode
+from neon_sim.demonstrations.assemble import assemble
+from neon_sim.demonstrations.collection import content_config
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.episode import Bank, record_episode
+from neon_sim.demonstrations.layout import FLOW_KEY
+from neon_sim.demonstrations.settings import CollectConfig, MixConfig
+from neon_sim.demonstrations.shards import shard_path, write_shard
 from neon_sim.errors import ConfigError, DatasetError
 from neon_sim.feature_cache import FeatureTable, episode_layout
 from neon_sim.observation import ClipBatch, apply_condition, observe_row
@@ -31,7 +32,6 @@ from neon_sim.policies.backbones.random import RandomImageBackbone
 from neon_sim.policies.network import new_network
 from neon_sim.policies.tower import make_tower
 from neon_sim.registry import task_entry
-from neon_sim.shards import shard_path, write_shard
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer
 from neon_sim.vocabulary import WORDS

@@ -82,7 +82,7 @@ def test_the_python_of_the_documents_runs(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from neon_sim import collect
+    from neon_sim.demonstrations import collection as collect
 
     out = tmp_path_factory.mktemp("of mine") / "data"
     assert collect.main(["task=arm_reach", "episodes=1", f"out={out}"]) == 0

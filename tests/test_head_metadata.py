@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from neon_sim.collect_worker import checkpoint_settings
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
+from neon_sim.demonstrations.recorder import checkpoint_settings
+from neon_sim.demonstrations.training_seeds import training_seeds
 from neon_sim.errors import NeonError
 from neon_sim.policies.checkpoint import FORMAT
 from neon_sim.policies.policy import load_policy
 from neon_sim.tensor_file import read_tensors, write_tensors
-from neon_sim.training_seeds import training_seeds
 
 HEAD = resources.files("neon_sim.assets") / "heads" / "neon_tiny" / "blind-seed0.safetensors"
 STRANGE: tuple[Any, ...] = (3, "x", [], {}, None, True, -1, 10**12, [[]])

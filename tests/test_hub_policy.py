@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from neon_sim import collect, train
+from neon_sim import train
 from neon_sim.audio.pcm import rings
 from neon_sim.benchmarks import cli
-from neon_sim.collect_config import CollectConfig
-from neon_sim.collect_worker import load_any_policy
 from neon_sim.config.loading import load_config, main_config
 from neon_sim.config.policy import PolicyConfig
-from neon_sim.dataset import DemoDataset
+from neon_sim.demonstrations import collection as collect
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.recorder import load_any_policy
+from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.feature_cache import FeatureTable, cache_key, episode_layout
 from neon_sim.policies.policy import load_policy

@@ -11,8 +11,8 @@ import pytest
 
 from neon_sim.benchmarks.runs.suites import load_suite, suite_names
 from neon_sim.clock import CONTROL_DT_S
-from neon_sim.collect_config import PerturbConfig
-from neon_sim.demonstrate import Bank, Delayed
+from neon_sim.demonstrations.episode import Bank, Delayed
+from neon_sim.demonstrations.settings import PerturbConfig
 from neon_sim.envs.humanoid.balance import IMPULSES_NS, PUSH_STEPS
 from neon_sim.envs.humanoid.handover import COMING_STEPS, OFFER_STEPS
 from neon_sim.envs.humanoid.lower_body import yaw_of

@@ -17,12 +17,13 @@ import pytest
 from dataset_fakes import fake_episode
 from test_train import SIZE, blob_dataset, policy, run
 
-from neon_sim import collect as command
-from neon_sim.collect_config import CollectConfig
 from neon_sim.config.policy import PolicyConfig
-from neon_sim.dataset import DemoDataset
 from neon_sim.dataset_check import check
-from neon_sim.dataset_record import RECORD_FILE, content_files
+from neon_sim.demonstrations import collection as command
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.record import RECORD_FILE, content_files
+from neon_sim.demonstrations.settings import CollectConfig
+from neon_sim.demonstrations.shards import shard_path, write_shard
 from neon_sim.errors import CheckpointError, DatasetError
 from neon_sim.feature_cache import META_FILE, FeatureTable, build_cache
 from neon_sim.policies.tower import make_tower
@@ -30,7 +31,6 @@ from neon_sim.registry import RL_ENVIRONMENTS
 from neon_sim.rl import learn
 from neon_sim.rl import main as rl_main
 from neon_sim.rl_config import RLConfig
-from neon_sim.shards import shard_path, write_shard
 from neon_sim.tensor_file import read_tensors
 from neon_sim.train import curve_path, main, read_curve, train
 

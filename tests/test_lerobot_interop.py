@@ -23,10 +23,10 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.utils.feature_utils import dataset_to_policy_features
 
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.dataset import DemoDataset
 from neon_sim.dataset_check import check
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.shards import RecordedEpisode
 from neon_sim.errors import DatasetError
-from neon_sim.shards import RecordedEpisode
 
 FRAME_ROWS = (-8, -4, -1, 0)
 NUM_EPISODES = 5

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from neon_sim.collect import collect
-from neon_sim.collect_config import CollectConfig
+from neon_sim.demonstrations.collection import collect
+from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.errors import ConfigError
 from neon_sim.places import hold_file, hold_folder
 

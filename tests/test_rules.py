@@ -30,7 +30,7 @@ RATE = Annotated[float, Interval(gt=0, le=25)]
 # Settings dataclasses, by the module that holds them.
 SETTINGS = {
     "neon_sim.config.policy": ("ClipConfig", "PolicyConfig"),
-    "neon_sim.collect_config": ("CollectConfig", "MixConfig", "PerturbConfig"),
+    "neon_sim.demonstrations.settings": ("CollectConfig", "MixConfig", "PerturbConfig"),
     "neon_sim.train_config": ("TrainConfig",),
     "neon_sim.rl_config": ("RLConfig",),
     "neon_sim.pretrain": ("PretrainConfig",),

@@ -72,6 +72,7 @@ from neon_sim.clips import plan_clip
 from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS, CONTROL_DT_S, TICKS_PER_CONTROL
 from neon_sim.config.loading import config_names, load_config
 from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.demonstrations.windows import chunk_labels
 from neon_sim.feature_cache import episode_layout
 from neon_sim.observation import ClipBatch, observe_row
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
@@ -83,7 +84,6 @@ from neon_sim.policies.tower import make_tower
 from neon_sim.registry import TASKS
 from neon_sim.robots import ROBOTS
 from neon_sim.vocabulary import WORDS
-from neon_sim.windows import chunk_labels
 
 SMALL = ClipConfig(num_frames=4, fps=12.5, image_size=24)
 SETTINGS = PolicyConfig(

@@ -15,23 +15,23 @@ import torch
 from dataset_fakes import fake_dataset, fake_episode
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
-from neon_sim import collect
 from neon_sim.audio.pcm import encode_flac, from_pcm, quantised, read_flac, rings, to_pcm
 from neon_sim.config.policy import ClipConfig, PolicyConfig
-from neon_sim.dataset import DemoDataset
-from neon_sim.dataset_schema import AUDIO_KEY
-from neon_sim.dataset_write import assemble
+from neon_sim.demonstrations import collection as collect
+from neon_sim.demonstrations.assemble import assemble
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.layout import AUDIO_KEY
+from neon_sim.demonstrations.shards import RecordedEpisode, read_shard, shard_path, write_shard
+from neon_sim.demonstrations.windows import check_datasets
 from neon_sim.errors import DatasetError, UnknownNameError
 from neon_sim.feature_cache import FeatureTable, build_cache, cache_key, episode_layout
 from neon_sim.observation import observe_row
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
-from neon_sim.shards import RecordedEpisode, read_shard, shard_path, write_shard
 from neon_sim.train import main as train_main
 from neon_sim.train import train
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer
-from neon_sim.windows import check_datasets
 
 torch.set_num_threads(1)
 SIZE = 36

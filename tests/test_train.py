@@ -12,19 +12,24 @@ import torch
 
 from neon_sim.clips import plan_clip
 from neon_sim.config.policy import ClipConfig, PolicyConfig
-from neon_sim.dataset import DemoDataset
-from neon_sim.dataset_write import assemble
+from neon_sim.demonstrations.assemble import assemble
+from neon_sim.demonstrations.dataset import DemoDataset
+from neon_sim.demonstrations.shards import EpisodeIdentity, RecordedEpisode, shard_path, write_shard
+from neon_sim.demonstrations.windows import (
+    BalancedBatches,
+    build_windows,
+    chunk_labels,
+    is_validation,
+)
 from neon_sim.errors import CheckpointError, ConfigError, DatasetError, UnknownNameError
 from neon_sim.feature_cache import FeatureTable, build_cache, episode_layout
 from neon_sim.observation import ClipBatch
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
 from neon_sim.seeding import keyed_rng
-from neon_sim.shards import EpisodeIdentity, RecordedEpisode, shard_path, write_shard
 from neon_sim.train import describe, main, parse, train
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer, check_same
-from neon_sim.windows import BalancedBatches, build_windows, chunk_labels, is_validation
 
 SIZE = 48
 TEXTS = {"arm_catch": "catch the moving ball", "arm_block": "stop the puck"}

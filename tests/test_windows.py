@@ -10,12 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from neon_sim import windows as windows_module
-from neon_sim.dataset_episodes import EpisodeMeta
-from neon_sim.dataset_schema import ACTION_KEY, FLOW_KEY
-from neon_sim.errors import DatasetError
-from neon_sim.seeding import key_of
-from neon_sim.windows import (
+from neon_sim.demonstrations import windows as windows_module
+from neon_sim.demonstrations.episode_table import EpisodeMeta
+from neon_sim.demonstrations.layout import ACTION_KEY, FLOW_KEY
+from neon_sim.demonstrations.windows import (
     BalancedBatches,
     build_windows,
     check_datasets,
@@ -23,6 +21,8 @@ from neon_sim.windows import (
     is_validation,
     window_steps,
 )
+from neon_sim.errors import DatasetError
+from neon_sim.seeding import key_of
 
 META = EpisodeMeta(
     index=0,

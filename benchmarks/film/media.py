@@ -31,7 +31,8 @@ AAC_BITS_PER_CHANNEL = 48_000
 def encode_video(frames: np.ndarray, crf: int, sound: np.ndarray | None = None) -> bytes:
     """(F, H, W, 3) uint8 as an MP4 (H.264, yuv420p, 25 pictures a second) for browsers.
 
-    Datasets are stored without loss (``neon_sim.video_io``); this one is for the eye.
+    Datasets are stored without loss (``neon_sim.demonstrations.video_io``); this one is for the
+    eye.
 
     Args:
         frames: the pictures. crf: x264's quality, lower is better.

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from neon_sim.collect import collect
-from neon_sim.collect_config import CollectConfig
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
+from neon_sim.demonstrations.collection import collect
+from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.feature_cache import build_cache
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer

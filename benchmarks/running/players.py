@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from neon_sim.demonstrations.training_seeds import seeds_of
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.registry import POLICY_PARTS, task_entry
 from neon_sim.robots import check_action_dim
 from neon_sim.seeding import COLLECTION_SEED
-from neon_sim.training_seeds import seeds_of
 
 from ..runs.own_policy import describe_own, file_hash, merged
 from ..runs.plan import Cell, PolicySpec, RunPlan

@@ -20,10 +20,9 @@ import numpy as np
 
 from neon_sim.audio.pcm import RING_SAMPLES, STEP_SAMPLES, from_pcm, read_flac
 from neon_sim.clock import CONTROL_HZ, TICKS_PER_CONTROL, ticks_to_s
-from neon_sim.dataset_episodes import EpisodeMeta, choose_tasks, read_episodes
-from neon_sim.dataset_files import damaged, read_table, to_numpy
-from neon_sim.dataset_record import CHECK, read_record, verify
-from neon_sim.dataset_schema import (
+from neon_sim.demonstrations.episode_table import EpisodeMeta, choose_tasks, read_episodes
+from neon_sim.demonstrations.files import damaged, read_table, to_numpy
+from neon_sim.demonstrations.layout import (
     ACTION_KEY,
     EXECUTED_KEY,
     FLOW_KEY,
@@ -37,15 +36,16 @@ from neon_sim.dataset_schema import (
     video_columns,
     video_key,
 )
-from neon_sim.dataset_values import (
+from neon_sim.demonstrations.record import CHECK, read_record, verify
+from neon_sim.demonstrations.values import (
     check_loudness,
     check_pictures,
     check_rows,
     check_statistics,
     picture_means,
 )
+from neon_sim.demonstrations.video_io import PIX_FMT, ROWS_PER_FRAME, VideoFiles
 from neon_sim.errors import DatasetError
-from neon_sim.video_io import PIX_FMT, ROWS_PER_FRAME, VideoFiles
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from neon_sim.clock import CHUNK_STEPS
-from neon_sim.dataset import DemoDataset, no_flow, no_sound, no_state
-from neon_sim.dataset_episodes import EpisodeMeta
-from neon_sim.dataset_schema import ACTION_KEY, FLOW_KEY, robot_of
-from neon_sim.dataset_values import ScaleCheck
+from neon_sim.demonstrations.dataset import DemoDataset, no_flow, no_sound, no_state
+from neon_sim.demonstrations.episode_table import EpisodeMeta
+from neon_sim.demonstrations.layout import ACTION_KEY, FLOW_KEY, robot_of
+from neon_sim.demonstrations.values import ScaleCheck
 from neon_sim.errors import DatasetError
 from neon_sim.seeding import keyed_rng
 

@@ -1,4 +1,4 @@
-"""Joins finished episodes (``neon_sim.shards``) into the LeRobot v3 layout.
+"""Joins finished episodes (``neon_sim.demonstrations.shards``) into the LeRobot v3 layout.
 
 ``assemble`` can be killed and called again: the shards go only after ``meta/`` has been
 moved into place in one step.
@@ -21,8 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from neon_sim.clock import CONTROL_HZ
-from neon_sim.dataset_record import RECORD_FILE, sealed
-from neon_sim.dataset_schema import (
+from neon_sim.demonstrations.layout import (
     AUDIO_KEY,
     AUDIO_PATTERN,
     CODEBASE_VERSION,
@@ -42,12 +41,20 @@ from neon_sim.dataset_schema import (
     identity_numbers,
     vector_features,
 )
-from neon_sim.dataset_stats import feature_stats, from_lists, pool_stats, to_lists
+from neon_sim.demonstrations.record import RECORD_FILE, sealed
+from neon_sim.demonstrations.shards import Shard, read_shard
+from neon_sim.demonstrations.statistics import feature_stats, from_lists, pool_stats, to_lists
+from neon_sim.demonstrations.video_io import (
+    CODEC_NAME,
+    GOP_ROWS,
+    PIX_FMT,
+    PRESET,
+    X265_PARAMS,
+    Mp4Joiner,
+)
 from neon_sim.errors import DatasetError
 from neon_sim.registry import TASKS
 from neon_sim.robots import ROBOTS
-from neon_sim.shards import Shard, read_shard
-from neon_sim.video_io import CODEC_NAME, GOP_ROWS, PIX_FMT, PRESET, X265_PARAMS, Mp4Joiner
 
 BUILD_FOLDER = ".assembling"
 CHUNK_FILES = 1000

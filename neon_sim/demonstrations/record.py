@@ -19,8 +19,8 @@ from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
-from neon_sim.dataset_files import damaged
-from neon_sim.dataset_schema import EPISODES_FOLDER, MEND, held
+from neon_sim.demonstrations.files import damaged
+from neon_sim.demonstrations.layout import EPISODES_FOLDER, MEND, held
 from neon_sim.errors import DatasetError
 from neon_sim.schema import checked, read_json
 

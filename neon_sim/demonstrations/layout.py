@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 
 from neon_sim.clips import FLOW_SIDE
 from neon_sim.clock import CONTROL_HZ
-from neon_sim.dataset_files import column_names, damaged, read_table, to_numpy
+from neon_sim.demonstrations.files import column_names, damaged, read_table, to_numpy
 from neon_sim.errors import DatasetError
 from neon_sim.files import inside
 from neon_sim.registry import TASKS

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from typing_extensions import TypedDict
 
-from neon_sim.dataset_files import column_names, read_table
-from neon_sim.dataset_schema import (
+from neon_sim.demonstrations.files import column_names, read_table
+from neon_sim.demonstrations.layout import (
     ACTION_KEY,
     EPISODES_FOLDER,
     EXECUTED_KEY,
@@ -24,13 +24,13 @@ from neon_sim.dataset_schema import (
     STATE_KEY,
     STATS_FILE,
 )
-from neon_sim.dataset_stats import sampled_frames
+from neon_sim.demonstrations.statistics import sampled_frames
 from neon_sim.errors import DatasetError
 from neon_sim.robots import Robot
 from neon_sim.schema import checked, read_json
 
 if TYPE_CHECKING:
-    from neon_sim.dataset import Episode
+    from neon_sim.demonstrations.dataset import Episode
 
 RANGE_TOLERANCE = 1e-5  # beyond [-1, 1]
 STATE_LIMIT = 1000.0  # metres and metres a second; no hall is so large

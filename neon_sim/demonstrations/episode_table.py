@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neon_sim.dataset_files import damaged
-from neon_sim.dataset_schema import (
+from neon_sim.demonstrations.files import damaged
+from neon_sim.demonstrations.layout import (
     AUDIO_KEY,
     FLOW_KEY,
     IDENTITY_COLUMNS,

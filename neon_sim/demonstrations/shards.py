@@ -1,7 +1,7 @@
 """Finished episodes as single files: there whole, or not at all.
 
 A rollout hands a ``RecordedEpisode`` to ``write_shard``; a killed run loses only the
-episode it was in. ``neon_sim.dataset_write`` joins the shards into a dataset.
+episode it was in. ``neon_sim.demonstrations.assemble`` joins the shards into a dataset.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from neon_sim.audio.pcm import encode_flac
-from neon_sim.dataset_schema import (
+from neon_sim.demonstrations.layout import (
     ACTION_KEY,
     EXECUTED_KEY,
     FLOW_KEY,
@@ -28,11 +28,11 @@ from neon_sim.dataset_schema import (
     STATE_KEY,
     video_key,
 )
-from neon_sim.dataset_stats import feature_stats, image_stats, to_lists
-from neon_sim.dataset_values import loudness
+from neon_sim.demonstrations.statistics import feature_stats, image_stats, to_lists
+from neon_sim.demonstrations.values import loudness
+from neon_sim.demonstrations.video_io import ROWS_PER_FRAME, encode_rows
 from neon_sim.errors import DatasetError
 from neon_sim.schema import checked, parse_json
-from neon_sim.video_io import ROWS_PER_FRAME, encode_rows
 
 FORMAT = 2  # 1 was H.264, with privileged features under other names
 
@@ -42,7 +42,8 @@ _COLUMN, _VIDEO, _AUDIO = "column:", "video:", "audio"
 
 @dataclass(frozen=True)
 class EpisodeIdentity:
-    """Which episode it is; the fields of ``neon_sim.dataset.EpisodeMeta`` of the same name."""
+    """Which episode it is; the fields of ``neon_sim.demonstrations.dataset.EpisodeMeta`` of the
+    same name."""
 
     task_name: str
     version: int

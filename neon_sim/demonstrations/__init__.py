@@ -1,0 +1,1 @@
+"""Demonstrations on disk: LeRobot v3 datasets, how they are recorded and read."""
