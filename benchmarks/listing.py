@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from neon_sim.conditions import CONDITIONS
 from neon_sim.config.loading import config_names, load_config
 from neon_sim.config.policy import NO_AUDIO, PolicyConfig
+from neon_sim.observation.conditions import CONDITIONS
 from neon_sim.registry import POLICY_PARTS, TASKS
 
 from .analysis.tables import align, wrapped

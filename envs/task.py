@@ -21,10 +21,9 @@ from gymnasium import spaces
 from neon_sim.audio.microphones import microphone_named
 from neon_sim.audio.room import ROOMS
 from neon_sim.audio.soundscape import RING_SAMPLES
-from neon_sim.clips import ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.clock import CONTROL_HZ, latest_camera_tick
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError, ResetNeededError
+from neon_sim.observation.clips import ClipConfig, ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.registry import clip_span_s
 from neon_sim.rules import hold
 from neon_sim.seeding import episode_rng

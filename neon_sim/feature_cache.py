@@ -29,15 +29,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from neon_sim.audio.pcm import rings
-from neon_sim.clips import ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
-from neon_sim.conditions import sight_of
 from neon_sim.demonstrations.dataset import DemoDataset
 from neon_sim.demonstrations.record import file_sha256
 from neon_sim.demonstrations.windows import window_steps
 from neon_sim.errors import DatasetError
 from neon_sim.files import write_json
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import ClipPlan, clip_flow, plan_clip, stretched
+from neon_sim.observation.conditions import sight_of
 from neon_sim.registry import clip_span_s
 from neon_sim.schema import read_json
 

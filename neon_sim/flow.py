@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neon_sim.clips import FLOW_SIDE
+from neon_sim.observation.clips import FLOW_SIDE
 from neon_sim.raycast import RaycastCamera
 
 RAYS = 8  # a side of a cell: every other pixel of 96

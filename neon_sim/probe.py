@@ -18,11 +18,12 @@ from annotated_types import Interval
 from torch import Tensor, nn
 
 from neon_sim.command import entry_point
-from neon_sim.conditions import condition
 from neon_sim.config.loading import main_config
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import unknown_name
-from neon_sim.observation import ClipBatch, apply_condition, observe_row, stack_observations
+from neon_sim.observation.batch import ClipBatch, observe_row, stack_observations
+from neon_sim.observation.clips import ClipConfig
+from neon_sim.observation.conditions import condition
+from neon_sim.observation.ladder import apply_condition
 from neon_sim.pretrain_data import PRETRAIN_SEED, aimless_actions
 from neon_sim.registry import BACKBONES, task_entry
 from neon_sim.rules import Steps, hold_rules

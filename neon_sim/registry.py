@@ -112,7 +112,7 @@ class TaskEntry:
         version: the number after ``-v``.
         robot: whose task it is, a name of ``EMBODIMENTS``.
         clip_span_s: seconds that every clip of this task reaches back, at least; 0 leaves clips
-            as the policy asks for them (``neon_sim.clips.stretched``).
+            as the policy asks for them (``neon_sim.observation.clips.stretched``).
     """
 
     name: str

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
-from neon_sim.observation import observe_row
+from neon_sim.observation.batch import observe_row
 from neon_sim.registry import RL_ENVIRONMENTS, TASKS
 from neon_sim.rl_config import RLConfig
 from neon_sim.rl_spec import Observation, RLSpec

@@ -12,9 +12,9 @@ import numpy as np
 from gymnasium import spaces
 
 from neon_sim.clock import CAMERA_HZ
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import unknown_name
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import ClipConfig
 
 PIXEL_HZ = 12.5
 STATE_DIM = 16

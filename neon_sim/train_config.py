@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
-from neon_sim.conditions import TRAINED_CONDITIONS, condition
 from neon_sim.errors import ConfigError, unknown_name
+from neon_sim.observation.conditions import TRAINED_CONDITIONS, condition
 from neon_sim.rules import Seed, Steps, Threads, hold_rules
 
 

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 from typing_extensions import TypedDict
 
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.dataset import DemoDataset
 from neon_sim.demonstrations.training_seeds import demonstration_record
 from neon_sim.demonstrations.windows import BalancedBatches, build_windows, check_datasets
@@ -23,6 +23,7 @@ from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.feature_cache import FeatureTable
 from neon_sim.files import make_folder, write_json
 from neon_sim.machine import git_commit
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.registry import EMBODIMENTS, POLICY_PARTS, task_entry
 from neon_sim.robots import ROBOTS
 from neon_sim.schema import checked, parse_json

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from neon_sim.errors import PolicyError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 
 BLOCK_ROWS = 8  # every matrix product has this many rows
 

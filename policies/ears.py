@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neon_sim.conditions import Condition
-from neon_sim.conditions import condition as find_condition
-from neon_sim.config.policy import NO_AUDIO, OWN_EARS, ClipConfig, PolicyConfig
+from neon_sim.config.policy import NO_AUDIO, OWN_EARS, PolicyConfig
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import ClipConfig
+from neon_sim.observation.conditions import Condition
+from neon_sim.observation.conditions import condition as find_condition
 
 from .audio.base import AudioEncoder, make_encoder
 from .backbones.base import Encoded

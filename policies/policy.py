@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from neon_sim.conditions import Condition
-from neon_sim.conditions import condition as find_condition
 from neon_sim.config.policy import NO_AUDIO, PolicyConfig, base_name
 from neon_sim.errors import CheckpointError
-from neon_sim.observation import ClipBatch, single_frames
+from neon_sim.observation.batch import ClipBatch, single_frames
+from neon_sim.observation.conditions import Condition
+from neon_sim.observation.conditions import condition as find_condition
 from neon_sim.registry import BACKBONES, task_entry
 
 from .backbones.base import Encoded, join

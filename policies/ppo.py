@@ -10,7 +10,7 @@ import torch
 
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import CheckpointError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 from neon_sim.registry import task_entry
 from neon_sim.rl_spec import RLSpec
 from neon_sim.tensor_file import check_shapes, read_tensors

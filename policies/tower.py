@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neon_sim.conditions import Condition
-from neon_sim.conditions import condition as find_condition
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch, apply_condition, condition_needs
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.conditions import Condition
+from neon_sim.observation.conditions import condition as find_condition
+from neon_sim.observation.ladder import apply_condition, condition_needs
 from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS
 from neon_sim.vocabulary import MAX_WORDS
 

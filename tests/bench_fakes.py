@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from neon_sim.config.policy import ClipConfig
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import ClipConfig
 
 
 class Fake:

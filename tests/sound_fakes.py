@@ -11,7 +11,7 @@ from neon_sim.envs.arm.robot import HOME, joint_action
 from neon_sim.envs.arm.task import ArmTask
 from neon_sim.envs.hearing import HearingTask
 from neon_sim.envs.scene import GHOST_BITS, SPHERE
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 
 HZ = {"left": 500.0, "right": 2000.0}
 TURN = {"left": 0.3, "right": -0.3}  # rad of joint 1
@@ -147,7 +147,7 @@ class Listener:
     """Turns to the side that it hears, and only then."""
 
     def __init__(self) -> None:
-        from neon_sim.config.policy import ClipConfig
+        from neon_sim.observation.clips import ClipConfig
 
         self.clip, self.needs = ClipConfig(num_frames=1), frozenset({"audio"})
 

@@ -14,9 +14,7 @@ import pytest
 
 from neon_sim.benchmarks.certificates.visual import shown_clip
 from neon_sim.benchmarks.runs.plan import make_plan
-from neon_sim.clips import FIXED, clip_span_s, plan_clip, stretched
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL
-from neon_sim.config.policy import ClipConfig
 from neon_sim.envs.arm import parallax as arm_parallax
 from neon_sim.envs.arm import rebound as arm_rebound
 from neon_sim.envs.arm import shell_game as arm_shell_game
@@ -24,6 +22,7 @@ from neon_sim.envs.arm import swing as arm_swing
 from neon_sim.envs.arm.robot import joint_action
 from neon_sim.feature_cache import episode_layout
 from neon_sim.gl import mujoco
+from neon_sim.observation.clips import FIXED, ClipConfig, clip_span_s, plan_clip, stretched
 from neon_sim.registry import TASKS
 
 NAMES = ("arm_shell_game", "arm_rebound", "arm_parallax", "arm_swing")

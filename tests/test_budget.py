@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neon_sim.conditions import CONDITIONS, condition
 from neon_sim.config.loading import config_names, load_config
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError
+from neon_sim.observation.clips import ClipConfig
+from neon_sim.observation.conditions import CONDITIONS, condition
 from neon_sim.policies.backbones.base import known_shape, shape_of
 from neon_sim.policies.backbones.neon_tiny import NeonTinyImage, NeonTinyVideo
 from neon_sim.policies.backbones.random import RandomImageBackbone

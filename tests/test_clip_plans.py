@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neon_sim.clips import (
+from neon_sim.errors import UnknownNameError
+from neon_sim.observation.clips import (
     FLOW_SIDE,
     SAMPLERS,
+    ClipConfig,
     ClipPlan,
     clip_flow,
     clip_spacing,
@@ -17,8 +19,6 @@ from neon_sim.clips import (
     stretched,
     uniform_ages,
 )
-from neon_sim.config.policy import ClipConfig
-from neon_sim.errors import UnknownNameError
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import neon_sim  # noqa: F401  (registers the ids)
-from neon_sim.clips import SAMPLERS, clip_span_s, plan_clip
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL, latest_camera_tick
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError, UnknownNameError
-from neon_sim.wrappers import TemporalClip
+from neon_sim.observation.clips import SAMPLERS, ClipConfig, clip_span_s, plan_clip
+from neon_sim.observation.wrappers import TemporalClip
 
 CONFIGS = st.builds(
     ClipConfig,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from neon_sim.config.loading import load_config
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations import collection as command
 from neon_sim.demonstrations import recorder as collect_worker
 from neon_sim.demonstrations.dataset import DemoDataset
@@ -30,6 +30,7 @@ from neon_sim.demonstrations.settings import (
 from neon_sim.demonstrations.shards import RecordedEpisode
 from neon_sim.errors import EXIT_BUG, ConfigError, NeonError, UnknownNameError
 from neon_sim.files import LOCK_FILE
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.registry import POLICY_PARTS, task_entry
 
 TASK = task_entry("arm_reach")

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from neon_sim.config.fields import known_keys
 from neon_sim.config.help import field_docs, help_rows, help_text
 from neon_sim.config.loading import config_names, load_config, main_config, parse_overrides
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError, NeonError, UnknownNameError
+from neon_sim.observation.clips import ClipConfig
 
 
 @dataclass

@@ -20,11 +20,12 @@ from test_train import SIZE, blob_episode, live_batch
 from test_video_backbones import FAMILIES, IMAGE_SIZES, NAMES
 from tiny_image_checkpoints import save_tiny
 
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.assemble import assemble
 from neon_sim.demonstrations.shards import shard_path, write_shard
 from neon_sim.feature_cache import episode_layout
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.policies.backbones import video_backbone
 from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.random_weights import MAKERS

@@ -16,12 +16,13 @@ import pytest
 import torch
 from tiny_image_checkpoints import save_tiny
 
-from neon_sim.clips import plan_clip
-from neon_sim.conditions import condition
 from neon_sim.config.loading import load_config
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
-from neon_sim.observation import ClipBatch, apply_condition
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import ClipConfig, plan_clip
+from neon_sim.observation.conditions import condition
+from neon_sim.observation.ladder import apply_condition
 from neon_sim.policies.backbones import efficientnet_lite0, frames, torchvision_video, transnetv2
 from neon_sim.policies.backbones.base import fingerprint, known_shape, shape_of
 from neon_sim.policies.instruction import encode_texts

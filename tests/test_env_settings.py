@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import neon_sim
-from neon_sim.config.policy import ClipConfig
 from neon_sim.envs.settings import OPTIONS, settings_of
 from neon_sim.errors import ActionError, ConfigError, NeonError, UnknownNameError
+from neon_sim.observation.clips import ClipConfig
+from neon_sim.observation.wrappers import FlattenPixels, TemporalClip
 from neon_sim.registry import TASKS
-from neon_sim.wrappers import FlattenPixels, TemporalClip
 
 assert neon_sim.__version__  # importing the package registers the ids
 CLASSES = {entry.name: entry.resolve() for entry in TASKS.values()}

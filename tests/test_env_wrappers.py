@@ -33,10 +33,10 @@ from stable_baselines3.common.vec_env import (
 )
 
 import neon_sim
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError
+from neon_sim.observation.clips import ClipConfig
+from neon_sim.observation.wrappers import FlattenPixels, TemporalClip
 from neon_sim.registry import TASKS
-from neon_sim.wrappers import FlattenPixels, TemporalClip
 
 assert neon_sim.__version__  # importing the package registers the ids
 NAMES = sorted(TASKS)

@@ -15,8 +15,8 @@ from stable_baselines3.common.env_checker import check_env as sb3_check
 import neon_sim
 from neon_sim import vocabulary
 from neon_sim.clock import TICKS_PER_CAMERA
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import UnknownNameError
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.registry import TASKS
 from neon_sim.robots import ROBOTS
 

@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from neon_sim.clips import FLOW_SIDE, clip_spacing
-from neon_sim.conditions import condition
 from neon_sim.config.loading import load_config
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.assemble import assemble
 from neon_sim.demonstrations.collection import content_config
 from neon_sim.demonstrations.dataset import DemoDataset
@@ -26,7 +24,11 @@ from neon_sim.demonstrations.settings import CollectConfig, MixConfig
 from neon_sim.demonstrations.shards import shard_path, write_shard
 from neon_sim.errors import ConfigError, DatasetError
 from neon_sim.feature_cache import FeatureTable, episode_layout
-from neon_sim.observation import ClipBatch, apply_condition, observe_row
+from neon_sim.observation.batch import ClipBatch, observe_row
+from neon_sim.observation.clips import FLOW_SIDE, ClipConfig, clip_spacing
+from neon_sim.observation.conditions import condition
+from neon_sim.observation.ladder import apply_condition
+from neon_sim.observation.wrappers import TemporalClip
 from neon_sim.policies.backbones.exact_flow import ExactFlow
 from neon_sim.policies.backbones.random import RandomImageBackbone
 from neon_sim.policies.network import new_network
@@ -36,7 +38,6 @@ from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer
 from neon_sim.vocabulary import WORDS
 from neon_sim.world import World
-from neon_sim.wrappers import TemporalClip
 
 HALF = np.tan(np.radians(45.0) / 2)
 EYE_M = 2.0  # height of the camera, which looks straight down

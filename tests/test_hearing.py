@@ -11,11 +11,19 @@ import pytest
 import torch
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
-from neon_sim.conditions import ABOUT_SOUND, CONDITIONS, TRAINED_CONDITIONS, condition, sight_of
 from neon_sim.config.loading import load_config
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, UnknownNameError
-from neon_sim.observation import ClipBatch, apply_condition, observe_row, stack_observations
+from neon_sim.observation.batch import ClipBatch, observe_row, stack_observations
+from neon_sim.observation.clips import ClipConfig
+from neon_sim.observation.conditions import (
+    ABOUT_SOUND,
+    CONDITIONS,
+    TRAINED_CONDITIONS,
+    condition,
+    sight_of,
+)
+from neon_sim.observation.ladder import apply_condition
 from neon_sim.policies import ears as ears_module
 from neon_sim.policies.checkpoint import save_checkpoint
 from neon_sim.policies.network import NetworkInput, new_network

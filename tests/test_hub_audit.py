@@ -17,7 +17,7 @@ from safetensors import safe_open
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
 from neon_sim.policies.backbones import weights
 from neon_sim.policies.backbones.base import fingerprint, known_shape
@@ -233,8 +233,8 @@ def test_frames_are_held_to_the_size_of_a_folder_too(tiny: Tiny) -> None:
 @pytest.mark.parametrize("name", ["qwen_vl_3b", "qwen_vl_7b"])
 def test_shipped_clips_give_each_place_a_time_of_its_own(name: str) -> None:
     """Its positions are whole half seconds; in every moment of an episode, padded or not."""
-    from neon_sim.clips import plan_clip
     from neon_sim.clock import TICKS_PER_CONTROL
+    from neon_sim.observation.clips import plan_clip
     from neon_sim.policies.backbones.inputs import frame_interval_s
 
     clip = load_config(PolicyConfig, "policy", name, []).clip

@@ -170,7 +170,7 @@ def test_a_cached_feature_is_the_live_one(data: Path, keys: list[str], tmp_path:
 def _observed(episode: Any, images: Any, plan: Any, window: int, layout: Any) -> Any:
     """What the live policy would be handed at a window."""
     from neon_sim.clock import TICKS_PER_CAMERA
-    from neon_sim.observation import ClipBatch
+    from neon_sim.observation.batch import ClipBatch
 
     return ClipBatch(
         video=images[plan.ticks // TICKS_PER_CAMERA][None],

@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neon_sim.clips import plan_clip
-from neon_sim.conditions import (
+from neon_sim.errors import ConfigError, UnknownNameError
+from neon_sim.observation.batch import (
+    NEEDS,
+    ClipBatch,
+    observe_row,
+    single_frames,
+    stack_observations,
+)
+from neon_sim.observation.clips import ClipConfig, plan_clip
+from neon_sim.observation.conditions import (
     ABOUT_SOUND,
     CONDITIONS,
     TRAINED_CONDITIONS,
@@ -19,17 +27,7 @@ from neon_sim.conditions import (
     condition,
     sight_of,
 )
-from neon_sim.config.policy import ClipConfig
-from neon_sim.errors import ConfigError, UnknownNameError
-from neon_sim.observation import (
-    NEEDS,
-    ClipBatch,
-    apply_condition,
-    condition_needs,
-    observe_row,
-    single_frames,
-    stack_observations,
-)
+from neon_sim.observation.ladder import apply_condition, condition_needs
 from neon_sim.seeding import key_of
 
 ROWS, FRAMES, SAMPLES = 3, 4, 16_000

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_image_checkpoints import save_tiny
 
-from neon_sim.conditions import condition
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig, settings_beside
 from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.observation.conditions import condition
 from neon_sim.policies.backbones import hf_video
 from neon_sim.policies.backbones.base import accepted_keys, fingerprint, known_shape
 from neon_sim.policies.backbones.encoders import SOURCES

@@ -9,21 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from neon_sim.conditions import ABOUT_SOUND, CONDITIONS, TRAINED_CONDITIONS, condition
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import (
     CheckpointError,
     ConfigError,
     PolicyError,
     UnknownNameError,
 )
-from neon_sim.observation import (
-    ClipBatch,
-    apply_condition,
-    condition_needs,
-    observe_row,
-    stack_observations,
-)
+from neon_sim.observation.batch import ClipBatch, observe_row, stack_observations
+from neon_sim.observation.clips import ClipConfig
+from neon_sim.observation.conditions import ABOUT_SOUND, CONDITIONS, TRAINED_CONDITIONS, condition
+from neon_sim.observation.ladder import apply_condition, condition_needs
 from neon_sim.policies import policy as policy_module
 from neon_sim.policies.backbones.base import fingerprint, masked_mean
 from neon_sim.policies.backbones.random import RandomBackbone, RandomImageBackbone

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from neon_sim.conditions import condition
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.conditions import condition
 from neon_sim.policies.backbones.base import known_rows, known_shape
 from neon_sim.policies.network import NeonPolicy, NetworkSpec, resolve_spec
 from neon_sim.policies.tower import check_token_budget, make_tower

@@ -22,8 +22,9 @@ from test_train import blob_dataset
 from neon_sim import registry, train, vocabulary
 from neon_sim.benchmarks import cli
 from neon_sim.config.loading import load_config
-from neon_sim.config.policy import ClipConfig, PolicyConfig
-from neon_sim.observation import ClipBatch, observe_row, stack_observations
+from neon_sim.config.policy import PolicyConfig
+from neon_sim.observation.batch import ClipBatch, observe_row, stack_observations
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.policies.backbones.imports import import_transformers
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -27,7 +27,7 @@ from neon_sim.envs.humanoid.learned_balance import (
 )
 from neon_sim.envs.reflex_search import Search
 from neon_sim.errors import CheckpointError, ConfigError, UnknownNameError
-from neon_sim.observation import observe_row, stack_observations
+from neon_sim.observation.batch import observe_row, stack_observations
 from neon_sim.policies.ppo import load_ppo
 from neon_sim.policies.ppo_actor import Actor
 from neon_sim.registry import RL_ENVIRONMENTS, TASKS

@@ -68,13 +68,13 @@ import torch
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.chunks import ChunkExecutor
-from neon_sim.clips import plan_clip
 from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS, CONTROL_DT_S, TICKS_PER_CONTROL
 from neon_sim.config.loading import config_names, load_config
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.windows import chunk_labels
 from neon_sim.feature_cache import episode_layout
-from neon_sim.observation import ClipBatch, observe_row
+from neon_sim.observation.batch import ClipBatch, observe_row
+from neon_sim.observation.clips import ClipConfig, plan_clip
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
 from neon_sim.policies.backbones.inputs import frame_interval_s
 from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES

@@ -16,7 +16,7 @@ from dataset_fakes import fake_dataset, fake_episode
 
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.audio.pcm import encode_flac, from_pcm, quantised, read_flac, rings, to_pcm
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations import collection as collect
 from neon_sim.demonstrations.assemble import assemble
 from neon_sim.demonstrations.dataset import DemoDataset
@@ -25,7 +25,8 @@ from neon_sim.demonstrations.shards import RecordedEpisode, read_shard, shard_pa
 from neon_sim.demonstrations.windows import check_datasets
 from neon_sim.errors import DatasetError, UnknownNameError
 from neon_sim.feature_cache import FeatureTable, build_cache, cache_key, episode_layout
-from neon_sim.observation import observe_row
+from neon_sim.observation.batch import observe_row
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
 from neon_sim.train import main as train_main

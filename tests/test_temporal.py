@@ -13,10 +13,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from neon_sim.config.loading import config_names, load_config
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.feature_cache import cache_key
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.policies.checkpoint import load_network, save_checkpoint
 from neon_sim.policies.network import NetworkInput, NetworkSpec, new_network, resolve_spec
 from neon_sim.policies.temporal.attention import MaskedAttention

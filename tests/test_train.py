@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from neon_sim.clips import plan_clip
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.assemble import assemble
 from neon_sim.demonstrations.dataset import DemoDataset
 from neon_sim.demonstrations.shards import EpisodeIdentity, RecordedEpisode, shard_path, write_shard
@@ -23,7 +22,8 @@ from neon_sim.demonstrations.windows import (
 )
 from neon_sim.errors import CheckpointError, ConfigError, DatasetError, UnknownNameError
 from neon_sim.feature_cache import FeatureTable, build_cache, episode_layout
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import ClipConfig, plan_clip
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
 from neon_sim.seeding import keyed_rng

@@ -10,9 +10,10 @@ import pytest
 import torch
 from test_train import SIZE, blob_dataset
 
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.training_seeds import demonstration_record, training_seeds
 from neon_sim.errors import CheckpointError
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.tensor_file import read_metadata, write_tensors
 from neon_sim.train import train
 from neon_sim.train_config import TrainConfig

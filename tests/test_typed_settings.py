@@ -10,13 +10,13 @@ import pytest
 
 from neon_sim.benchmarks.runs.plan import make_plan
 from neon_sim.benchmarks.runs.suites import SuiteConfig, load_suite, suite_names
-from neon_sim.conditions import condition
 from neon_sim.config import loading as config_loading
 from neon_sim.config.fields import field_map, known_keys
 from neon_sim.config.loading import config_names, load_config
 from neon_sim.config.policy import ARGUED_PARTS, PolicyConfig, flat
 from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.errors import ConfigError
+from neon_sim.observation.conditions import condition
 from neon_sim.policies.tower import tower_backbone, tower_connector
 from neon_sim.pretrain import PretrainConfig
 from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, TEMPORAL

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
 from neon_sim.policies.backbones.base import fingerprint, known_shape, shape_of
 from neon_sim.policies.backbones.catalogue import CATALOGUE

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_sim.conditions import condition
+from neon_sim.observation.conditions import condition
 from neon_sim.registry import TASKS
 
 from ..runs.folder import Row

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 from neon_sim.registry import POLICY_PARTS
 
 from .rows import Options, Row, row_of, wall_s

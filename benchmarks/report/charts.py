@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neon_sim.conditions import CONDITIONS
+from neon_sim.observation.conditions import CONDITIONS
 
 from ..analysis.verdict import label
 from ..runs.scripted import CONDITION

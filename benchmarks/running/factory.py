@@ -1,7 +1,7 @@
 """A user's own policy: the factory that ``--policy module:function`` names, and what it makes.
 
 The factory is called with ``condition``, ``task`` and ``train_seed`` and returns an object with
-``clip`` (a ``ClipConfig``), ``needs`` (words of ``neon_sim.observation.NEEDS``),
+``clip`` (a ``ClipConfig``), ``needs`` (words of ``neon_sim.observation.batch.NEEDS``),
 ``reset(num_envs)`` and ``act(ClipBatch) -> (B, 16, A)`` floats in [-1, 1]. Whatever is not that is
 named in one line before a run begins; what ``act`` answers is tried in ``trial.py``.
 """
@@ -13,9 +13,9 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError, NeonError, PolicyError, unknown_name
-from neon_sim.observation import NEEDS
+from neon_sim.observation.batch import NEEDS
+from neon_sim.observation.clips import ClipConfig
 
 from ..runs.plan import Cell
 from .episode import error_text
@@ -118,7 +118,7 @@ def check_player(name: str, player: Any) -> None:
             )
     if not isinstance(player.clip, ClipConfig):
         raise PolicyError(
-            f"clip of policy {name!r} must be a neon_sim.config.policy.ClipConfig (got "
+            f"clip of policy {name!r} must be a neon_sim.observation.clips.ClipConfig (got "
             f"{_kind(player.clip)}); clip = ClipConfig(num_frames=1) sees one frame"
         )
     player.clip.validate()

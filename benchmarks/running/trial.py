@@ -16,7 +16,7 @@ import numpy as np
 
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import ConfigError, NeonError, PolicyError
-from neon_sim.observation import observe_row, stack_observations
+from neon_sim.observation.batch import observe_row, stack_observations
 
 from ..runs.plan import Cell, PolicySpec, RunPlan
 from .episode import Settings, error_text

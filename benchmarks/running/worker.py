@@ -20,7 +20,7 @@ from neon_sim import errors
 from neon_sim.chunks import ChunkExecutor
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import NeonError, PolicyError, RunError
-from neon_sim.observation import ClipBatch, observe_row, stack_observations
+from neon_sim.observation.batch import ClipBatch, observe_row, stack_observations
 from neon_sim.registry import task_entry
 from neon_sim.robots import body_arguments
 

@@ -14,12 +14,12 @@ from typing import Annotated, Any, NamedTuple
 from annotated_types import Interval
 
 from neon_sim.chunks import BLENDINGS
-from neon_sim.conditions import CONDITIONS
-from neon_sim.conditions import condition as find_condition
 from neon_sim.config.fields import known_keys
 from neon_sim.config.loading import config_names, load_config, parse_overrides
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError, RunError, unknown_name
+from neon_sim.observation.conditions import CONDITIONS
+from neon_sim.observation.conditions import condition as find_condition
 from neon_sim.registry import POLICY_PARTS, task_entry
 from neon_sim.robots import MODELS, check_body
 from neon_sim.rules import hold_rules
@@ -212,7 +212,7 @@ def plan_of(resolved: dict[str, Any], place: str = "manifest.json") -> RunPlan:
     Raises:
         RunError: the manifest is not of this version, or damaged.
     """
-    from neon_sim.config.policy import ClipConfig
+    from neon_sim.observation.clips import ClipConfig
 
     mend = "restore the manifest from a copy, or run again into another folder"
     checked(resolved, RunPlan, f"{place}: config", RunError, mend)

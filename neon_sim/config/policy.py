@@ -13,14 +13,15 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Interval
 
-from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS
-from neon_sim.conditions import condition
+from neon_sim.clock import CHUNK_STEPS
 from neon_sim.config.loading import (
     config_names,
     load_config,
     read_yaml,
 )
 from neon_sim.errors import ConfigError, unknown_name
+from neon_sim.observation.clips import ClipConfig
+from neon_sim.observation.conditions import condition
 from neon_sim.registry import (
     AUDIO_ENCODERS,
     BACKBONES,
@@ -33,48 +34,10 @@ from neon_sim.registry import (
 )
 from neon_sim.rules import Dropout, hold_rules
 
-MAX_CLIP_FRAMES = 64
 EXCHANGED = "+"  # in a policy's name, before a backbone that is not its YAML's
 # parts whose arguments stand beside them in ``<part>_args``, ``backbone`` apart
 ARGUED_PARTS = ("connector", "stack_connector", "temporal", "audio", "fusion", "head")
 NO_AUDIO, OWN_EARS = "none", "backbone"  # words of ``PolicyConfig.audio`` beside the encoders
-
-
-@dataclass
-class ClipConfig:
-    """How a policy samples the camera's past.
-
-    Attributes:
-        num_frames: T, 1 to 64.
-        fps: target frames per second, at most the camera's 25.
-        sampler: a name of ``neon_sim.clips.SAMPLERS``.
-        camera: observation camera.
-        image_size: pixels per side of the square image.
-        refresh_steps: control steps between two looks, 1 to 500. Between them the clip stays
-            that of the last look, as in two-system policies, whose slow system sees while the
-            fast one acts on what it saw and on fresh proprioception.
-    """
-
-    PREFIX: ClassVar[str] = "clip."
-
-    num_frames: Annotated[int, Interval(ge=1, le=MAX_CLIP_FRAMES)] = 8
-    fps: Annotated[float, Interval(ge=1e-3, le=CAMERA_HZ)] = 12.5
-    sampler: str = "uniform"
-    camera: str = "front"
-    image_size: Annotated[int, Interval(ge=1, le=4096)] = 96
-    refresh_steps: Annotated[int, Interval(ge=1, le=500)] = 1
-
-    def validate(self) -> None:
-        """Hold the rules of the docstring.
-
-        Raises:
-            ConfigError: a value outside its rule. UnknownNameError: no such sampler.
-        """
-        from neon_sim.clips import SAMPLERS
-
-        hold_rules(self)
-        if self.sampler not in SAMPLERS:
-            raise unknown_name("clip sampler", self.sampler, SAMPLERS)
 
 
 @dataclass

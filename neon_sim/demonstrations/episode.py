@@ -15,12 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from neon_sim.audio.pcm import to_pcm
-from neon_sim.clips import FLOW_SIDE, clip_spacing
 from neon_sim.clock import CONTROL_DT_S, CONTROL_HZ, TICKS_PER_CAMERA
-from neon_sim.config.policy import ClipConfig
 from neon_sim.demonstrations.settings import CollectConfig, MixConfig, PerturbConfig
 from neon_sim.demonstrations.shards import EpisodeIdentity, RecordedEpisode
 from neon_sim.demonstrations.video_io import ROWS_PER_FRAME
+from neon_sim.observation.clips import FLOW_SIDE, ClipConfig, clip_spacing
 from neon_sim.registry import TaskEntry
 from neon_sim.seeding import episode_rng, keyed_rng
 from neon_sim.world import World

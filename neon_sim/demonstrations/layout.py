@@ -15,11 +15,11 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from neon_sim.clips import FLOW_SIDE
 from neon_sim.clock import CONTROL_HZ
 from neon_sim.demonstrations.files import column_names, damaged, read_table, to_numpy
 from neon_sim.errors import DatasetError
 from neon_sim.files import inside
+from neon_sim.observation.clips import FLOW_SIDE
 from neon_sim.registry import TASKS
 from neon_sim.robots import ROBOTS, Robot
 from neon_sim.schema import checked, read_json

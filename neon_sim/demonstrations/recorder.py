@@ -20,12 +20,13 @@ import numpy as np
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.command import user_text
 from neon_sim.config.loading import config_names, load_config
-from neon_sim.config.policy import ClipConfig, PolicyConfig
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.episode import Bank, Mover, pose_bank, record_episode
 from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.demonstrations.shards import shard_path, write_shard
 from neon_sim.errors import CheckpointError, ConfigError, NeonError, PolicyError
-from neon_sim.observation import observe_row
+from neon_sim.observation.batch import observe_row
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.registry import POLICY_PARTS, TaskEntry, task_entry
 from neon_sim.robots import body_arguments, check_action_dim
 

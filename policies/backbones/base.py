@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 from neon_sim.rules import hold_text, settings_of
 
 

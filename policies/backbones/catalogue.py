@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from neon_sim.config.policy import MAX_CLIP_FRAMES
 from neon_sim.errors import ConfigError, unknown_name
+from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
 QWEN_RESEARCH = "Qwen Research (non-commercial)"
 NVIDIA_OPEN = "NVIDIA Open Model"

@@ -11,9 +11,9 @@ import math
 
 import torch
 
-from neon_sim.clips import FLOW_SIDE
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import FLOW_SIDE
 
 from .exact_motion import ExactMotion
 

@@ -13,7 +13,7 @@ import hashlib
 import torch
 
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 from neon_sim.registry import BACKBONES
 
 from .base import Tokens, fingerprint, known_shape, masked_mean

@@ -18,9 +18,9 @@ from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional
 
-from neon_sim.config.policy import MAX_CLIP_FRAMES
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
+from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
 from .base import Tokens, known_rows, known_shape, masked_mean
 

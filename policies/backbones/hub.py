@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 
 from .base import Tokens, masked_mean
 from .catalogue import CATALOGUE, hub_model

@@ -14,7 +14,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 from neon_sim.seeding import keyed_rng
 
 from .base import Tokens, masked_mean

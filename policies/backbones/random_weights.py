@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from neon_sim.command import Parser, entry_point
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError
+from neon_sim.observation.clips import ClipConfig
 from neon_sim.places import hold_folder
 from neon_sim.rules import option
 

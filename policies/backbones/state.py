@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from neon_sim.errors import ConfigError
-from neon_sim.observation import ClipBatch
+from neon_sim.observation.batch import ClipBatch
 
 from .base import Tokens, masked_mean
 

@@ -15,8 +15,8 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from neon_sim.config.policy import MAX_CLIP_FRAMES
 from neon_sim.errors import ConfigError, clone_root, install_command, require_package
+from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
 from .base import one_place
 from .frames import (

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Interval
 
 from neon_sim.clock import (
+    CAMERA_HZ,
     TICKS_PER_CAMERA,
     TICKS_PER_CONTROL,
     latest_camera_tick,
     s_to_ticks,
     ticks_to_s,
 )
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import unknown_name
+from neon_sim.rules import hold_rules
 
 FLOW_SIDE = 6  # cells of exact flow a side, the grid of ``neon_tiny``'s tokens
 
@@ -133,3 +136,43 @@ def clip_flow(plan: ClipPlan, between: Callable[[int, int], np.ndarray]) -> np.n
 def clip_span_s(config: ClipConfig) -> float:
     """Seconds between the oldest and the newest frame of a full clip."""
     return ticks_to_s(int(SAMPLERS[config.sampler](config)[0]))
+
+
+MAX_CLIP_FRAMES = 64
+
+
+@dataclass
+class ClipConfig:
+    """How a policy samples the camera's past.
+
+    Attributes:
+        num_frames: T, 1 to 64.
+        fps: target frames per second, at most the camera's 25.
+        sampler: a name of ``neon_sim.observation.clips.SAMPLERS``.
+        camera: observation camera.
+        image_size: pixels per side of the square image.
+        refresh_steps: control steps between two looks, 1 to 500. Between them the clip stays
+            that of the last look, as in two-system policies, whose slow system sees while the
+            fast one acts on what it saw and on fresh proprioception.
+    """
+
+    PREFIX: ClassVar[str] = "clip."
+
+    num_frames: Annotated[int, Interval(ge=1, le=MAX_CLIP_FRAMES)] = 8
+    fps: Annotated[float, Interval(ge=1e-3, le=CAMERA_HZ)] = 12.5
+    sampler: str = "uniform"
+    camera: str = "front"
+    image_size: Annotated[int, Interval(ge=1, le=4096)] = 96
+    refresh_steps: Annotated[int, Interval(ge=1, le=500)] = 1
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring.
+
+        Raises:
+            ConfigError: a value outside its rule. UnknownNameError: no such sampler.
+        """
+        from neon_sim.observation.clips import SAMPLERS
+
+        hold_rules(self)
+        if self.sampler not in SAMPLERS:
+            raise unknown_name("clip sampler", self.sampler, SAMPLERS)

@@ -10,10 +10,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from neon_sim.clips import FLOW_SIDE, clip_span_s
 from neon_sim.clock import CAMERA_HZ
-from neon_sim.config.policy import ClipConfig
 from neon_sim.errors import ConfigError
+from neon_sim.observation.clips import FLOW_SIDE, ClipConfig, clip_span_s
 from neon_sim.rules import hold
 
 CAMERA_FRAME_S = 1.0 / CAMERA_HZ
