@@ -175,7 +175,7 @@ def list_command(args: argparse.Namespace, command: list[str]) -> int:
 
 def doctor_command(args: argparse.Namespace, command: list[str]) -> int:
     """``neon-bench doctor``."""
-    from neon_sim.doctor import doctor, format_findings, healthy
+    from neon_sim.simulation.doctor import doctor, format_findings, healthy
 
     findings = doctor()
     print(format_findings(findings))

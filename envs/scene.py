@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 # Saturated and far apart, so that 96 pixels suffice to tell them.
 COLOURS: dict[str, tuple[float, float, float, float]] = {

@@ -14,7 +14,7 @@ from annotated_types import Interval
 
 from neon_sim.errors import ConfigError, unknown_name
 from neon_sim.rules import hold, shown
-from neon_sim.world import MAX_PIXELS
+from neon_sim.simulation.world import MAX_PIXELS
 
 # Run seeds and indices of episodes stand in int64 columns.
 Key = Annotated[int, Interval(ge=0, le=2**63 - 1)]

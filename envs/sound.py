@@ -7,8 +7,8 @@ from typing import Any
 
 from neon_sim.audio.microphones import Mount
 from neon_sim.audio.soundscape import SoundScape
-from neon_sim.gl import mujoco
-from neon_sim.world import World
+from neon_sim.simulation.gl import mujoco
+from neon_sim.simulation.world import World
 
 # The arm: a head above its base that looks along +x over the table; a piezo on the hand.
 # The humanoid: the middle of its line of four capsules (``assets/humanoid.xml``).

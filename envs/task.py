@@ -27,7 +27,7 @@ from neon_sim.observation.clips import ClipConfig, ClipPlan, clip_flow, plan_cli
 from neon_sim.registry import clip_span_s
 from neon_sim.rules import hold
 from neon_sim.seeding import episode_rng
-from neon_sim.world import World
+from neon_sim.simulation.world import World
 
 from .contract import TaskContract
 from .episode import Start, check_action

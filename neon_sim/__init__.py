@@ -6,8 +6,8 @@ import sys
 
 import gymnasium
 
-from neon_sim.import_order import watch_triton
 from neon_sim.registry import TASKS
+from neon_sim.simulation.import_order import watch_triton
 
 __version__ = "0.1.0"
 

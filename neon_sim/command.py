@@ -30,8 +30,8 @@ from neon_sim.errors import (
     ConfigError,
     NeonError,
 )
-from neon_sim.gl_probe import check_wishes
 from neon_sim.rules import is_text
+from neon_sim.simulation.gl_probe import check_wishes
 
 Body = Callable[[list[str]], int]
 SPACE = "make room on that disk, or name a place on another"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neon_sim.gl import mujoco
-from neon_sim.world import World
+from neon_sim.simulation.gl import mujoco
+from neon_sim.simulation.world import World
 
 SHAPES = ("sphere",) * 4 + ("box",) * 4 + ("cylinder",) * 3 + ("capsule",) * 2
 NUM_THINGS = len(SHAPES)

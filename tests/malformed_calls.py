@@ -318,7 +318,7 @@ COMMANDS = (
         places=("--out",),
     ),
     Command(CLI, ("list",), filled=("tasks",), begins="neon_sim.benchmarks.listing:listing"),
-    Command(CLI, ("doctor",), begins="neon_sim.doctor:doctor"),
+    Command(CLI, ("doctor",), begins="neon_sim.simulation.doctor:doctor"),
     Command(
         "neon_sim.benchmarks.perf.__main__",
         valid=("--measure=grid", "--task=arm_reach", "--out=OUT/perf.json"),

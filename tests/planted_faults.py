@@ -24,7 +24,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests" / "test_success.py"
-PRELOADED = ("torch", "gymnasium", "hypothesis", "scipy.signal", "neon_sim.world")
+PRELOADED = ("torch", "gymnasium", "hypothesis", "scipy.signal", "neon_sim.simulation.world")
 WALL_S = 300  # of a process; a fault may make a loop endless
 
 

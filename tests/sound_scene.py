@@ -19,7 +19,7 @@ from neon_sim.audio.sources import (
     RingTone,
 )
 from neon_sim.clock import TICKS_PER_CONTROL
-from neon_sim.world import World
+from neon_sim.simulation.world import World
 
 TABLE = '<geom name="table" type="box" size="0.6 0.6 0.02" pos="0 0 -0.02" friction="0.4"/>'
 BALL = """<body name="ball" pos="0 0 0.5"><freejoint/>

@@ -30,7 +30,7 @@ from neon_sim.envs.arm.robot import (
     to_action,
 )
 from neon_sim.errors import ConfigError, UnknownNameError
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 LOW, HIGH = np.append(JOINT_LOW, 0.0), np.append(JOINT_HIGH, FINGER_TRAVEL)
 UNIT = st.lists(st.floats(-1.0, 1.0), min_size=ACTION_DIM, max_size=ACTION_DIM)

@@ -34,10 +34,10 @@ from neon_sim.policies.backbones.random import RandomImageBackbone
 from neon_sim.policies.network import new_network
 from neon_sim.policies.tower import make_tower
 from neon_sim.registry import task_entry
+from neon_sim.simulation.world import World
 from neon_sim.train_config import TrainConfig
 from neon_sim.trainer import Trainer
 from neon_sim.vocabulary import WORDS
-from neon_sim.world import World
 
 HALF = np.tan(np.radians(45.0) / 2)
 EYE_M = 2.0  # height of the camera, which looks straight down
@@ -292,7 +292,7 @@ def test_who_does_not_ask_pays_nothing(
     env: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as closed:
-        closed.setattr("neon_sim.world.World.flow", None)  # calling it would raise
+        closed.setattr("neon_sim.simulation.world.World.flow", None)  # calling it would raise
         untold = collected(env, tmp_path / "set", flow=False)
         row = observe_row(env, policy().clip, {"video", "state"})
     assert row.flow is None

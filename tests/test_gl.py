@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from world_scene import SCENE
 
-from neon_sim import gl_probe
-from neon_sim.doctor import EXTRAS, Finding, doctor, format_findings, healthy
 from neon_sim.errors import RendererError, UnknownNameError
-from neon_sim.gl import BACKEND, mujoco, renderer_info
-from neon_sim.raycast import RaycastCamera, pixel_rays
 from neon_sim.registry import TASKS
-from neon_sim.world import World
+from neon_sim.simulation import gl_probe
+from neon_sim.simulation.doctor import EXTRAS, Finding, doctor, format_findings, healthy
+from neon_sim.simulation.gl import BACKEND, mujoco, renderer_info
+from neon_sim.simulation.raycast import RaycastCamera, pixel_rays
+from neon_sim.simulation.world import World
 
 NEEDS_GL = pytest.mark.skipif(BACKEND == "raycast", reason="this machine has no GL")
 SIZE = 96
@@ -42,8 +42,8 @@ def _run(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
 HASH = """
 import hashlib, json, sys
 from world_scene import SCENE
-from neon_sim.world import World
-from neon_sim.gl import BACKEND
+from neon_sim.simulation.world import World
+from neon_sim.simulation.gl import BACKEND
 world = World(SCENE)
 world.step(world.data.ctrl[None].repeat(40, 0))
 frames = b"".join(world.frame("front", tick, 96, 96).tobytes() for tick in (0, 20, 40))
@@ -132,8 +132,8 @@ def test_a_context_that_cannot_be_made_is_the_users_to_mend(environ):
     code = """
 from world_scene import SCENE
 from neon_sim.errors import RendererError
-from neon_sim.gl import renderer_info
-from neon_sim.world import World
+from neon_sim.simulation.gl import renderer_info
+from neon_sim.simulation.world import World
 for draw in (renderer_info, lambda: World(SCENE).render_now("front", 96, 96)):
     try:
         draw()
@@ -150,8 +150,8 @@ for draw in (renderer_info, lambda: World(SCENE).render_now("front", 96, 96)):
 
 BLIND = """
 import os
-import neon_sim.gl, neon_sim.train
-assert neon_sim.gl.BACKEND == "none"
+import neon_sim.simulation.gl, neon_sim.train
+assert neon_sim.simulation.gl.BACKEND == "none"
 assert os.environ.get("MUJOCO_GL", "") == "TOLD"  # also for processes it starts
 import gymnasium
 env = gymnasium.make("neon_sim/ArmReach-v0", disable_env_checker=True)
@@ -210,7 +210,7 @@ MAKE = """
 import gymnasium, hashlib
 env = gymnasium.make("neon_sim/ArmReach-v0", disable_env_checker=True)
 pixels = env.reset(seed=3)[0]["pixels"]["front"]
-from neon_sim.gl import BACKEND
+from neon_sim.simulation.gl import BACKEND
 print(BACKEND, hashlib.sha256(pixels.tobytes()).hexdigest())
 """
 ORDERS = {
@@ -280,7 +280,7 @@ def test_a_forked_process_draws_the_same():
     code = """
 import os, sys
 from world_scene import SCENE
-from neon_sim.world import World
+from neon_sim.simulation.world import World
 worlds = [World(SCENE), World(SCENE)]
 before = [world.frame("front", 0, 96, 96) for world in worlds]
 pid = os.fork()
@@ -440,7 +440,7 @@ def test_the_floor_throws_no_shadow_on_itself(task: str, steps: int) -> None:
 def test_only_pictures_for_people_have_their_light_turned(world: World, monkeypatch: Any) -> None:
     before = world.render_now("front", SIZE, SIZE)
     turned: list[Any] = []
-    monkeypatch.setattr("neon_sim.world.turn_shadows", turned.append)
+    monkeypatch.setattr("neon_sim.simulation.camera.turn_shadows", turned.append)
     for quality in ("fast", "view", "fast", "video"):
         picture = world.render_now("front", SIZE, SIZE, quality)
         assert quality != "fast" or np.array_equal(picture, before)

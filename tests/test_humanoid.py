@@ -32,9 +32,9 @@ from neon_sim.envs.humanoid.robot import (
     load_humanoid,
 )
 from neon_sim.errors import ConfigError, UnknownNameError
-from neon_sim.gl import mujoco
 from neon_sim.registry import EMBODIMENTS, LOWER_BODIES, TASKS
 from neon_sim.robots import ROBOTS
+from neon_sim.simulation.gl import mujoco
 
 README = Path(__file__).parents[1] / "README.md"
 HUMANOIDS = [name for name, entry in TASKS.items() if entry.robot == "humanoid"]

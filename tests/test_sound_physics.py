@@ -30,7 +30,7 @@ from neon_sim.audio.room import Room, images, reflections
 from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Beep, Pour, Rattle
 from neon_sim.clock import AUDIO_HZ, PHYSICS_DT_S, PHYSICS_HZ
-from neon_sim.world import World
+from neon_sim.simulation.world import World
 
 C = 343.0
 

@@ -41,7 +41,7 @@ from neon_sim.audio.soundscape import RING_SAMPLES, SoundScape
 from neon_sim.audio.sources import Alarm, Beep, Recording
 from neon_sim.errors import ConfigError, MissingPackageError, UnknownNameError
 from neon_sim.registry import TASKS
-from neon_sim.world import World
+from neon_sim.simulation.world import World
 
 # ---- the observation --------------------------------------------------------------------
 

@@ -21,8 +21,8 @@ import neon_sim
 from neon_sim.envs.arm.robot import hand_rotation
 from neon_sim.envs.scene import COLOURS
 from neon_sim.envs.task import HOLD_STEPS
-from neon_sim.gl import mujoco
 from neon_sim.registry import TASKS
+from neon_sim.simulation.gl import mujoco
 
 assert neon_sim.__version__
 DT_S = 0.02

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from neon_sim.gl import BACKEND
+from neon_sim.simulation.gl import BACKEND
 
 HERE = Path(__file__).parent
 NEEDS_TRITON = pytest.mark.skipif(
@@ -38,7 +38,7 @@ def python(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 DRAW = """
 import hashlib, sys
-from neon_sim.world import World
+from neon_sim.simulation.world import World
 from world_scene import SCENE
 world = World(SCENE)
 print(hashlib.sha256(world.render_now("front", 96, 96).tobytes()).hexdigest())
@@ -173,7 +173,7 @@ import ctypes, sys
 foreign, hook = sys.argv[1], sys.argv[2] == "hook"
 ctypes.CDLL(foreign, mode=ctypes.RTLD_GLOBAL)
 import neon_sim
-from neon_sim.import_order import OwnSymbolsFirst, watch_triton
+from neon_sim.simulation.import_order import OwnSymbolsFirst, watch_triton
 watch_triton()
 assert sum(isinstance(finder, OwnSymbolsFirst) for finder in sys.meta_path) == 1
 if not hook:

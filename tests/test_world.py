@@ -11,8 +11,9 @@ from world_scene import SCENE
 
 from neon_sim.clock import PHYSICS_DT_S, TICKS_PER_CAMERA
 from neon_sim.errors import ConfigError, UnknownNameError
-from neon_sim.gl import mujoco
-from neon_sim.world import FAST_QUALITY, World, check_settings
+from neon_sim.simulation.camera import FAST_QUALITY
+from neon_sim.simulation.gl import mujoco
+from neon_sim.simulation.world import World, check_settings
 
 SIZE = 64
 
@@ -181,7 +182,7 @@ def test_colours_changed_between_episodes_show(world):
 
 
 def test_memory_for_frames_is_bounded(world, monkeypatch):
-    monkeypatch.setattr("neon_sim.world.FRAME_CACHE_BYTES", 3 * SIZE * SIZE * 3)
+    monkeypatch.setattr("neon_sim.simulation.world.FRAME_CACHE_BYTES", 3 * SIZE * SIZE * 3)
     _push(world, 10 * TICKS_PER_CAMERA)
     ticks = range(0, world.tick + 1, TICKS_PER_CAMERA)
     first = [world.frame("front", tick, SIZE, SIZE) for tick in ticks]

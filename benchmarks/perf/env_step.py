@@ -17,9 +17,9 @@ import gymnasium
 import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S, TICKS_PER_CAMERA, TICKS_PER_CONTROL
-from neon_sim.gl import mujoco
 from neon_sim.registry import task_entry
-from neon_sim.world import FAST_QUALITY, Camera
+from neon_sim.simulation.camera import FAST_QUALITY, Camera
+from neon_sim.simulation.gl import mujoco
 
 from .rows import Options, Row, wall_s
 

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from neon_sim.gl import renderer_info
+from neon_sim.simulation.gl import renderer_info
 
 _PACKAGES = ("mujoco", "gymnasium", "numpy", "torch")
 

@@ -57,7 +57,7 @@ def git_commit() -> str | None:
 
 def machine() -> dict[str, Any]:
     """Everything about this machine that a manifest records."""
-    from neon_sim.gl import renderer_info
+    from neon_sim.simulation.gl import renderer_info
 
     return {
         "versions": versions(),

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neon_sim.clock import PHYSICS_HZ
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 from ..hearing import HEARING_TICKS
 from ..posts import add_post

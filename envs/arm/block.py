@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 from ..scene import BOX, COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
 from .intercept import SlideTask

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 from ..scene import BOX, COLOURS, SPHERE
 from .intercept import SlideTask

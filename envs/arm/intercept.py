@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neon_sim.clock import PHYSICS_DT_S, TICKS_PER_CONTROL
-from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
+from neon_sim.simulation.gl import mujoco
 
 from .robot import NUM_JOINTS, joint_action
 from .task import ArmTask, Twins

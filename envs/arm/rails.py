@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 from ..episode import Start
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Rattle
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 from ..hearing import NOTHING
 from ..scene import BOX, GHOST_BITS

@@ -16,7 +16,7 @@ import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S, PHYSICS_DT_S, TICKS_PER_CONTROL
 from neon_sim.errors import unknown_name
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 from ..menagerie import BODIES, copy_hull, menagerie_file
 

@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S, PHYSICS_DT_S, TICKS_PER_CONTROL
-from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
+from neon_sim.simulation.gl import mujoco
 
 from ..scene import CAPSULE, COLOURS, GHOST_BITS, OBJECT_BITS, SPHERE, View
 from .robot import hand_rotation, joint_action

@@ -40,7 +40,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neon_sim.audio.soundscape import SoundScape
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 from ..episode import Start, Twins
 from ..limits import LimitMeter

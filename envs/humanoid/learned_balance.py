@@ -26,8 +26,8 @@ from neon_sim.clock import TICKS_PER_CONTROL
 from neon_sim.errors import CheckpointError
 from neon_sim.files import inside
 from neon_sim.schema import read_json
+from neon_sim.simulation.world import World
 from neon_sim.tensor_file import read_tensors
-from neon_sim.world import World
 
 from ..episode import Start
 from .lower_body import Standing, up_in_body

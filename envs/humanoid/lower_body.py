@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neon_sim.clock import PHYSICS_DT_S
-from neon_sim.gl import mujoco
-from neon_sim.world import World
+from neon_sim.simulation.gl import mujoco
+from neon_sim.simulation.world import World
 
 from ..episode import Start
 from .robot import (

@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S
-from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
+from neon_sim.simulation.gl import mujoco
 
 from ..episode import Twins
 from .task import HumanoidTask

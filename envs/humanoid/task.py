@@ -22,8 +22,8 @@ import numpy as np
 
 from neon_sim.audio.soundscape import SoundScape
 from neon_sim.errors import ConfigError
-from neon_sim.gl import mujoco
 from neon_sim.registry import LOWER_BODIES
+from neon_sim.simulation.gl import mujoco
 
 from ..limits import LimitMeter
 from ..scene import View, add_camera, add_hall

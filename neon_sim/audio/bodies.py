@@ -19,8 +19,8 @@ from neon_sim.audio.hearing import Emission
 from neon_sim.audio.materials import MATERIALS, material_named, modes_of
 from neon_sim.audio.modal import BLOCK, Resonator, blow_s, half_sine
 from neon_sim.errors import ConfigError
-from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
+from neon_sim.simulation.gl import mujoco
 
 # Full scale a Ns: a ball of 0.2 kg that falls 0.5 m (0.6 Ns) peaks near -17 dB at 1 m.
 LOUDNESS = 0.16

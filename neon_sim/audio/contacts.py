@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neon_sim.clock import AUDIO_HZ, AUDIO_SAMPLES_PER_TICK
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 MIN_CLOSING_SPEED = 0.05  # m/s; slower touches make no sound
 QUIET_TICKS = 20  # 40 ms without a fast approach before the same pair can strike again

@@ -8,8 +8,8 @@ import numpy as np
 
 from neon_sim.audio.modal import BLOCK
 from neon_sim.clock import AUDIO_HZ
-from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
+from neon_sim.simulation.gl import mujoco
 
 # Tones a turn of the joint, drawn once a joint by its name: a reduction of 50 to 100 behind a
 # motor of a dozen pole pairs whines at some hundred Hz at 1 rad/s. Defaults, not measured.

@@ -30,9 +30,9 @@ from neon_sim.audio.room import Room, room_named
 from neon_sim.audio.sources import Source, Voice
 from neon_sim.clock import AUDIO_SAMPLES_PER_TICK, CONTROL_DT_S, TICKS_PER_CONTROL
 from neon_sim.errors import ConfigError, unknown_name
-from neon_sim.gl import mujoco
 from neon_sim.seeding import keyed_rng
-from neon_sim.world import World
+from neon_sim.simulation.gl import mujoco
+from neon_sim.simulation.world import World
 
 
 @dataclass

@@ -22,7 +22,7 @@ from neon_sim.demonstrations.video_io import ROWS_PER_FRAME
 from neon_sim.observation.clips import FLOW_SIDE, ClipConfig, clip_spacing
 from neon_sim.registry import TaskEntry
 from neon_sim.seeding import episode_rng, keyed_rng
-from neon_sim.world import World
+from neon_sim.simulation.world import World
 
 BANK_EPISODES, BANK_POSES = 24, 6
 BANK_SEED = 900_000  # added to the run's seed

@@ -33,7 +33,7 @@ class ClipBatch:
         text: B instructions.
         audio: (B, C, L) float32 in [-1, 1] at 16 kHz, newest last, or None.
         flow: (B, T, 36, 2) float32 exact flow of each frame since the clip's frame before, in
-            cells (``neon_sim.flow``), or None.
+            cells (``neon_sim.simulation.flow``), or None.
         body: (B, S) float32 what the robot's own sensors tell, velocities too, or None.
     """
 

@@ -29,7 +29,8 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
         env: an environment of this project, with a ``Dict`` observation space.
         config: how the past is sampled.
         flow: add ``video_flow`` (T, 36, 2) float32 too, the simulator's exact flow of each frame
-            since the one before in cells (``neon_sim.flow``): privileged, no robot has it.
+            since the one before in cells (``neon_sim.simulation.flow``): privileged, no robot has
+            it.
 
     Raises:
         ConfigError: a rule of ``config`` is broken, or ``env`` has no clips.

@@ -1,8 +1,9 @@
 """An image encoder that is also told the exact optical flow at each place: a ceiling, no policy.
 
 The motion stream of two-stream networks (Simonyan & Zisserman 2014) reads an optical flow that is
-estimated. Here it reads the one that the simulator renders (``neon_sim.flow``), camera motion and
-occlusion included, so that what an estimate costs can be told from what two streams cost.
+estimated. Here it reads the one that the simulator renders (``neon_sim.simulation.flow``), camera
+motion and occlusion included, so that what an estimate costs can be told from what two streams
+cost.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 MuJoCo picks its OpenGL platform while it is imported: unset and headless means GLFW and a
 crash at the first frame, and ``MUJOCO_GL=egl`` without EGL kills the import. So every
-module of the project writes ``from neon_sim.gl import mujoco``; this one probes the
+module of the project writes ``from neon_sim.simulation.gl import mujoco``; this one probes the
 libraries first and sets ``MUJOCO_GL``. Contexts come from here (``new_context``), of the back end
 that was chosen here, so a MuJoCo that somebody else imported before on another platform, or on
 none, changes no pixel.
@@ -21,7 +21,7 @@ import os
 from typing import Any
 
 from neon_sim.errors import NeonError, RendererError
-from neon_sim.gl_probe import MENDS, choose_gl
+from neon_sim.simulation.gl_probe import MENDS, choose_gl
 
 _SOFTWARE = ("llvmpipe", "softpipe", "swrast", "software")
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from neon_sim.errors import RendererError
-from neon_sim.gl import mujoco
+from neon_sim.simulation.gl import mujoco
 
 DEFAULT_GEOM_RGBA = np.array([0.5, 0.5, 0.5, 1.0], dtype=np.float32)  # "not set" in MJCF
 _SKY_FACE = {"up": 2, "down": 3, "front": 4}  # order of a cube map's faces in tex_data

@@ -1,7 +1,7 @@
 """What can draw on this machine, found by probing libraries, and which of it to use.
 
-Importing this has no effect on the process: ``neon_sim.gl`` applies the choice, the doctor
-reports it, and tests ask it about made-up environments.
+Importing this has no effect on the process: ``neon_sim.simulation.gl`` applies the choice, the
+doctor reports it, and tests ask it about made-up environments.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from neon_sim.errors import NeonError, install_command, install_extra
-from neon_sim.gl_probe import MENDS, available
+from neon_sim.simulation.gl_probe import MENDS, available
 
 BACKENDS = ("egl", "osmesa", "raycast")
 PACKAGES = (
@@ -89,7 +89,7 @@ class Finding:
 
 def time_frames(repeats: int = 30) -> dict[str, float]:
     """Milliseconds a frame on this process' back end, by size (``"96x96"``)."""
-    from neon_sim.world import World
+    from neon_sim.simulation.world import World
 
     world, found = World(_PROBE_SCENE), {}
     for height, width in SLOW_MS:
@@ -105,7 +105,7 @@ def time_frames(repeats: int = 30) -> dict[str, float]:
 
 def _probe_here() -> None:
     """Body of the timing process: print the renderer and its times as JSON."""
-    from neon_sim.gl import renderer_info
+    from neon_sim.simulation.gl import renderer_info
 
     print(json.dumps({"renderer": renderer_info(), "ms": time_frames()}))
 
@@ -119,7 +119,11 @@ def _probe(backend: str) -> dict[str, Any]:
     if not available(backend):
         return {"error": "cannot start here"}
     env = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
-    command = [sys.executable, "-c", "from neon_sim.doctor import _probe_here; _probe_here()"]
+    command = [
+        sys.executable,
+        "-c",
+        "from neon_sim.simulation.doctor import _probe_here; _probe_here()",
+    ]
     try:
         done = subprocess.run(
             command,
@@ -139,7 +143,7 @@ def _probe(backend: str) -> dict[str, Any]:
 def check_chosen_renderer() -> list[Finding]:
     """The back end this process draws with, and whether a GPU does it."""
     try:
-        from neon_sim.gl import renderer_info
+        from neon_sim.simulation.gl import renderer_info
 
         info = renderer_info()
     except NeonError as error:

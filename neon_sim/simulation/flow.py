@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neon_sim.observation.clips import FLOW_SIDE
-from neon_sim.raycast import RaycastCamera
+from neon_sim.simulation.raycast import RaycastCamera
 
 RAYS = 8  # a side of a cell: every other pixel of 96
 QUANTUM = 2.0**-10  # cells; 1/64 of a pixel of 96, below which sums may differ between machines

@@ -1,0 +1,1 @@
+"""The MuJoCo world, its cameras, and what draws them."""
