@@ -24,6 +24,7 @@ from neon_sim.observation.ladder import apply_condition, condition_needs
 from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS
 from neon_sim.vocabulary import MAX_WORDS
 
+from .audio.ears import NEEDS_AUDIO, backbone_hears, check_hearing, make_ears
 from .backbones.base import (
     Encoded,
     fingerprint,
@@ -34,7 +35,6 @@ from .backbones.base import (
 )
 from .connectors.base import Connector
 from .connectors.identity import Identity
-from .ears import NEEDS_AUDIO, backbone_hears, check_hearing, make_ears
 from .fusion.base import PROPRIO_TOKENS
 
 ANY_WIDTH = 64  # of features; it plays no part in how many tokens a connector leaves

@@ -24,7 +24,7 @@ from neon_sim.observation.conditions import (
     sight_of,
 )
 from neon_sim.observation.ladder import apply_condition
-from neon_sim.policies import ears as ears_module
+from neon_sim.policies.audio import ears as ears_module
 from neon_sim.policies.checkpoint import save_checkpoint
 from neon_sim.policies.network import NetworkInput, new_network
 from neon_sim.policies.policy import TrainedPolicy, load_policy

@@ -20,8 +20,8 @@ from neon_sim.observation.clips import ClipConfig
 from neon_sim.observation.conditions import Condition
 from neon_sim.observation.conditions import condition as find_condition
 
-from .audio.base import AudioEncoder, make_encoder
-from .backbones.base import Encoded
+from ..backbones.base import Encoded
+from .base import AudioEncoder, make_encoder
 
 NEEDS_AUDIO = frozenset(("audio",))
 
