@@ -11,7 +11,8 @@ import pytest
 from neon_sim.benchmarks.analysis.tables import wrapped
 from neon_sim.benchmarks.listing import listing
 from neon_sim.benchmarks.runs.suites import load_suite
-from neon_sim.policies.backbones import published, table
+from neon_sim.policies.backbones import listing as table
+from neon_sim.policies.backbones import published
 from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, Size, counted
 from neon_sim.policies.backbones.encoders import SOURCES
