@@ -19,7 +19,7 @@ from neon_sim.observation.conditions import condition as find_condition
 from neon_sim.registry import BACKBONES, task_entry
 
 from .backbones.base import Encoded, join
-from .backbones.encoders import absent_encoder
+from .backbones.encoders.catalogue import absent_encoder
 from .backbones.hub import RUNNING
 from .backbones.weights import absent_text
 from .blocks import BLOCK_ROWS, act_in_blocks

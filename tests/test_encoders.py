@@ -23,8 +23,9 @@ from neon_sim.observation.batch import ClipBatch
 from neon_sim.observation.clips import ClipConfig, plan_clip
 from neon_sim.observation.conditions import condition
 from neon_sim.observation.ladder import apply_condition
-from neon_sim.policies.backbones import efficientnet_lite0, frames, torchvision_video, transnetv2
 from neon_sim.policies.backbones.base import fingerprint, known_shape, shape_of
+from neon_sim.policies.backbones.encoders import base as frames
+from neon_sim.policies.backbones.encoders import efficientnet_lite0, torchvision_video, transnetv2
 from neon_sim.policies.instruction import encode_texts
 from neon_sim.policies.network import NetworkInput, new_network
 from neon_sim.policies.tower import make_tower

@@ -308,7 +308,7 @@ observation, _ = env.reset(seed=0)
 drawn = observation["pixels"]["front"].std() > 1
 import re
 from neon_sim.simulation.doctor import EXTRAS
-from neon_sim.policies.backbones.torchvision_video import INSTALL
+from neon_sim.policies.backbones.encoders.torchvision_video import INSTALL
 mends = [EXTRAS["soundfile"][1], EXTRAS["openwakeword"][1], re.sub(r"0\\.\\d+", "0.*", INSTALL)]
 found = {"tasks": sorted(TASKS), "policies": policies, "robot": bool(drawn), "mends": mends}
 print(json.dumps(found))

@@ -15,7 +15,7 @@ from neon_sim.policies.backbones import listing as table
 from neon_sim.policies.backbones import published
 from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, Size, counted
-from neon_sim.policies.backbones.encoders import SOURCES
+from neon_sim.policies.backbones.encoders.catalogue import SOURCES
 from neon_sim.policies.backbones.sizes import SIZES
 from neon_sim.policies.heads.parameters import parameter_table
 from neon_sim.registry import BACKBONES

@@ -14,10 +14,10 @@ from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig, settings_beside
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.observation.conditions import condition
-from neon_sim.policies.backbones import hf_video
 from neon_sim.policies.backbones.base import accepted_keys, fingerprint, known_shape
-from neon_sim.policies.backbones.encoders import SOURCES
-from neon_sim.policies.backbones.frames import find_device, in_blocks
+from neon_sim.policies.backbones.encoders import hf_video
+from neon_sim.policies.backbones.encoders.base import find_device, in_blocks
+from neon_sim.policies.backbones.encoders.catalogue import SOURCES
 from neon_sim.policies.backbones.imports import import_transformers
 from neon_sim.policies.checkpoint import read_checkpoint
 from neon_sim.policies.policy import load_policy, shipped_head
@@ -246,7 +246,9 @@ def test_errors_name_the_common_key():
 
 @pytest.mark.parametrize("name", [n for n, s in SOURCES.items() if s[0].kind != "wheel"])
 def test_a_missing_head_says_what_weights_are_missing(name, monkeypatch):
-    monkeypatch.setattr("neon_sim.policies.backbones.encoders.is_here", lambda source: False)
+    monkeypatch.setattr(
+        "neon_sim.policies.backbones.encoders.catalogue.is_here", lambda source: False
+    )
     config = policy("openvla_style" if name == "siglip_dinov2" else name)
     with pytest.raises(CheckpointError) as caught:
         load_policy(config, config.condition, "arm_catch")

@@ -197,7 +197,7 @@ def _check_arguments(backbone: Any, arguments: dict[str, str]) -> None:
         if key in noted:
             hold_text(f"backbone_args.{key}", value, noted[key])
     if "device" in arguments and "device" in known:
-        from .frames import find_device
+        from .encoders.base import find_device
 
         find_device(arguments["device"])
 

@@ -18,9 +18,9 @@ from neon_sim.command import Parser, entry_point
 from neon_sim.registry import BACKBONES
 
 from .catalogue import CATALOGUE, HubModel
-from .encoders import PAIR
-from .hf_image import ARCHITECTURES
-from .hf_video import NETWORKS
+from .encoders.catalogue import PAIR
+from .encoders.hf_image import ARCHITECTURES
+from .encoders.hf_video import NETWORKS
 from .sizes import SIZES
 
 NF4_BYTES = 0.5 + 1 / 64 * (1 + 4 / 256)  # 4 bits, and a doubly quantised scale for 64 weights
@@ -222,7 +222,7 @@ def _video(name: str) -> Built:
 
 
 def _torchvision(name: str) -> Built:
-    from . import torchvision_video
+    from .encoders import torchvision_video
 
     network = getattr(torchvision_video.import_torchvision(), name)(weights=None)
     return [network], list(torchvision_video.NETWORKS[name].layers.values())[-1][1]

@@ -7,7 +7,7 @@ from neon_sim.registry import BACKBONES
 from .base import known_shape
 from .catalogue import CATALOGUE
 from .counting import BF16_BYTES, OWN, Size, size_of
-from .encoders import weight_sources
+from .encoders.catalogue import weight_sources
 from .published import is_here
 from .weights import is_cached
 

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from neon_sim.errors import ConfigError, clone_root, install_command, require_package
 from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
-from .base import one_place
-from .frames import (
+from ..base import one_place
+from ..imports import mend_torchvision
+from ..published import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
+from .base import (
     AUTO,
     StillTwin,
     VideoEncoder,
@@ -29,15 +31,6 @@ from .frames import (
     merge_time,
     pixels,
     resample_time,
-)
-from .imports import mend_torchvision
-from .published import (
-    RANDOM,
-    WeightSource,
-    freeze,
-    load_strictly,
-    read_state,
-    seeded,
 )
 
 # torch 2.N is released together with torchvision 0.(N + 15); a clone's pins hold the pair

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..published import RANDOM, WeightSource, is_here
 from . import efficientnet_lite0, hf_image, hf_video, torchvision_video, transnetv2
-from .published import RANDOM, WeightSource, is_here
 
 PAIR = "siglip_dinov2"
 SOURCES: dict[str, tuple[WeightSource, ...]] = {

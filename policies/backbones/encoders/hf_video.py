@@ -16,8 +16,20 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from .base import one_place
-from .frames import (
+from ..base import one_place
+from ..imports import import_transformers
+from ..opening import Unreadable, check_finite, opened_config, opened_network
+from ..published import (
+    RANDOM,
+    WeightSource,
+    folder_config,
+    freeze,
+    hub_source,
+    missing_weights,
+    refuse_pickles,
+    seeded,
+)
+from .base import (
     AUTO,
     StillTwin,
     VideoEncoder,
@@ -27,18 +39,6 @@ from .frames import (
     merge_time,
     pixels,
     resample_time,
-)
-from .imports import import_transformers
-from .opening import Unreadable, check_finite, opened_config, opened_network
-from .published import (
-    RANDOM,
-    WeightSource,
-    folder_config,
-    freeze,
-    hub_source,
-    missing_weights,
-    refuse_pickles,
-    seeded,
 )
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

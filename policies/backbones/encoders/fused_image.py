@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from .frames import AUTO, ImageEncoder
+from .base import AUTO, ImageEncoder
 from .hf_image import Grid, HFImage, Layer
 
 PARTS = ("siglip", "dinov2")  # subfolders of ``model_id``

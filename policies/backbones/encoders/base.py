@@ -22,7 +22,7 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
-from .base import Tokens, known_rows, known_shape, masked_mean
+from ..base import Tokens, known_rows, known_shape, masked_mean
 
 AUTO = "auto"  # the word for CUDA where there is one
 CPU = torch.device("cpu")

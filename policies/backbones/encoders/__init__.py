@@ -1,0 +1,1 @@
+"""Encoders of others: images, and video networks of images."""
