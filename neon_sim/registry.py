@@ -211,7 +211,7 @@ BACKBONES = Registry(
         "state": "neon_sim.policies.backbones.state:StateBackbone",
         "none": "neon_sim.policies.backbones.state:NoBackbone",
         **{
-            f"{name}{twin}": f"neon_sim.policies.backbones.hub:{name}{twin}"
+            f"{name}{twin}": f"neon_sim.policies.backbones.foundation.on_the_bench:{name}{twin}"
             for name in _FOUNDATION
             for twin in ("", "_image")
         },

@@ -10,7 +10,7 @@ import importlib
 from typing import Any
 
 __all__ = ["BackboneConfig", "BackboneInput", "VideoBackbone"]
-_HOMES = {"BackboneConfig": "family"}
+_HOMES = {"BackboneConfig": "settings"}
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +18,4 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES.get(name, "video_backbone")
-    return getattr(importlib.import_module(f".backbones.{home}", __name__), name)
+    return getattr(importlib.import_module(f".backbones.foundation.{home}", __name__), name)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from neon_sim.policies.backbones import lora
 from neon_sim.policies.backbones.catalogue import CATALOGUE, LAYOUTS
+from neon_sim.policies.backbones.foundation import lora
 from neon_sim.policies.backbones.random_shapes import ONE_SIZE
 from neon_sim.policies.backbones.random_weights import main, uses
 

@@ -22,11 +22,11 @@ from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
 from neon_sim.policies.backbones import weights
 from neon_sim.policies.backbones.base import fingerprint, known_shape
 from neon_sim.policies.backbones.catalogue import CATALOGUE
-from neon_sim.policies.backbones.fvlm import FVLM
-from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
+from neon_sim.policies.backbones.foundation.fvlm import FVLM
+from neon_sim.policies.backbones.foundation.lora import accumulated_step, trained_parameters
+from neon_sim.policies.backbones.foundation.tribev2 import by_place
+from neon_sim.policies.backbones.foundation.video_backbone import FAMILIES, family_class
 from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES
-from neon_sim.policies.backbones.tribev2 import by_place
-from neon_sim.policies.backbones.video_backbone import FAMILIES, family_class
 from neon_sim.registry import BACKBONES
 
 Tiny = Callable[[str], Path]
@@ -235,7 +235,7 @@ def test_shipped_clips_give_each_place_a_time_of_its_own(name: str) -> None:
     """Its positions are whole half seconds; in every moment of an episode, padded or not."""
     from neon_sim.clock import TICKS_PER_CONTROL
     from neon_sim.observation.clips import plan_clip
-    from neon_sim.policies.backbones.inputs import frame_interval_s
+    from neon_sim.policies.backbones.foundation.inputs import frame_interval_s
 
     clip = load_config(PolicyConfig, "policy", name, []).clip
     for step in range(0, 200, 7):

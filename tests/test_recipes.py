@@ -203,7 +203,8 @@ def vit(
     place: Place, registered: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Path:
     """The recipe's family, known everywhere, and the folder of a tiny checkpoint of it."""
-    from neon_sim.policies.backbones import catalogue, counting, video_backbone
+    from neon_sim.policies.backbones import catalogue, counting
+    from neon_sim.policies.backbones.foundation import video_backbone
 
     place("policies/backbones/vit.py")
     transformers = import_transformers()

@@ -41,7 +41,7 @@ SETTINGS = {
     "neon_sim.benchmarks.runs.suites": ("SuiteConfig",),
     "neon_sim.benchmarks.runs.plan": ("RunOptions",),
     "neon_sim.envs.reflex_search": ("ReflexSearchConfig",),
-    "neon_sim.policies.backbones.family": ("BackboneConfig",),
+    "neon_sim.policies.backbones.foundation.family": ("BackboneConfig",),
 }
 
 

@@ -76,7 +76,7 @@ from neon_sim.feature_cache import episode_layout
 from neon_sim.observation.batch import ClipBatch, observe_row
 from neon_sim.observation.clips import ClipConfig, plan_clip
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
-from neon_sim.policies.backbones.inputs import frame_interval_s
+from neon_sim.policies.backbones.foundation.inputs import frame_interval_s
 from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES
 from neon_sim.policies.network import NetworkInput, new_network
 from neon_sim.policies.policy import TrainedPolicy

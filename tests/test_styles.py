@@ -19,7 +19,7 @@ from neon_sim import train
 from neon_sim.benchmarks import cli
 from neon_sim.config.loading import config_names, load_config
 from neon_sim.config.policy import PolicyConfig
-from neon_sim.policies.backbones.vision_language import VisionLanguage
+from neon_sim.policies.backbones.foundation.vision_language import VisionLanguage
 from neon_sim.policies.network import NetworkInput, new_network
 from neon_sim.policies.policy import TrainedPolicy
 from neon_sim.policies.tower import make_tower

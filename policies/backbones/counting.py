@@ -136,7 +136,7 @@ def _videomae(row: HubModel) -> Built:
 
 
 def _tribev2(row: HubModel) -> Built:
-    from .tribev2 import Fusion, FusionShape
+    from .foundation.tribev2 import Fusion, FusionShape
 
     transformers = _transformers()
     video = transformers.VJEPA2Config(**row.shape["video"])
@@ -152,7 +152,7 @@ def _tribev2(row: HubModel) -> Built:
 
 
 def _fvlm(row: HubModel) -> Built:
-    from .fvlm import FoveatedVLM
+    from .foundation.fvlm import FoveatedVLM
 
     transformers = _transformers()
     vision = transformers.Dinov2Config(**row.shape["vision"])

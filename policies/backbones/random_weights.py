@@ -30,12 +30,12 @@ from neon_sim.rules import option
 
 from .catalogue import CATALOGUE, LAYOUTS, HubModel, hub_model
 from .counting import size_of
-from .hub import backbone_config
+from .foundation.inputs import AUDIO_HZ, Sight
+from .foundation.on_the_bench import backbone_config
+from .foundation.video_backbone import VideoBackbone
 from .imports import import_transformers
-from .inputs import AUDIO_HZ, Sight
 from .published import RANDOM_MARK
 from .random_shapes import ONE_SIZE, TINY, Shape, sized, with_positions
-from .video_backbone import VideoBackbone
 from .weights import DTYPES
 
 SPECIAL = {
@@ -187,7 +187,7 @@ def _videomae(folder: Path, shape: Shape) -> Path:
 
 def _tribev2(folder: Path, shape: Shape) -> Path:
     """Three encoders, each in a folder of its own, and ``fusion.safetensors``."""
-    from .tribev2 import Fusion, FusionShape, save_fusion
+    from .foundation.tribev2 import Fusion, FusionShape, save_fusion
 
     t = import_transformers()
     video = t.VJEPA2Config(**shape["video"])
@@ -207,7 +207,7 @@ def _fvlm(folder: Path, shape: Shape) -> Path:
     """The network of this project over DINOv2 and Llama."""
     from safetensors.torch import save_file
 
-    from .fvlm import VISUAL_SCALE, FoveatedVLM
+    from .foundation.fvlm import VISUAL_SCALE, FoveatedVLM
 
     t = import_transformers()
     vision, text = t.Dinov2Config(**shape["vision"]), t.LlamaConfig(**shape["text"])

@@ -23,12 +23,12 @@ from torch import Tensor
 from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 
-from .base import Tokens, masked_mean
-from .catalogue import CATALOGUE, hub_model
-from .family import BackboneConfig
+from ..base import Tokens, masked_mean
+from ..catalogue import CATALOGUE, hub_model
+from ..weights import content_hash
 from .inputs import Sight, check_audio, check_frames
+from .settings import BackboneConfig
 from .video_backbone import VideoBackbone, family_class, open_family
-from .weights import content_hash
 
 IMAGE_SUFFIX = "_image"
 # change no token, or its rounding alone

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError, require_package
 
+from ..imports import import_transformers
+from ..opening import opened
+from ..weights import INSTALL_HUB
 from .family import EncodedRow, Family, equal_blocks
-from .imports import import_transformers
 from .inputs import Sight, fitted_size, frame_interval_s, resize_frames
 from .lora import attach_lora, merged_state, unwrapped
-from .opening import opened
-from .weights import INSTALL_HUB
 
 START, END = "<|im_start|>", "<|im_end|>"
 

@@ -5,7 +5,7 @@ A model is tuned first and benched frozen afterwards::
     import torch
 
     from neon_sim.policies import BackboneConfig, VideoBackbone
-    from neon_sim.policies.backbones.lora import accumulated_step, trained_parameters
+    from neon_sim.policies.backbones.foundation.lora import accumulated_step, trained_parameters
 
     backbone = VideoBackbone(BackboneConfig(model_id, freeze_backbone=False))
     backbone.load()
@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError, require_package
 
-from .imports import mend_torchvision
-from .weights import INSTALL_HUB
+from ..imports import mend_torchvision
+from ..weights import INSTALL_HUB
 
 
 def require_lora() -> Any:

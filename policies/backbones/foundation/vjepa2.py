@@ -10,9 +10,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .family import BackboneConfig
-from .imports import import_transformers
-from .video_encoder import VideoEncoder
+from ..imports import import_transformers
+from .settings import BackboneConfig
+from .vision_only import VideoEncoder
 
 
 class VJEPA2(VideoEncoder):

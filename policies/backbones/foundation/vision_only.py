@@ -14,9 +14,10 @@ from torch import Tensor
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.schema import checked, read_json
 
-from .family import BackboneConfig, EncodedRow, Family, equal_blocks
+from ..opening import AGAIN
+from .family import EncodedRow, Family, equal_blocks
 from .inputs import Sight, resize_frames
-from .opening import AGAIN
+from .settings import BackboneConfig
 
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 

@@ -27,11 +27,9 @@ from torch.nn import functional
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from .catalogue import CATALOGUE
-from .family import BackboneConfig, EncodedRow, Family, equal_blocks
-from .imports import import_transformers
-from .inputs import AUDIO_HZ, Sight, frame_times_s
-from .opening import (
+from ..catalogue import CATALOGUE
+from ..imports import import_transformers
+from ..opening import (
     AGAIN,
     hold_numel,
     meta_numel,
@@ -40,9 +38,12 @@ from .opening import (
     read_tensor_file,
     reading_tensors,
 )
-from .published import UNTRAINED, refuse_pickles
+from ..published import UNTRAINED, refuse_pickles
+from ..weights import file_hash, find_weights
+from .family import EncodedRow, Family, equal_blocks
+from .inputs import AUDIO_HZ, Sight, frame_times_s
+from .settings import BackboneConfig
 from .vjepa2 import VJEPA2
-from .weights import file_hash, find_weights
 
 PARTS = ("video", "audio", "text")
 UNTRAINED_SEED = 0

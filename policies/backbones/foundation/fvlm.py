@@ -26,20 +26,13 @@ from torch.nn import functional
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.schema import checked
 
-from .catalogue import CATALOGUE
-from .family import BackboneConfig, EncodedRow, Family, device_name, equal_blocks
-from .imports import import_transformers
+from ..catalogue import CATALOGUE
+from ..imports import import_transformers
+from ..opening import AGAIN, hold_numel, meta_numel, numel_of, opened, read_tensor_file, reading
+from ..weights import DTYPES, find_weights, read_config
+from .family import EncodedRow, Family, equal_blocks
 from .inputs import Sight, resize_frames
-from .opening import (
-    AGAIN,
-    hold_numel,
-    meta_numel,
-    numel_of,
-    opened,
-    read_tensor_file,
-    reading,
-)
-from .weights import DTYPES, find_weights, read_config
+from .settings import BackboneConfig, device_name
 
 MODES = ("coarse_only", "coarse_fine", "autoregressive")
 ATTENTIONS = ("sdpa", "eager")

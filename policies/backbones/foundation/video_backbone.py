@@ -17,11 +17,12 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from .catalogue import CATALOGUE
-from .family import BackboneConfig, EncodedRow, Family
+from ..catalogue import CATALOGUE
+from ..opening import reading
+from ..weights import find_weights, read_config
+from .family import EncodedRow, Family
 from .inputs import AUDIO_HZ, Sight, check_audio, check_frames, check_text
-from .opening import reading
-from .weights import find_weights, read_config
+from .settings import BackboneConfig
 
 FAMILIES = {
     "qwen_vl": "QwenVL",

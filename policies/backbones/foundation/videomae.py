@@ -14,10 +14,10 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from .family import BackboneConfig
-from .imports import import_transformers
+from ..imports import import_transformers
 from .inputs import Sight
-from .video_encoder import VideoEncoder
+from .settings import BackboneConfig
+from .vision_only import VideoEncoder
 
 
 class VideoMAE(VideoEncoder):

@@ -1,0 +1,1 @@
+"""Foundation models with a checkpoint of their own, one file a family."""

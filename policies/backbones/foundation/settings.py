@@ -1,0 +1,112 @@
+"""What a user may set of a foundation model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Interval
+
+from neon_sim.errors import ConfigError
+from neon_sim.rules import hold_rules
+
+from ..weights import DTYPES, check_attention
+from .lora import require_lora
+
+OWN_SETTINGS = ("mode", "fusion")  # of ``BackboneConfig``, each of one family alone
+
+
+@dataclass
+class BackboneConfig:
+    """How a foundation backbone is loaded and what it may be shown.
+
+    Two defaults differ from those of the layout this one follows (4 bit, eager attention):
+    ``load_in_4bit`` is False, so that features are those of the published weights, and attention
+    is ``sdpa``, which is faster and needs no package.
+
+    Attributes:
+        model_id: repository on the hub, or a local folder with config.json and safetensors.
+        torch_dtype: ``bfloat16``, ``float16`` or ``float32``.
+        device_map: ``auto`` (CUDA when there is a device), ``cpu``, ``cuda`` or ``cuda:1``; the
+            model is never split over several.
+        attn_implementation: ``sdpa``, ``eager``, ``flash_attention_2`` or ``flash_attention_3``.
+        fps: frames per second of a clip whose times are not given; never set on the bench, where
+            clips bring theirs (``clip.fps``).
+        max_frames: most frames of a clip.
+        image_size: pixels of the longer side as the model sees it; larger inputs are an error,
+            smaller ones are scaled up.
+        freeze_backbone: no gradient reaches any weight. False trains LoRA adapters on the
+            language model's attention (``lora.py`` shows how; ``VideoBackbone.save`` keeps them).
+        load_in_4bit: the language model's linear layers in NF4, towers in ``torch_dtype``.
+        use_double_quant: quantise the scales of NF4 too.
+        revision: branch, tag or commit on the hub.
+        lora_r / lora_alpha: rank and scale of the adapters, with ``freeze_backbone=False`` alone.
+        mode: of fVLM: ``coarse_only``, ``coarse_fine`` or ``autoregressive``.
+        fusion: of TRIBEv2: safetensors of the fusion, or ``untrained``.
+        block_rows: rows of every call of the network on the bench, the last repeated, so that a row
+            is the same to the bit in every batch; 1 is quickest for a single robot, more for a
+            GPU that many environments feed. Another number changes rounding alone.
+    """
+
+    model_id: str
+    torch_dtype: str = "bfloat16"
+    device_map: str = "auto"
+    attn_implementation: str = "sdpa"
+    fps: Annotated[float, Interval(ge=1e-3, le=1000)] = 4.0
+    max_frames: Annotated[int, Interval(ge=1, le=64)] = 16
+    image_size: Annotated[int, Interval(ge=14, le=4096)] = 224
+    freeze_backbone: bool = True
+    load_in_4bit: bool = False
+    use_double_quant: bool = True
+    revision: str | None = None
+    lora_r: Annotated[int, Interval(ge=1, le=1024)] = 32
+    lora_alpha: Annotated[int, Interval(ge=1, le=65536)] = 64
+    mode: str = "coarse_fine"
+    fusion: str | None = None
+    block_rows: Annotated[int, Interval(ge=1, le=256)] = 4
+
+    def validate(self) -> None:
+        """Hold the rules of the docstring that no architecture has a say in.
+
+        Raises:
+            ConfigError: a value of another type, or outside its rule.
+            MissingPackageError: attention or LoRA needs a package.
+        """
+        hold_rules(self)
+        if self.torch_dtype not in DTYPES:
+            raise ConfigError(
+                f"torch_dtype must be one of {', '.join(DTYPES)} (got {self.torch_dtype!r})"
+            )
+        device_name(self.device_map)
+        check_attention(self.attn_implementation)
+        if not self.freeze_backbone:
+            require_lora()
+            return
+        for name in ("lora_r", "lora_alpha"):
+            if getattr(self, name) != getattr(type(self), name):
+                raise ConfigError(
+                    f"{name} is of adapters, and freeze_backbone=true trains none (got "
+                    f"{getattr(self, name)}); leave it out"
+                )
+
+
+def device_name(name: str) -> str:
+    """``auto`` as the accelerator there is.
+
+    Raises:
+        ConfigError: no name of one device, or CUDA is asked for and absent.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ConfigError(
+            f"device_map must be auto, cpu, cuda or cuda:N, one device (got {name!r}); use auto"
+        )
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if present else "cpu"
+    number = int(name.partition(":")[2] or 0)
+    if name != "cpu" and number >= present:
+        found = f"{present} CUDA devices" if present else "no CUDA device"
+        raise ConfigError(f"device_map={name}, but torch sees {found}; use device_map=cpu")
+    return name
