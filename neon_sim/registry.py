@@ -179,12 +179,12 @@ _ENCODERS = "neon_sim.policies.backbones.encoders"
 BACKBONES = Registry(
     "backbone",
     {
-        "random": "neon_sim.policies.backbones.random:RandomBackbone",
-        "random_image": "neon_sim.policies.backbones.random:RandomImageBackbone",
-        "neon_tiny": "neon_sim.policies.backbones.neon_tiny:NeonTinyVideo",
-        "neon_tiny_image": "neon_sim.policies.backbones.neon_tiny:NeonTinyImage",
-        "exact_motion": "neon_sim.policies.backbones.exact_motion:ExactMotion",
-        "exact_flow": "neon_sim.policies.backbones.exact_flow:ExactFlow",
+        "random": "neon_sim.policies.backbones.own.random:RandomBackbone",
+        "random_image": "neon_sim.policies.backbones.own.random:RandomImageBackbone",
+        "neon_tiny": "neon_sim.policies.backbones.own.neon_tiny:NeonTinyVideo",
+        "neon_tiny_image": "neon_sim.policies.backbones.own.neon_tiny:NeonTinyImage",
+        "exact_motion": "neon_sim.policies.backbones.own.exact_motion:ExactMotion",
+        "exact_flow": "neon_sim.policies.backbones.own.exact_flow:ExactFlow",
         "efficientnet_lite0": f"{_ENCODERS}.efficientnet_lite0:EfficientNetImage",
         "transnetv2": f"{_ENCODERS}.transnetv2:TransNetV2Backbone",
         "transnetv2_image": f"{_ENCODERS}.transnetv2:transnetv2_image",
@@ -208,8 +208,8 @@ BACKBONES = Registry(
         "timesformer_image": f"{_ENCODERS}.hf_video:timesformer_image",
         "vivit": f"{_ENCODERS}.hf_video:vivit",
         "vivit_image": f"{_ENCODERS}.hf_video:vivit_image",
-        "state": "neon_sim.policies.backbones.state:StateBackbone",
-        "none": "neon_sim.policies.backbones.state:NoBackbone",
+        "state": "neon_sim.policies.backbones.own.state:StateBackbone",
+        "none": "neon_sim.policies.backbones.own.state:NoBackbone",
         **{
             f"{name}{twin}": f"neon_sim.policies.backbones.foundation.on_the_bench:{name}{twin}"
             for name in _FOUNDATION

@@ -13,8 +13,8 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.clips import ClipConfig
 from neon_sim.observation.conditions import CONDITIONS, condition
 from neon_sim.policies.backbones.base import known_shape, shape_of
-from neon_sim.policies.backbones.neon_tiny import NeonTinyImage, NeonTinyVideo
-from neon_sim.policies.backbones.random import RandomImageBackbone
+from neon_sim.policies.backbones.own.neon_tiny import NeonTinyImage, NeonTinyVideo
+from neon_sim.policies.backbones.own.random import RandomImageBackbone
 from neon_sim.policies.tower import check_token_budget, make_tower
 from neon_sim.registry import BACKBONES, FUSIONS
 

@@ -29,8 +29,8 @@ from neon_sim.observation.clips import FLOW_SIDE, ClipConfig, clip_spacing
 from neon_sim.observation.conditions import condition
 from neon_sim.observation.ladder import apply_condition
 from neon_sim.observation.wrappers import TemporalClip
-from neon_sim.policies.backbones.exact_flow import ExactFlow
-from neon_sim.policies.backbones.random import RandomImageBackbone
+from neon_sim.policies.backbones.own.exact_flow import ExactFlow
+from neon_sim.policies.backbones.own.random import RandomImageBackbone
 from neon_sim.policies.network import new_network
 from neon_sim.policies.tower import make_tower
 from neon_sim.registry import task_entry

@@ -120,7 +120,7 @@ def test_long_cells_go_on_below():
 
 def test_a_backbone_of_ones_own_is_listed_as_far_as_it_says(monkeypatch):
     monkeypatch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
-    BACKBONES.register("mine", "neon_sim.policies.backbones.state:NoBackbone")
+    BACKBONES.register("mine", "neon_sim.policies.backbones.own.state:NoBackbone")
     row = next(row for row in table.backbone_rows() if row[0] == "mine")
     assert row[3] == "1 / clip"
     assert set(row[4:]) == {"-"}

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from neon_sim.errors import CheckpointError, ConfigError, DatasetError
-from neon_sim.policies.backbones.neon_tiny import (
+from neon_sim.policies.backbones.own.neon_tiny import (
     NeonTinyImage,
     NeonTinyVideo,
     read_weights,

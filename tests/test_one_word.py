@@ -214,7 +214,7 @@ def test_two_networks_are_two_subfolders_of_one(folder, tmp_path):
 
 
 def test_own_weights_go_by_that_name_too():
-    from neon_sim.policies.backbones.neon_tiny import weights_path
+    from neon_sim.policies.backbones.own.neon_tiny import weights_path
 
     make = BACKBONES.resolve("neon_tiny_image")
     path = str(weights_path("neon_tiny_image"))

@@ -22,7 +22,7 @@ from neon_sim.observation.conditions import ABOUT_SOUND, CONDITIONS, TRAINED_CON
 from neon_sim.observation.ladder import apply_condition, condition_needs
 from neon_sim.policies import policy as policy_module
 from neon_sim.policies.backbones.base import fingerprint, masked_mean
-from neon_sim.policies.backbones.random import RandomBackbone, RandomImageBackbone
+from neon_sim.policies.backbones.own.random import RandomBackbone, RandomImageBackbone
 from neon_sim.policies.checkpoint import load_network, save_checkpoint
 from neon_sim.policies.fusion.base import FusionLayout
 from neon_sim.policies.instruction import encode_texts

@@ -7,7 +7,7 @@ import torch
 from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 
-from .base import Tokens, masked_mean
+from ..base import Tokens, masked_mean
 
 STATE_DIM = 16
 

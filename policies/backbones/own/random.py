@@ -17,7 +17,7 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.seeding import keyed_rng
 
-from .base import Tokens, masked_mean
+from ..base import Tokens, masked_mean
 
 GRID = 12  # tokens per side
 

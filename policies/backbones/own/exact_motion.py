@@ -16,7 +16,7 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.registry import BACKBONES
 
-from .base import Tokens, fingerprint, known_shape, masked_mean
+from ..base import Tokens, fingerprint, known_shape, masked_mean
 from .state import STATE_DIM
 
 

@@ -30,7 +30,7 @@ from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.rules import Width
 from neon_sim.schema import checked, parse_json, read_json
 
-from .base import Tokens, masked_mean, one_place
+from ..base import Tokens, masked_mean, one_place
 
 IMAGE_SIZE = 96
 PATCH = 8  # pixels per token side

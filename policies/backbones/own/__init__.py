@@ -1,0 +1,1 @@
+"""Backbones that need no hub."""
