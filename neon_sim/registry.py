@@ -309,7 +309,7 @@ POLICY_PARTS = Registry(
         "new_network": "neon_sim.policies.network:new_network",
         "network_input": "neon_sim.policies.network:network_input",
         "backbone_rows": "neon_sim.policies.backbones.listing:backbone_rows",
-        "drawn_weights": "neon_sim.policies.backbones.published:drawn_weights",
+        "drawn_weights": "neon_sim.policies.backbones.weights.sources:drawn_weights",
         "backbone_notes": "neon_sim.policies.backbones.listing:NOTES",
         "encode_texts": "neon_sim.policies.instruction:encode_texts",
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",

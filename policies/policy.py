@@ -21,7 +21,7 @@ from neon_sim.registry import BACKBONES, task_entry
 from .backbones.base import Encoded, join
 from .backbones.encoders.catalogue import absent_encoder
 from .backbones.foundation.on_the_bench import RUNNING
-from .backbones.weights import absent_text
+from .backbones.weights.find import absent_text
 from .blocks import BLOCK_ROWS, act_in_blocks
 from .checkpoint import load_network, read_checkpoint, train_command
 from .instruction import encode_texts

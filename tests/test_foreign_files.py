@@ -17,9 +17,9 @@ from tiny_image_checkpoints import save_tiny
 
 from neon_sim.errors import CheckpointError, NeonError
 from neon_sim.policies import BackboneConfig, VideoBackbone
-from neon_sim.policies.backbones.opening import LIMITS, hold_folder
 from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES
-from neon_sim.policies.backbones.weights import missing_shards
+from neon_sim.policies.backbones.weights.find import missing_shards
+from neon_sim.policies.backbones.weights.opening import LIMITS, hold_folder
 from neon_sim.registry import BACKBONES
 
 FRAMES = [np.zeros((40, 40, 3), dtype=np.uint8)] * 2
@@ -307,7 +307,7 @@ def test_shards_without_end_are_not_counted(tmp_path: Path) -> None:
 
 
 def test_limits_let_every_published_shape_pass(tmp_path: Path) -> None:
-    from neon_sim.policies.backbones.catalogue import CATALOGUE
+    from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
 
     for row in CATALOGUE.values():
         (tmp_path / "config.json").write_text(json.dumps(row.shape))

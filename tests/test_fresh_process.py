@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from neon_sim.policies.backbones.catalogue import CATALOGUE, LAYOUTS
 from neon_sim.policies.backbones.foundation import lora
 from neon_sim.policies.backbones.random_shapes import ONE_SIZE
 from neon_sim.policies.backbones.random_weights import main, uses
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE, LAYOUTS
 
 ROOT = Path(__file__).resolve().parent.parent
 LIGHT = ["clip.num_frames=2", "backbone.block_rows=1"]

@@ -19,14 +19,14 @@ from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
-from neon_sim.policies.backbones import weights
 from neon_sim.policies.backbones.base import fingerprint, known_shape
-from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.foundation.fvlm import FVLM
 from neon_sim.policies.backbones.foundation.lora import accumulated_step, trained_parameters
 from neon_sim.policies.backbones.foundation.tribev2 import by_place
 from neon_sim.policies.backbones.foundation.video_backbone import FAMILIES, family_class
 from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES
+from neon_sim.policies.backbones.weights import find as weights
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
 from neon_sim.registry import BACKBONES
 
 Tiny = Callable[[str], Path]

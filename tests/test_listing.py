@@ -12,11 +12,11 @@ from neon_sim.benchmarks.analysis.tables import wrapped
 from neon_sim.benchmarks.listing import listing
 from neon_sim.benchmarks.runs.suites import load_suite
 from neon_sim.policies.backbones import listing as table
-from neon_sim.policies.backbones import published
-from neon_sim.policies.backbones.catalogue import CATALOGUE
-from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, Size, counted
+from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, counted
 from neon_sim.policies.backbones.encoders.catalogue import SOURCES
-from neon_sim.policies.backbones.sizes import SIZES
+from neon_sim.policies.backbones.weights import sources as published
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
+from neon_sim.policies.backbones.weights.sizes import SIZES, Size
 from neon_sim.policies.heads.parameters import parameter_table
 from neon_sim.registry import BACKBONES
 

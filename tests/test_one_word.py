@@ -18,7 +18,7 @@ from neon_sim.policies.backbones.base import accepted_keys, fingerprint, known_s
 from neon_sim.policies.backbones.encoders import hf_video
 from neon_sim.policies.backbones.encoders.base import find_device, in_blocks
 from neon_sim.policies.backbones.encoders.catalogue import SOURCES
-from neon_sim.policies.backbones.imports import import_transformers
+from neon_sim.policies.backbones.weights.libraries import import_transformers
 from neon_sim.policies.checkpoint import read_checkpoint
 from neon_sim.policies.policy import load_policy, shipped_head
 from neon_sim.policies.tower import tower_backbone, tower_connector

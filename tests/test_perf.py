@@ -10,8 +10,8 @@ import pytest
 from neon_sim.benchmarks.perf import foundation
 from neon_sim.benchmarks.perf.__main__ import main
 from neon_sim.benchmarks.perf.rows import row_of, table
-from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.random_shapes import TINY
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
 
 
 def test_a_row_is_the_median_and_knows_its_target():

@@ -32,9 +32,9 @@ from neon_sim.config.fields import field_map
 from neon_sim.config.loading import Override, _hint_of, _parse_value, main_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, NeonError
-from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.encoders.hf_image import PUBLISHED
 from neon_sim.policies.backbones.encoders.hf_video import NETWORKS
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
 from neon_sim.train import parse as parse_train
 
 ROOT = Path(__file__).resolve().parent.parent

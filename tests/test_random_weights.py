@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from neon_sim.policies import BackboneConfig, VideoBackbone
 from neon_sim.policies.backbones import counting
-from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.foundation.video_backbone import FAMILIES
 from neon_sim.policies.backbones.random_shapes import TINY, TINY_IMAGE_SIZES, with_positions
 from neon_sim.policies.backbones.random_weights import MAKERS, main, make_tiny
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

@@ -25,7 +25,7 @@ from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.observation.batch import ClipBatch, observe_row, stack_observations
 from neon_sim.observation.clips import ClipConfig
-from neon_sim.policies.backbones.imports import import_transformers
+from neon_sim.policies.backbones.weights.libraries import import_transformers
 
 ROOT = Path(__file__).resolve().parent.parent
 Place = Callable[[str], ModuleType]
@@ -203,8 +203,9 @@ def vit(
     place: Place, registered: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Path:
     """The recipe's family, known everywhere, and the folder of a tiny checkpoint of it."""
-    from neon_sim.policies.backbones import catalogue, counting
+    from neon_sim.policies.backbones import counting
     from neon_sim.policies.backbones.foundation import video_backbone
+    from neon_sim.policies.backbones.weights import catalogue
 
     place("policies/backbones/vit.py")
     transformers = import_transformers()
@@ -238,8 +239,8 @@ def test_foundation_recipe_comes_in_by_the_front_door_and_drives_a_policy(
     vit: Path, env: gymnasium.Env, tmp_path: Path
 ) -> None:
     from neon_sim.policies import BackboneConfig, VideoBackbone
-    from neon_sim.policies.backbones.catalogue import CATALOGUE
     from neon_sim.policies.backbones.counting import count
+    from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
     from neon_sim.policies.tower import make_tower
 
     frame = np.zeros((48, 48, 3), dtype=np.uint8)

@@ -22,16 +22,16 @@ from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
 from neon_sim.policies.backbones.base import fingerprint, known_shape, shape_of
-from neon_sim.policies.backbones.catalogue import CATALOGUE
 from neon_sim.policies.backbones.foundation.fvlm import MODES
 from neon_sim.policies.backbones.foundation.lora import accumulated_step, trained_parameters
 from neon_sim.policies.backbones.foundation.on_the_bench import HubBackbone
 from neon_sim.policies.backbones.foundation.tribev2 import Fusion, FusionShape, save_fusion
 from neon_sim.policies.backbones.foundation.video_backbone import family_class
 from neon_sim.policies.backbones.foundation.vision_language import VisionLanguage
-from neon_sim.policies.backbones.imports import import_transformers
 from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES
 from neon_sim.policies.backbones.random_weights import MAKERS
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
+from neon_sim.policies.backbones.weights.libraries import import_transformers
 from neon_sim.policies.tower import make_tower
 from neon_sim.registry import BACKBONES
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from neon_sim.policies.backbones.imports import import_transformers
+from neon_sim.policies.backbones.weights.libraries import import_transformers
 
 transformers = import_transformers()
 

@@ -7,7 +7,7 @@ What is counted takes seconds of imports, so the numbers are written down in ``s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from functools import lru_cache, partial
 from typing import Any
 
@@ -17,39 +17,11 @@ from torch import nn
 from neon_sim.command import Parser, entry_point
 from neon_sim.registry import BACKBONES
 
-from .catalogue import CATALOGUE, HubModel
 from .encoders.catalogue import PAIR
 from .encoders.hf_image import ARCHITECTURES
 from .encoders.hf_video import NETWORKS
-from .sizes import SIZES
-
-NF4_BYTES = 0.5 + 1 / 64 * (1 + 4 / 256)  # 4 bits, and a doubly quantised scale for 64 weights
-BF16_BYTES = 2
-
-
-@dataclass(frozen=True)
-class Size:
-    """Parameters of a backbone without its language head.
-
-    Attributes:
-        parameters: all. linear: those of the language model's linear layers, which NF4 packs.
-        hidden: width of a token.
-    """
-
-    parameters: int
-    linear: int
-    hidden: int
-
-    @property
-    def bf16_gb(self) -> float:
-        """Weights in bf16, GB (1e9 bytes)."""
-        return self.parameters * BF16_BYTES / 1e9
-
-    @property
-    def nf4_gb(self) -> float:
-        """Weights with the language model's linear layers in NF4 and the rest in bf16, GB."""
-        rest = self.parameters - self.linear
-        return (self.linear * NF4_BYTES + rest * BF16_BYTES) / 1e9
+from .weights.catalogue import CATALOGUE, HubModel
+from .weights.sizes import SIZES, Size
 
 
 def count(row: HubModel) -> Size:
@@ -162,7 +134,7 @@ def _fvlm(row: HubModel) -> Built:
 
 
 def _transformers() -> Any:
-    from .imports import import_transformers
+    from .weights.libraries import import_transformers
 
     return import_transformers()
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from neon_sim.registry import BACKBONES
 
 from .base import known_shape
-from .catalogue import CATALOGUE
-from .counting import BF16_BYTES, OWN, Size, size_of
+from .counting import OWN, size_of
 from .encoders.catalogue import weight_sources
-from .published import is_here
-from .weights import is_cached
+from .weights.catalogue import CATALOGUE
+from .weights.find import is_cached
+from .weights.sizes import BF16_BYTES, Size
+from .weights.sources import is_here
 
 HEADER = (
     *("backbone", "parameters", "hidden", "tokens", "memory", "NF4", "here", "gated", "licence"),

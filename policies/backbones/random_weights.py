@@ -28,15 +28,15 @@ from neon_sim.observation.clips import ClipConfig
 from neon_sim.places import hold_folder
 from neon_sim.rules import option
 
-from .catalogue import CATALOGUE, LAYOUTS, HubModel, hub_model
 from .counting import size_of
 from .foundation.inputs import AUDIO_HZ, Sight
 from .foundation.on_the_bench import backbone_config
 from .foundation.video_backbone import VideoBackbone
-from .imports import import_transformers
-from .published import RANDOM_MARK
 from .random_shapes import ONE_SIZE, TINY, Shape, sized, with_positions
-from .weights import DTYPES
+from .weights.catalogue import CATALOGUE, LAYOUTS, HubModel, hub_model
+from .weights.find import DTYPES
+from .weights.libraries import import_transformers
+from .weights.sources import RANDOM_MARK
 
 SPECIAL = {
     "qwen_vl": ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..published import RANDOM, WeightSource, is_here
+from ..weights.sources import RANDOM, WeightSource, is_here
 from . import efficientnet_lite0, hf_image, hf_video, torchvision_video, transnetv2
 
 PAIR = "siglip_dinov2"

@@ -21,7 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
 
-from ..published import freeze, load_strictly, wheel_source
+from ..weights.sources import freeze, load_strictly, wheel_source
 from .base import AUTO, ImageEncoder, find_device, identity, pixels
 
 INSTALL = install_extra("encoders")

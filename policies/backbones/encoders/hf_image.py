@@ -17,9 +17,9 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from ..imports import import_transformers
-from ..opening import Unreadable, check_finite, opened_config, opened_network
-from ..published import (
+from ..weights.libraries import import_transformers
+from ..weights.opening import Unreadable, check_finite, opened_config, opened_network
+from ..weights.sources import (
     WeightSource,
     folder_config,
     freeze,

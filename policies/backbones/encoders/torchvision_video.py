@@ -19,8 +19,8 @@ from neon_sim.errors import ConfigError, clone_root, install_command, require_pa
 from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
 from ..base import one_place
-from ..imports import mend_torchvision
-from ..published import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
+from ..weights.libraries import mend_torchvision
+from ..weights.sources import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
 from .base import (
     AUTO,
     StillTwin,

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from neon_sim.errors import ConfigError, install_extra, require_package
 
-from ..published import freeze, wheel_source
+from ..weights.sources import freeze, wheel_source
 from .base import AUTO, StillTwin, VideoEncoder, find_device, identity
 
 INSTALL = install_extra("encoders")

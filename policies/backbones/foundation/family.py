@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
 
-from ..opening import check_finite, opened_config, opened_network
-from ..weights import DTYPES, quantisation
+from ..weights.find import DTYPES, quantisation
+from ..weights.opening import check_finite, opened_config, opened_network
 from .inputs import Sight
 from .settings import OWN_SETTINGS, BackboneConfig, device_name
 

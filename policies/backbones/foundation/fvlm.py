@@ -26,10 +26,18 @@ from torch.nn import functional
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.schema import checked
 
-from ..catalogue import CATALOGUE
-from ..imports import import_transformers
-from ..opening import AGAIN, hold_numel, meta_numel, numel_of, opened, read_tensor_file, reading
-from ..weights import DTYPES, find_weights, read_config
+from ..weights.catalogue import CATALOGUE
+from ..weights.find import DTYPES, find_weights, read_config
+from ..weights.libraries import import_transformers
+from ..weights.opening import (
+    AGAIN,
+    hold_numel,
+    meta_numel,
+    numel_of,
+    opened,
+    read_tensor_file,
+    reading,
+)
 from .family import EncodedRow, Family, equal_blocks
 from .inputs import Sight, resize_frames
 from .settings import BackboneConfig, device_name

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError, require_package
 
-from ..imports import mend_torchvision
-from ..weights import INSTALL_HUB
+from ..weights.find import INSTALL_HUB
+from ..weights.libraries import mend_torchvision
 
 
 def require_lora() -> Any:

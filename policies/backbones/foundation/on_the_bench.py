@@ -24,8 +24,8 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 
 from ..base import Tokens, masked_mean
-from ..catalogue import CATALOGUE, hub_model
-from ..weights import content_hash
+from ..weights.catalogue import CATALOGUE, hub_model
+from ..weights.find import content_hash
 from .inputs import Sight, check_audio, check_frames
 from .settings import BackboneConfig
 from .video_backbone import VideoBackbone, family_class, open_family

@@ -12,7 +12,7 @@ from annotated_types import Interval
 from neon_sim.errors import ConfigError
 from neon_sim.rules import hold_rules
 
-from ..weights import DTYPES, check_attention
+from ..weights.find import DTYPES, check_attention
 from .lora import require_lora
 
 OWN_SETTINGS = ("mode", "fusion")  # of ``BackboneConfig``, each of one family alone

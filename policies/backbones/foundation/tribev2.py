@@ -27,9 +27,10 @@ from torch.nn import functional
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from ..catalogue import CATALOGUE
-from ..imports import import_transformers
-from ..opening import (
+from ..weights.catalogue import CATALOGUE
+from ..weights.find import file_hash, find_weights
+from ..weights.libraries import import_transformers
+from ..weights.opening import (
     AGAIN,
     hold_numel,
     meta_numel,
@@ -38,8 +39,7 @@ from ..opening import (
     read_tensor_file,
     reading_tensors,
 )
-from ..published import UNTRAINED, refuse_pickles
-from ..weights import file_hash, find_weights
+from ..weights.sources import UNTRAINED, refuse_pickles
 from .family import EncodedRow, Family, equal_blocks
 from .inputs import AUDIO_HZ, Sight, frame_times_s
 from .settings import BackboneConfig

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from ..catalogue import CATALOGUE
-from ..opening import reading
-from ..weights import find_weights, read_config
+from ..weights.catalogue import CATALOGUE
+from ..weights.find import find_weights, read_config
+from ..weights.opening import reading
 from .family import EncodedRow, Family
 from .inputs import AUDIO_HZ, Sight, check_audio, check_frames, check_text
 from .settings import BackboneConfig

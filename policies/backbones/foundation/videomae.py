@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from ..imports import import_transformers
+from ..weights.libraries import import_transformers
 from .inputs import Sight
 from .settings import BackboneConfig
 from .vision_only import VideoEncoder

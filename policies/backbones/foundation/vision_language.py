@@ -18,9 +18,9 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError, require_package
 
-from ..imports import import_transformers
-from ..opening import opened
-from ..weights import INSTALL_HUB
+from ..weights.find import INSTALL_HUB
+from ..weights.libraries import import_transformers
+from ..weights.opening import opened
 from .family import EncodedRow, Family, equal_blocks
 from .inputs import Sight, fitted_size, frame_interval_s, resize_frames
 from .lora import attach_lora, merged_state, unwrapped

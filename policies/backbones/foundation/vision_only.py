@@ -14,7 +14,7 @@ from torch import Tensor
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.schema import checked, read_json
 
-from ..opening import AGAIN
+from ..weights.opening import AGAIN
 from .family import EncodedRow, Family, equal_blocks
 from .inputs import Sight, resize_frames
 from .settings import BackboneConfig

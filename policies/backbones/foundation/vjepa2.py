@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..imports import import_transformers
+from ..weights.libraries import import_transformers
 from .settings import BackboneConfig
 from .vision_only import VideoEncoder
 

@@ -5,6 +5,8 @@ Written by ``python -m neon_sim.policies.backbones.counting``; a test counts aga
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 SIZES: dict[str, tuple[int, int, int]] = {
     "qwen_vl_3b": (3754622976, 2774532096, 2048),
     "qwen_vl_7b": (7747169280, 6525288448, 3584),
@@ -39,3 +41,34 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "state": (0, 0, 7),
     "none": (0, 0, 1),
 }
+
+
+NF4_BYTES = 0.5 + 1 / 64 * (1 + 4 / 256)  # 4 bits, and a doubly quantised scale for 64 weights
+
+
+BF16_BYTES = 2
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters of a backbone without its language head.
+
+    Attributes:
+        parameters: all. linear: those of the language model's linear layers, which NF4 packs.
+        hidden: width of a token.
+    """
+
+    parameters: int
+    linear: int
+    hidden: int
+
+    @property
+    def bf16_gb(self) -> float:
+        """Weights in bf16, GB (1e9 bytes)."""
+        return self.parameters * BF16_BYTES / 1e9
+
+    @property
+    def nf4_gb(self) -> float:
+        """Weights with the language model's linear layers in NF4 and the rest in bf16, GB."""
+        rest = self.parameters - self.linear
+        return (self.linear * NF4_BYTES + rest * BF16_BYTES) / 1e9

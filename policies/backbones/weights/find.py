@@ -27,7 +27,7 @@ from neon_sim.schema import read_json
 from neon_sim.tensor_file import PICKLE_SUFFIXES
 
 from .catalogue import CATALOGUE, HubModel
-from .imports import import_transformers
+from .libraries import import_transformers
 from .opening import AGAIN
 
 
@@ -193,7 +193,7 @@ def _about(row: HubModel, model_id: str | None = None) -> str:
     The size is that of what is loaded, for it is counted and not looked up: language heads and
     what else a repository holds come on top.
     """
-    from .counting import count, count_part
+    from ..counting import count, count_part
 
     size = count(row)
     said = f"{size.bf16_gb:.1f} GB (bf16) are loaded of {row.name}"

@@ -25,7 +25,7 @@ from neon_sim.command import is_out_of_memory
 from neon_sim.errors import CheckpointError, NeonError
 from neon_sim.schema import read_json
 
-from .imports import import_transformers
+from .libraries import import_transformers
 
 TRUST = {"trust_remote_code": False}  # said once, and to everything that is opened
 AGAIN = "download the checkpoint again, or name another folder"

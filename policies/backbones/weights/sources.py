@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from neon_sim.errors import CheckpointError
 
+from .find import PICKLES
 from .opening import opened_config, read_tensor_file
-from .weights import PICKLES
 
 RANDOM = "random"
 RANDOM_SEED = 0
