@@ -299,6 +299,15 @@ LOWER_BODIES = Registry(
 RL_ENVIRONMENTS = Registry(
     "training environment", {"balance": "neon_sim.envs.humanoid.push_training:PushTraining"}
 )
+# ``python -m neon_sim.<name>`` for what lives with the networks.
+COMMANDS = Registry(
+    "command",
+    {
+        "train": "neon_sim.policies.training.command:main",
+        "pretrain": "neon_sim.policies.pretraining.trainer:main",
+        "rl": "neon_sim.policies.ppo.command:main",
+    },
+)
 POLICY_PARTS = Registry(
     "policy part",
     {
@@ -314,8 +323,8 @@ POLICY_PARTS = Registry(
         "encode_texts": "neon_sim.policies.instruction:encode_texts",
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",
         "load_network": "neon_sim.policies.checkpoint:load_network",
-        "load_ppo": "neon_sim.policies.ppo:load_ppo",
-        "ppo_actor": "neon_sim.policies.ppo_actor:Actor",
+        "load_ppo": "neon_sim.policies.ppo.policy:load_ppo",
+        "ppo_actor": "neon_sim.policies.ppo.actor:Actor",
         "foundation_gb": "neon_sim.policies.backbones.random_weights:foundation_gb",
         "random_foundation": "neon_sim.policies.backbones.random_weights:RandomModel",
     },

@@ -265,8 +265,8 @@ COMMANDS = (
     Command(
         "neon_sim.rl",
         valid=("task=arm_reach", "out=OUT"),
-        begins="neon_sim.rl_trainer:RLTrainer",
-        configs=("neon_sim.rl_config:RLConfig",),
+        begins="neon_sim.policies.ppo.trainer:RLTrainer",
+        configs=("neon_sim.policies.ppo.settings:RLConfig",),
         places=("out",),
     ),
     Command(

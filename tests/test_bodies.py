@@ -19,8 +19,8 @@ from neon_sim.demonstrations.dataset import DemoDataset
 from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.envs.humanoid.robot import MODES
 from neon_sim.errors import CheckpointError, ConfigError, UnknownNameError
+from neon_sim.policies.ppo.settings import RLConfig
 from neon_sim.registry import LOWER_BODIES, TASKS
-from neon_sim.rl_config import RLConfig
 from neon_sim.robots import ROBOTS, body_arguments, check_action_dim, check_body
 from neon_sim.train import main as train
 
@@ -166,7 +166,7 @@ def test_reinforcement_learning_takes_them_and_keeps_them() -> None:
         RLConfig, "rl", None, [f"task={TASK}", "out=x", "mode=whole_body", "lower=standing"]
     )
     assert {"mode": "whole_body", "lower": "standing"}.items() <= config.decides().items()
-    from neon_sim.rl_env import make_env
+    from neon_sim.policies.ppo.env import make_env
 
     env = make_env(config, 0)
     assert env.action_space.shape == (29,)

@@ -12,9 +12,9 @@ import pytest
 
 import neon_sim
 from neon_sim.errors import ActionError, ResetNeededError, UnknownNameError
+from neon_sim.policies.ppo.env import make_env
+from neon_sim.policies.ppo.settings import RLConfig
 from neon_sim.registry import TASKS
-from neon_sim.rl_config import RLConfig
-from neon_sim.rl_env import make_env
 
 assert neon_sim.__version__  # importing the package registers the ids
 NAMES = sorted(TASKS)

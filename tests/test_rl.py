@@ -28,14 +28,14 @@ from neon_sim.envs.humanoid.learned_balance import (
 from neon_sim.envs.reflex_search import Search
 from neon_sim.errors import CheckpointError, ConfigError, UnknownNameError
 from neon_sim.observation.batch import observe_row, stack_observations
-from neon_sim.policies.ppo import load_ppo
-from neon_sim.policies.ppo_actor import Actor
+from neon_sim.policies.ppo.actor import Actor
+from neon_sim.policies.ppo.command import describe, learn, main, plan_text
+from neon_sim.policies.ppo.env import RL_SEED, TaskEnv, make_env
+from neon_sim.policies.ppo.policy import load_ppo
+from neon_sim.policies.ppo.settings import RLConfig
+from neon_sim.policies.ppo.spec import RLSpec
+from neon_sim.policies.ppo.trainer import RLTrainer
 from neon_sim.registry import RL_ENVIRONMENTS, TASKS
-from neon_sim.rl import describe, learn, main, plan_text
-from neon_sim.rl_config import RLConfig
-from neon_sim.rl_env import RL_SEED, TaskEnv, make_env
-from neon_sim.rl_spec import RLSpec
-from neon_sim.rl_trainer import RLTrainer
 from neon_sim.tensor_file import read_tensors, write_tensors
 
 RL_ENVIRONMENTS.register("echo", "rl_fakes:Echo")

@@ -32,7 +32,7 @@ SETTINGS = {
     "neon_sim.config.policy": ("ClipConfig", "PolicyConfig"),
     "neon_sim.demonstrations.settings": ("CollectConfig", "MixConfig", "PerturbConfig"),
     "neon_sim.train_config": ("TrainConfig",),
-    "neon_sim.rl_config": ("RLConfig",),
+    "neon_sim.policies.ppo.settings": ("RLConfig",),
     "neon_sim.pretrain": ("PretrainConfig",),
     "neon_sim.pretrain_data": ("ClipDataConfig",),
     "neon_sim.probe": ("ProbeConfig",),

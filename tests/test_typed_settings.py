@@ -17,10 +17,10 @@ from neon_sim.config.policy import ARGUED_PARTS, PolicyConfig, flat
 from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.errors import ConfigError
 from neon_sim.observation.conditions import condition
+from neon_sim.policies.ppo.settings import RLConfig
 from neon_sim.policies.tower import tower_backbone, tower_connector
 from neon_sim.pretrain import PretrainConfig
 from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, TEMPORAL
-from neon_sim.rl_config import RLConfig
 
 GROUPS: dict[str, Any] = {
     "collect": CollectConfig,

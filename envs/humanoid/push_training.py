@@ -54,7 +54,7 @@ class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):
         self.begin_block(0, 0.0)
 
     def begin_block(self, block: int, share: float) -> None:
-        """As of ``neon_sim.rl_env.TrainingEnv``; pushes grow over the first half."""
+        """As of ``neon_sim.policies.ppo.env.TrainingEnv``; pushes grow over the first half."""
         self._block, self._episode = block, 0
         grown = min(1.0, 2.0 * share)
         self._impulses = (1 - grown) * np.array(EASY_NS) + grown * np.array(HARD_NS)

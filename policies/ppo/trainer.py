@@ -26,11 +26,12 @@ from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.files import write_json
 from neon_sim.machine import git_commit
 from neon_sim.registry import POLICY_PARTS
-from neon_sim.rl_config import RLConfig
-from neon_sim.rl_env import make_env
 from neon_sim.schema import parse_json
 from neon_sim.seeding import RL_SEED
 from neon_sim.tensor_file import read_tensors, write_tensors
+
+from .env import make_env
+from .settings import RLConfig
 
 FORMAT = "neon_sim.rl/1"
 FINAL_RATE = 0.05  # of the first learning rate

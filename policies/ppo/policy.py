@@ -12,11 +12,11 @@ from neon_sim.clock import CHUNK_STEPS
 from neon_sim.errors import CheckpointError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.registry import task_entry
-from neon_sim.rl_spec import RLSpec
 from neon_sim.tensor_file import check_shapes, read_tensors
 
-from .blocks import act_in_blocks
-from .ppo_actor import Actor
+from ..blocks import act_in_blocks
+from .actor import Actor
+from .spec import RLSpec
 
 FORMAT = "neon_sim.rl/1"
 CLIP = 10.0  # of standardised observations, as in training

@@ -9,11 +9,12 @@ import numpy as np
 
 from neon_sim.observation.batch import observe_row
 from neon_sim.registry import RL_ENVIRONMENTS, TASKS
-from neon_sim.rl_config import RLConfig
-from neon_sim.rl_spec import Observation, RLSpec
 from neon_sim.robots import ROBOTS, body_arguments
 from neon_sim.seeding import RL_SEED
 from neon_sim.vocabulary import WORDS
+
+from .settings import RLConfig
+from .spec import Observation, RLSpec
 
 BLOCK_EPISODES = 100_000  # more than an environment can begin in a block
 MAX_ENVS = 4096

@@ -1,0 +1,1 @@
+"""PPO on the tasks: the command, the trainer, the policy that plays."""
