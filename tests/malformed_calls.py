@@ -270,9 +270,9 @@ COMMANDS = (
         places=("out",),
     ),
     Command(
-        "neon_sim.probe",
-        begins="neon_sim.probe:draw_probe_set",
-        configs=("neon_sim.probe:ProbeConfig",),
+        "neon_sim.policies.pretraining.probe",
+        begins="neon_sim.policies.pretraining.probe:draw_probe_set",
+        configs=("neon_sim.policies.pretraining.probe:ProbeConfig",),
     ),
     Command(
         "neon_sim.dataset_check",

@@ -309,7 +309,7 @@ def test_parse_overrides_keeps_equal_signs_of_the_value() -> None:
         "neon_sim.demonstrations.settings:CollectConfig",
         "neon_sim.train_config:TrainConfig",
         "neon_sim.pretrain:PretrainConfig",
-        "neon_sim.probe:ProbeConfig",
+        "neon_sim.policies.pretraining.probe:ProbeConfig",
         "neon_sim.policies.ppo.settings:RLConfig",
         "neon_sim.benchmarks.balance:BalanceConfig",
     ],

@@ -18,10 +18,10 @@ from neon_sim.policies.backbones.own.neon_tiny import (
     read_weights,
     weights_path,
 )
-from neon_sim.pretrain import PretrainConfig, Trainer, main, pretrain
-from neon_sim.pretrain_data import ClipDataConfig, ClipStore, halve, make_clips
-from neon_sim.pretrain_scenes import ProceduralScene
-from neon_sim.probe import ProbeConfig, run
+from neon_sim.policies.pretraining.clips import ClipDataConfig, ClipStore, halve, make_clips
+from neon_sim.policies.pretraining.probe import ProbeConfig, run
+from neon_sim.policies.pretraining.scenes import ProceduralScene
+from neon_sim.policies.pretraining.trainer import PretrainConfig, Trainer, main, pretrain
 from neon_sim.seeding import keyed_rng
 
 TOWERS = (NeonTinyVideo, NeonTinyImage)

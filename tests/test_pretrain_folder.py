@@ -13,8 +13,8 @@ import torch
 from neon_sim.config.loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError, DatasetError, RunError
 from neon_sim.files import locked
-from neon_sim.pretrain import STATE_KEYS, PretrainConfig, main, read_state
-from neon_sim.pretrain_data import ClipDataConfig, ClipStore, hold_folder, make_clips
+from neon_sim.policies.pretraining.clips import ClipDataConfig, ClipStore, hold_folder, make_clips
+from neon_sim.policies.pretraining.trainer import STATE_KEYS, PretrainConfig, main, read_state
 
 SMALL = ClipDataConfig(procedural=2, per_task=0, tasks=[], sequence_frames=3)
 RUN = ["config=quick", "steps=1", "clips.procedural=2", "clips.sequence_frames=9", "workers=1"]

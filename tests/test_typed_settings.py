@@ -18,8 +18,8 @@ from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.errors import ConfigError
 from neon_sim.observation.conditions import condition
 from neon_sim.policies.ppo.settings import RLConfig
+from neon_sim.policies.pretraining.trainer import PretrainConfig
 from neon_sim.policies.tower import tower_backbone, tower_connector
-from neon_sim.pretrain import PretrainConfig
 from neon_sim.registry import BACKBONES, CONNECTORS, FUSIONS, HEADS, TEMPORAL
 
 GROUPS: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Clips for pretraining: pictures only, no actions, no labels, no simulator state.
 
-Two sources are mixed: procedural scenes (``neon_sim.pretrain_scenes``) and the task
+Two sources are mixed: procedural scenes (``neon_sim.policies.pretraining.scenes``) and the task
 scenes themselves with aimless arm motion, from seeds that no demonstration and no
 evaluation uses. Frames are stored as one flat uint8 file, 0.08 s apart; the file is
 filled by several processes, survives a kill (finished sequences are kept), and depends on
@@ -26,12 +26,13 @@ from annotated_types import Interval
 from neon_sim.clock import TICKS_PER_CAMERA, TICKS_PER_CONTROL, ticks_to_s
 from neon_sim.errors import ConfigError, DatasetError
 from neon_sim.files import locked, write_json, write_whole
-from neon_sim.pretrain_scenes import ProceduralScene
 from neon_sim.registry import TASKS, task_entry
 from neon_sim.rules import Seed, hold_rules
 from neon_sim.schema import checked, read_json
 from neon_sim.seeding import keyed_rng
 from neon_sim.simulation.gl import renderer_info
+
+from .scenes import ProceduralScene
 
 FRAME_TICKS = 2 * TICKS_PER_CAMERA  # 0.08 s
 FRAME_DT_S = ticks_to_s(FRAME_TICKS)

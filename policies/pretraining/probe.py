@@ -1,4 +1,5 @@
-"""``python -m neon_sim.probe backbone=neon_tiny task=arm_block``: what do frozen tokens hold?
+"""``python -m neon_sim.policies.pretraining.probe backbone=neon_tiny task=arm_block``: what do
+frozen tokens hold?
 
 A small attention pool is trained on the frozen tokens of a task's scene, its arm wandering
 aimlessly, to say where things are and how fast they move. The simulator's state is read
@@ -24,10 +25,11 @@ from neon_sim.observation.batch import ClipBatch, observe_row, stack_observation
 from neon_sim.observation.clips import ClipConfig
 from neon_sim.observation.conditions import condition
 from neon_sim.observation.ladder import apply_condition
-from neon_sim.pretrain_data import PRETRAIN_SEED, aimless_actions
 from neon_sim.registry import BACKBONES, task_entry
 from neon_sim.rules import Steps, hold_rules
 from neon_sim.seeding import keyed_rng
+
+from .clips import PRETRAIN_SEED, aimless_actions
 
 FRAME_S = 0.08
 VARIES_M, MOVES_M_S = 0.005, 0.05  # a number that spreads less than this is not asked for

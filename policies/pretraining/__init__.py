@@ -1,0 +1,1 @@
+"""How the towers of neon_tiny are made."""
