@@ -311,6 +311,9 @@ COMMANDS = Registry(
 POLICY_PARTS = Registry(
     "policy part",
     {
+        "build_cache": "neon_sim.policies.training.feature_cache:build_cache",
+        "head_trainer": "neon_sim.policies.training.trainer:Trainer",
+        "train_settings": "neon_sim.policies.training.settings:TrainConfig",
         "load_policy": "neon_sim.policies.policy:load_policy",
         "shipped_heads": "neon_sim.policies.policy:shipped_heads",
         "make_tower": "neon_sim.policies.tower:make_tower",

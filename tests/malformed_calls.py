@@ -251,7 +251,7 @@ COMMANDS = (
         "neon_sim.train",
         valid=("data=OUT/none", "out=OUT"),
         begins="neon_sim.train:Trainer",
-        configs=("neon_sim.train_config:TrainConfig",),
+        configs=("neon_sim.policies.training.settings:TrainConfig",),
         places=("out", "cache"),
         free=("data", "tasks"),
     ),

@@ -20,8 +20,8 @@ from neon_sim.envs.arm import rebound as arm_rebound
 from neon_sim.envs.arm import shell_game as arm_shell_game
 from neon_sim.envs.arm import swing as arm_swing
 from neon_sim.envs.arm.robot import joint_action
-from neon_sim.feature_cache import episode_layout
 from neon_sim.observation.clips import FIXED, ClipConfig, clip_span_s, plan_clip, stretched
+from neon_sim.policies.training.feature_cache import episode_layout
 from neon_sim.registry import TASKS
 from neon_sim.simulation.gl import mujoco
 

@@ -20,9 +20,9 @@ from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.envs.humanoid.robot import MODES
 from neon_sim.errors import CheckpointError, ConfigError, UnknownNameError
 from neon_sim.policies.ppo.settings import RLConfig
+from neon_sim.policies.training.command import main as train
 from neon_sim.registry import LOWER_BODIES, TASKS
 from neon_sim.robots import ROBOTS, body_arguments, check_action_dim, check_body
-from neon_sim.train import main as train
 
 TASK = "humanoid_reach"
 POLICY = ("backbone=random", "image_backbone=random_image", "clip.num_frames=2")

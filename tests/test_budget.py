@@ -106,7 +106,7 @@ def test_what_is_counted_is_what_the_tower_makes(name):
 
 def test_run_and_train_hold_every_condition_they_are_given(no_weights, capsys):
     from neon_sim.benchmarks.cli import main as bench
-    from neon_sim.train import main as train
+    from neon_sim.policies.training.command import main as train
 
     wide = "stack_connector=identity"
     command = ["run", "--policy", "neon_tiny_joint", "--task", "arm_reach", "--episodes", "1"]

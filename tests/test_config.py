@@ -307,7 +307,7 @@ def test_parse_overrides_keeps_equal_signs_of_the_value() -> None:
     "config",
     [
         "neon_sim.demonstrations.settings:CollectConfig",
-        "neon_sim.train_config:TrainConfig",
+        "neon_sim.policies.training.settings:TrainConfig",
         "neon_sim.pretrain:PretrainConfig",
         "neon_sim.policies.pretraining.probe:ProbeConfig",
         "neon_sim.policies.ppo.settings:RLConfig",

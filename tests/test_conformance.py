@@ -23,15 +23,15 @@ from tiny_image_checkpoints import save_tiny
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.assemble import assemble
 from neon_sim.demonstrations.shards import shard_path, write_shard
-from neon_sim.feature_cache import episode_layout
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.observation.clips import ClipConfig
 from neon_sim.policies.backbones.foundation import video_backbone
 from neon_sim.policies.backbones.random_weights import MAKERS
 from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
+from neon_sim.policies.training.feature_cache import episode_layout
+from neon_sim.policies.training.settings import TrainConfig
+from neon_sim.policies.training.trainer import Trainer
 from neon_sim.registry import BACKBONES
-from neon_sim.train_config import TrainConfig
-from neon_sim.trainer import Trainer
 
 # What comes without weights of others, and its arguments here.
 OWN: dict[str, dict[str, str]] = {

@@ -23,7 +23,6 @@ from neon_sim.demonstrations.layout import FLOW_KEY
 from neon_sim.demonstrations.settings import CollectConfig, MixConfig
 from neon_sim.demonstrations.shards import shard_path, write_shard
 from neon_sim.errors import ConfigError, DatasetError
-from neon_sim.feature_cache import FeatureTable, episode_layout
 from neon_sim.observation.batch import ClipBatch, observe_row
 from neon_sim.observation.clips import FLOW_SIDE, ClipConfig, clip_spacing
 from neon_sim.observation.conditions import condition
@@ -33,10 +32,11 @@ from neon_sim.policies.backbones.own.exact_flow import ExactFlow
 from neon_sim.policies.backbones.own.random import RandomImageBackbone
 from neon_sim.policies.network import new_network
 from neon_sim.policies.tower import make_tower
+from neon_sim.policies.training.feature_cache import FeatureTable, episode_layout
+from neon_sim.policies.training.settings import TrainConfig
+from neon_sim.policies.training.trainer import Trainer
 from neon_sim.registry import task_entry
 from neon_sim.simulation.world import World
-from neon_sim.train_config import TrainConfig
-from neon_sim.trainer import Trainer
 from neon_sim.vocabulary import WORDS
 
 HALF = np.tan(np.radians(45.0) / 2)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from neon_sim import train
 from neon_sim.audio.pcm import rings
 from neon_sim.benchmarks import cli
 from neon_sim.config.loading import load_config, main_config
@@ -22,9 +21,10 @@ from neon_sim.demonstrations.dataset import DemoDataset
 from neon_sim.demonstrations.recorder import load_any_policy
 from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.errors import CheckpointError, ConfigError
-from neon_sim.feature_cache import FeatureTable, cache_key, episode_layout
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
+from neon_sim.policies.training import command as train
+from neon_sim.policies.training.feature_cache import FeatureTable, cache_key, episode_layout
 
 SIZE, TASK, TRIBE_SIZE = 48, "arm_block", 64
 

@@ -18,9 +18,9 @@ from neon_sim.errors import CheckpointError, ConfigError, NeonError
 from neon_sim.policies.backbones.own.neon_tiny import NeonTinyVideo, read_weights, weights_path
 from neon_sim.policies.backbones.weights.find import missing_shards, read_config
 from neon_sim.policies.ppo.command import read_curve as read_rl_curve
+from neon_sim.policies.training.command import read_curve
+from neon_sim.policies.training.trainer import check_same
 from neon_sim.tensor_file import read_tensors, write_tensors
-from neon_sim.train import read_curve
-from neon_sim.trainer import check_same
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 # What is no JSON object at all.

@@ -25,14 +25,14 @@ from neon_sim.demonstrations.record import RECORD_FILE, content_files
 from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.demonstrations.shards import shard_path, write_shard
 from neon_sim.errors import CheckpointError, DatasetError
-from neon_sim.feature_cache import META_FILE, FeatureTable, build_cache
 from neon_sim.policies.ppo.command import learn
 from neon_sim.policies.ppo.command import main as rl_main
 from neon_sim.policies.ppo.settings import RLConfig
 from neon_sim.policies.tower import make_tower
+from neon_sim.policies.training.command import curve_path, main, read_curve, train
+from neon_sim.policies.training.feature_cache import META_FILE, FeatureTable, build_cache
 from neon_sim.registry import RL_ENVIRONMENTS
 from neon_sim.tensor_file import read_tensors
-from neon_sim.train import curve_path, main, read_curve, train
 
 RL_ENVIRONMENTS.register("echo", "rl_fakes:Echo")
 

@@ -35,7 +35,7 @@ from neon_sim.errors import CheckpointError, ConfigError, NeonError
 from neon_sim.policies.backbones.encoders.hf_image import PUBLISHED
 from neon_sim.policies.backbones.encoders.hf_video import NETWORKS
 from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
-from neon_sim.train import parse as parse_train
+from neon_sim.policies.training.command import parse as parse_train
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("neon_sim", "envs", "policies", "benchmarks", "assets", "configs")

@@ -19,13 +19,14 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from test_train import blob_dataset
 
-from neon_sim import registry, train, vocabulary
+from neon_sim import registry, vocabulary
 from neon_sim.benchmarks import cli
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.observation.batch import ClipBatch, observe_row, stack_observations
 from neon_sim.observation.clips import ClipConfig
 from neon_sim.policies.backbones.weights.libraries import import_transformers
+from neon_sim.policies.training import command as train
 
 ROOT = Path(__file__).resolve().parent.parent
 Place = Callable[[str], ModuleType]

@@ -31,7 +31,7 @@ RATE = Annotated[float, Interval(gt=0, le=25)]
 SETTINGS = {
     "neon_sim.config.policy": ("ClipConfig", "PolicyConfig"),
     "neon_sim.demonstrations.settings": ("CollectConfig", "MixConfig", "PerturbConfig"),
-    "neon_sim.train_config": ("TrainConfig",),
+    "neon_sim.policies.training.settings": ("TrainConfig",),
     "neon_sim.policies.ppo.settings": ("RLConfig",),
     "neon_sim.pretrain": ("PretrainConfig",),
     "neon_sim.policies.pretraining.clips": ("ClipDataConfig",),

@@ -72,7 +72,6 @@ from neon_sim.clock import CAMERA_HZ, CHUNK_STEPS, CONTROL_DT_S, TICKS_PER_CONTR
 from neon_sim.config.loading import config_names, load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.windows import chunk_labels
-from neon_sim.feature_cache import episode_layout
 from neon_sim.observation.batch import ClipBatch, observe_row
 from neon_sim.observation.clips import ClipConfig, plan_clip
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
@@ -81,6 +80,7 @@ from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_
 from neon_sim.policies.network import NetworkInput, new_network
 from neon_sim.policies.policy import TrainedPolicy
 from neon_sim.policies.tower import make_tower
+from neon_sim.policies.training.feature_cache import episode_layout
 from neon_sim.registry import TASKS
 from neon_sim.robots import ROBOTS
 from neon_sim.vocabulary import WORDS

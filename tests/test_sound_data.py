@@ -24,15 +24,20 @@ from neon_sim.demonstrations.layout import AUDIO_KEY
 from neon_sim.demonstrations.shards import RecordedEpisode, read_shard, shard_path, write_shard
 from neon_sim.demonstrations.windows import check_datasets
 from neon_sim.errors import DatasetError, UnknownNameError
-from neon_sim.feature_cache import FeatureTable, build_cache, cache_key, episode_layout
 from neon_sim.observation.batch import observe_row
 from neon_sim.observation.clips import ClipConfig
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
-from neon_sim.train import main as train_main
-from neon_sim.train import train
-from neon_sim.train_config import TrainConfig
-from neon_sim.trainer import Trainer
+from neon_sim.policies.training.command import main as train_main
+from neon_sim.policies.training.command import train
+from neon_sim.policies.training.feature_cache import (
+    FeatureTable,
+    build_cache,
+    cache_key,
+    episode_layout,
+)
+from neon_sim.policies.training.settings import TrainConfig
+from neon_sim.policies.training.trainer import Trainer
 
 torch.set_num_threads(1)
 SIZE = 36

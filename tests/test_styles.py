@@ -15,7 +15,6 @@ from test_encoders import CASES, ROWS, SIZE, batch
 from test_train import blob_dataset
 from tiny_image_checkpoints import save_tiny
 
-from neon_sim import train
 from neon_sim.benchmarks import cli
 from neon_sim.config.loading import config_names, load_config
 from neon_sim.config.policy import PolicyConfig
@@ -23,6 +22,7 @@ from neon_sim.policies.backbones.foundation.vision_language import VisionLanguag
 from neon_sim.policies.network import NetworkInput, new_network
 from neon_sim.policies.policy import TrainedPolicy
 from neon_sim.policies.tower import make_tower
+from neon_sim.policies.training import command as train
 from neon_sim.vocabulary import WORDS
 
 # Policy -> its condition, fusion and head.

@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from neon_sim.config.loading import config_names, load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError, UnknownNameError
-from neon_sim.feature_cache import cache_key
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.observation.clips import ClipConfig
 from neon_sim.policies.checkpoint import load_network, save_checkpoint
@@ -27,6 +26,7 @@ from neon_sim.policies.temporal.memory_tokens import MemoryLayer, pooled
 from neon_sim.policies.temporal.temporal_shift import shift
 from neon_sim.policies.temporal.two_stream import estimated_flow
 from neon_sim.policies.tower import Encoded, make_tower
+from neon_sim.policies.training.feature_cache import cache_key
 from neon_sim.registry import TEMPORAL
 from neon_sim.vocabulary import WORDS
 

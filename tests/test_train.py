@@ -21,15 +21,15 @@ from neon_sim.demonstrations.windows import (
     is_validation,
 )
 from neon_sim.errors import CheckpointError, ConfigError, DatasetError, UnknownNameError
-from neon_sim.feature_cache import FeatureTable, build_cache, episode_layout
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.observation.clips import ClipConfig, plan_clip
 from neon_sim.policies.policy import load_policy
 from neon_sim.policies.tower import make_tower
+from neon_sim.policies.training.command import describe, main, parse, train
+from neon_sim.policies.training.feature_cache import FeatureTable, build_cache, episode_layout
+from neon_sim.policies.training.settings import TrainConfig
+from neon_sim.policies.training.trainer import Trainer, check_same
 from neon_sim.seeding import keyed_rng
-from neon_sim.train import describe, main, parse, train
-from neon_sim.train_config import TrainConfig
-from neon_sim.trainer import Trainer, check_same
 
 SIZE = 48
 TEXTS = {"arm_catch": "catch the moving ball", "arm_block": "stop the puck"}
@@ -269,7 +269,9 @@ def test_damaged_caches_and_unfit_images_are_refused(data, tmp_path):
 
 def test_no_space_is_said_before_encoding(data, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1 << 20})
-    monkeypatch.setattr("neon_sim.feature_cache.shutil.disk_usage", lambda path: usage)
+    monkeypatch.setattr(
+        "neon_sim.policies.training.feature_cache.shutil.disk_usage", lambda path: usage
+    )
     tower = make_tower(policy(), "video")
     with pytest.raises(DatasetError, match="cache=DIR"):
         build_cache(DemoDataset.open(data), tower, 4, tmp_path, progress=False)

@@ -14,9 +14,9 @@ from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.training_seeds import demonstration_record, training_seeds
 from neon_sim.errors import CheckpointError
 from neon_sim.observation.clips import ClipConfig
+from neon_sim.policies.training.command import train
+from neon_sim.policies.training.settings import TrainConfig
 from neon_sim.tensor_file import read_metadata, write_tensors
-from neon_sim.train import train
-from neon_sim.train_config import TrainConfig
 
 
 def file_with(path: Path, **metadata: Any) -> Path:

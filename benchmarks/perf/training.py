@@ -18,9 +18,7 @@ from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.collection import collect
 from neon_sim.demonstrations.settings import CollectConfig
-from neon_sim.feature_cache import build_cache
-from neon_sim.train_config import TrainConfig
-from neon_sim.trainer import Trainer
+from neon_sim.registry import POLICY_PARTS
 
 from .rows import Options, Row, row_of, wall_s
 
@@ -54,8 +52,9 @@ def measure(options: Options) -> list[Row]:
 
 
 def _measure_condition(policy: Any, condition: str, data: Path, repeats: int) -> list[Row]:
-    config = TrainConfig(condition=condition, data=[str(data)], out=str(data.parent / "heads"))
-    trainer = Trainer(config, policy, progress=False)
+    settings, head_trainer = (POLICY_PARTS.resolve(x) for x in ("train_settings", "head_trainer"))
+    config = settings(condition=condition, data=[str(data)], out=str(data.parent / "heads"))
+    trainer = head_trainer(config, policy, progress=False)
     windows = int((~trainer.windows.validation).sum())
     batches = max(round(windows / config.batch_size), 1)
     share = batches * config.batch_size / len(trainer.windows)  # of what the cache encodes
@@ -74,11 +73,12 @@ def _measure_condition(policy: Any, condition: str, data: Path, repeats: int) ->
     ]
 
 
-def _encode(trainer: Trainer, config: TrainConfig, root: Path) -> None:
+def _encode(trainer: Any, config: Any, root: Path) -> None:
+    build_cache = POLICY_PARTS.resolve("build_cache")
     for dataset in trainer.datasets:
         build_cache(dataset, trainer.tower, config.window_stride, root, progress=False)
 
 
-def _steps(trainer: Trainer, count: int) -> None:
+def _steps(trainer: Any, count: int) -> None:
     for _ in range(count):
         trainer.train_step()

@@ -20,15 +20,16 @@ from neon_sim.demonstrations.dataset import DemoDataset
 from neon_sim.demonstrations.training_seeds import demonstration_record
 from neon_sim.demonstrations.windows import BalancedBatches, build_windows, check_datasets
 from neon_sim.errors import CheckpointError, ConfigError
-from neon_sim.feature_cache import FeatureTable
 from neon_sim.files import make_folder, write_json
 from neon_sim.machine import git_commit
 from neon_sim.observation.clips import ClipConfig
 from neon_sim.registry import EMBODIMENTS, POLICY_PARTS, task_entry
 from neon_sim.robots import ROBOTS
 from neon_sim.schema import checked, parse_json
-from neon_sim.train_config import TrainConfig
 from neon_sim.vocabulary import WORDS
+
+from .feature_cache import FeatureTable
+from .settings import TrainConfig
 
 EVAL_WINDOWS = 2000  # at most, a split
 EVAL_ROWS = 250

@@ -1,0 +1,1 @@
+"""From demonstrations to a trained head: windows, features, the loop."""
