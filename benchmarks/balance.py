@@ -19,8 +19,7 @@ import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.command import entry_point
 from neon_sim.config.loading import main_config
 from neon_sim.errors import ConfigError
-from neon_sim.files import write_json
-from neon_sim.places import hold_file
+from neon_sim.files import hold_file, write_json
 from neon_sim.registry import TASKS
 from neon_sim.robots import check_body
 from neon_sim.rules import Episodes, Seed, hold_rules

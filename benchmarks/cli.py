@@ -13,7 +13,7 @@ from typing import Any
 
 from neon_sim.command import entry_point
 from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
-from neon_sim.places import hold_file, hold_folder
+from neon_sim.files import hold_file, hold_folder
 
 from .arguments import parse
 

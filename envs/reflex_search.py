@@ -22,8 +22,7 @@ from typing_extensions import TypedDict
 from neon_sim.command import entry_point
 from neon_sim.config.loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError
-from neon_sim.files import write_whole
-from neon_sim.places import hold_folder
+from neon_sim.files import hold_folder, write_whole
 from neon_sim.rules import Seed, hold_rules
 from neon_sim.schema import read_json
 from neon_sim.seeding import keyed_rng

@@ -243,14 +243,14 @@ COMMANDS = (
     Command(
         "neon_sim.collect",
         valid=("task=arm_reach", "episodes=1", "out=OUT"),
-        begins="neon_sim.collect:record_missing",
+        begins="neon_sim.demonstrations.collection:record_missing",
         configs=("neon_sim.demonstrations.settings:CollectConfig",),
         places=("out",),
     ),
     Command(
         "neon_sim.train",
         valid=("data=OUT/none", "out=OUT"),
-        begins="neon_sim.train:Trainer",
+        begins="neon_sim.policies.training.command:Trainer",
         configs=("neon_sim.policies.training.settings:TrainConfig",),
         places=("out", "cache"),
         free=("data", "tasks"),
@@ -258,7 +258,7 @@ COMMANDS = (
     Command(
         "neon_sim.pretrain",
         valid=("out=OUT", "data=OUT/clips"),
-        begins="neon_sim.pretrain:make_clips",
+        begins="neon_sim.policies.pretraining.trainer:make_clips",
         configs=("neon_sim.pretrain:PretrainConfig",),
         places=("out", "data"),
     ),

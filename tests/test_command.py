@@ -39,6 +39,14 @@ def ending(error: BaseException) -> Callable[..., int]:
     return main
 
 
+FACES = {  # commands of the ground and the modules that they hand on to
+    "neon_sim.collect": ROOT / "neon_sim" / "demonstrations" / "collection.py",
+    "neon_sim.train": ROOT / "policies" / "training" / "command.py",
+    "neon_sim.pretrain": ROOT / "policies" / "pretraining" / "trainer.py",
+    "neon_sim.rl": ROOT / "policies" / "ppo" / "command.py",
+}
+
+
 def mains() -> list[str]:
     """Modules with a command line of their own, found by what they end in."""
     found = []
@@ -63,7 +71,7 @@ def test_every_module_with_a_command_line_ends_in_the_boundary() -> None:
     for name in names:
         path = ROOT / Path(*name.split(".")[0 if name.count(".") == 1 else 1 :]).with_suffix(".py")
         text = path.read_text()
-        tree = ast.parse(text)
+        tree = ast.parse(FACES[name].read_text() if name in FACES else text)
         mains_here = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "main"]
         assert [ast.unparse(d).partition("(")[0] for d in mains_here[0].decorator_list] == [
             "entry_point"

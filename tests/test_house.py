@@ -183,26 +183,29 @@ def test_nothing_names_a_machine() -> None:
     assert guilty == {}
 
 
-def test_readme_map_names_every_top_level_entry() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_map_names_every_top_level_entry() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    drawn = text.partition("<!-- map -->")[2].partition("<!-- /map -->")[0]
     tops = {path.relative_to(ROOT).parts[0] for path in repository_files()}
-    missing = sorted(t for t in tops if not t.startswith(".") and t not in f"{readme} README.md")
+    missing = sorted(
+        t for t in tops if not t.startswith(".") and t not in f"{drawn} CONTRIBUTING.md"
+    )
     assert missing == []
 
 
-def test_readme_map_names_every_module_and_no_other() -> None:
-    """Every module of the ground, of a room and of a room's folders stands in the map."""
-    text = (ROOT / "README.md").read_text().partition("<!-- map -->")[2].partition("<!-- /map")[0]
-    words = set(re.findall(r"[\w]+", text))
-    modules = {p for p in repository_files() if p.suffix == ".py" and p.name != "__init__.py"}
-    mapped = {p for p in modules if p.relative_to(ROOT).parts[0] in ("neon_sim", *ROOMS)}
-    main_files = {p.parent if p.stem == "__main__" else p for p in mapped}
-    folders = [p for p in main_files if p.parent.name != "perf"]
-    assert sorted(p.stem for p in folders if p.stem not in words) == []
-    listed = re.findall(r"^  ((?:[a-z_]+ )*[a-z_]+)(?:  |$)", text, re.M)
-    stems = {p.stem for p in sources("neon_sim", *ROOMS)}
-    gone = {name for names in listed for name in names.split() if name not in stems}
-    assert gone == set()
+def test_map_has_one_line_for_every_folder_of_source_and_no_other() -> None:
+    """CONTRIBUTING's map: indented folders below the room that they lie in."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    listed, above = [], [""] * 3
+    for line in text.partition("<!-- map -->")[2].partition("<!-- /map -->")[0].splitlines():
+        if match := re.match(r"( *)([a-z_]+)/ +\S", line):
+            depth = len(match[1]) // 2
+            above[depth] = f"{above[depth - 1]}/{match[2]}" if depth else match[2]
+            listed.append(above[depth])
+    source = {str(p.parent.relative_to(ROOT)) for p in sources("neon_sim", *ROOMS)}
+    source -= {"assets/words"}
+    others = {"assets", "configs", "tests", "docs", "benchmarks/reproduce"}
+    assert sorted(listed) == sorted(source | others)
 
 
 def test_readme_links_lead_somewhere() -> None:

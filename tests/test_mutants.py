@@ -11,8 +11,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())
 MUST = {
-    *(f"neon_sim/{name}.py" for name in ("stats", "seeding", "clips", "conditions", "observation")),
-    *(f"benchmarks/{name}.py" for name in ("executor", "episode", "runner")),
+    "neon_sim/chunks.py",
+    "neon_sim/seeding.py",
+    *(f"neon_sim/observation/{name}.py" for name in ("batch", "clips", "conditions", "ladder")),
+    "benchmarks/analysis/statistics.py",
+    *(f"benchmarks/running/{name}.py" for name in ("episode", "runner")),
 }
 
 

@@ -14,9 +14,9 @@ from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig, settings_beside
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.observation.conditions import condition
-from neon_sim.policies.backbones.base import accepted_keys, fingerprint, known_shape
+from neon_sim.policies.backbones.base import accepted_keys, find_device, fingerprint, known_shape
 from neon_sim.policies.backbones.encoders import hf_video
-from neon_sim.policies.backbones.encoders.base import find_device, in_blocks
+from neon_sim.policies.backbones.encoders.base import in_blocks
 from neon_sim.policies.backbones.encoders.catalogue import SOURCES
 from neon_sim.policies.backbones.weights.libraries import import_transformers
 from neon_sim.policies.checkpoint import read_checkpoint

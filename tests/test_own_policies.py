@@ -110,7 +110,7 @@ def test_a_name_that_is_no_factory_is_refused(tmp_path, capsys, policy: str, tex
         (GOOD.replace("    def act(self", "    act = 3\n    def other(self"), "must be a method"),
         (
             GOOD.replace("clip = ClipConfig(num_frames=2)", "clip = 2"),
-            "must be a neon_sim.config.policy.",
+            "must be a neon_sim.observation.clips.",
         ),
         (GOOD.replace("num_frames=2", "num_frames=0"), "clip.num_frames must be 1 to 64"),
         (GOOD.replace("num_frames=2", 'camera="rear"').replace("state", "video"), "rear"),

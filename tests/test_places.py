@@ -10,7 +10,7 @@ import pytest
 from neon_sim.demonstrations.collection import collect
 from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.errors import ConfigError
-from neon_sim.places import hold_file, hold_folder
+from neon_sim.files import hold_file, hold_folder
 
 
 def listed(folder: Path) -> list[str]:

@@ -48,7 +48,7 @@ CONFIGS: dict[str, str | None] = {
     "train": "train_config:TrainConfig",
     "pretrain": "pretrain:PretrainConfig",
     "rl": "rl_config:RLConfig",
-    "probe": "probe:ProbeConfig",
+    "policies.pretraining.probe": "policies.pretraining.probe:ProbeConfig",
     "dataset_check": "dataset_check:CheckConfig",
     "benchmarks.balance": "benchmarks.balance:BalanceConfig",
     "envs.reflex_search": "envs.reflex_search:ReflexSearchConfig",
@@ -103,7 +103,7 @@ def in_documents() -> Iterator[Printed]:
 
 
 def in_scripts() -> Iterator[Printed]:
-    for path in (*sorted(ROOT.glob("benchmarks/*.sh")), ROOT / "Makefile"):
+    for path in (*sorted(ROOT.glob("benchmarks/reproduce/*.sh")), ROOT / "Makefile"):
         text = re.sub(
             r"\$\(?PY\)? -m neon_sim\.benchmarks\.cli|\$BENCH", "neon-bench", path.read_text()
         )
@@ -315,8 +315,8 @@ def test_they_are_found_wherever_they_stand() -> None:
         "DATASETS.md": 5,
         "RESULTS.md": 7,
         "help": 10,
-        "results.sh": 7,
-        "results_mechanisms.sh": 5,
+        "arm.sh": 7,
+        "mechanisms.sh": 5,
         "Makefile": 1,
         "CONTRIBUTING.md": 2,
     }

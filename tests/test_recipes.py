@@ -76,7 +76,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 @pytest.fixture
 def env(place: Place, registered: Callable[[str], Any]) -> Iterator[gymnasium.Env]:
     """The recipe's task, registered and made."""
-    place("envs/arm_point.py")
+    place("envs/arm/point.py")
     entry = registered("registry task")
     gymnasium.register(entry.env_id, entry.entry_point, max_episode_steps=entry.episode_steps)
     env = gymnasium.make(entry.env_id)
@@ -208,7 +208,7 @@ def vit(
     from neon_sim.policies.backbones.foundation import video_backbone
     from neon_sim.policies.backbones.weights import catalogue
 
-    place("policies/backbones/vit.py")
+    place("policies/backbones/foundation/vit.py")
     transformers = import_transformers()
     words = {"ViTModel": transformers.ViTModel, "ViTConfig": transformers.ViTConfig}
     words |= {"BACKBONES": registry.BACKBONES}

@@ -337,7 +337,7 @@ def test_readme_and_script_tell_of_the_certificate_that_needs_more_episodes() ->
     blind = entries["arm_catch"]["entries"]["blind"]
     text = " ".join((root / "README.md").read_text().split())
     assert f"rests on {blind['n']} episodes ({100 * blind['rate']:.1f} %)" in text
-    script = (root / "benchmarks" / "results.sh").read_text()
+    script = (root / "benchmarks" / "reproduce" / "arm.sh").read_text()
     assert "--task arm_catch --episodes $((5 * EPISODES)) --seed 1" in script
     (listed,) = re.findall(r"certify --task (arm_reach\S+)", script)
     assert set(listed.split(",")) == usual

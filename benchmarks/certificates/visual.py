@@ -25,9 +25,8 @@ import neon_sim
 from neon_sim.clock import latest_camera_tick
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
-from neon_sim.files import locked, write_json
+from neon_sim.files import hold_folder, locked, write_json
 from neon_sim.observation.clips import stretched
-from neon_sim.places import hold_folder
 from neon_sim.registry import clip_span_s, task_entry
 
 from ..analysis.pairing import Column, outcomes

@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import neon_sim  # noqa: F401  (registers the Gymnasium ids)
 from neon_sim.command import Parser, entry_point
 from neon_sim.errors import EXIT_FAILED, ConfigError
-from neon_sim.places import hold_file
+from neon_sim.files import hold_file
 from neon_sim.registry import TASKS, Registry, task_entry
 from neon_sim.rules import option
 

@@ -3,7 +3,7 @@
 # hours on two cores; every step resumes where it was stopped. The claims need the shipped heads
 # of the older tasks beside the ones made here.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PY=${PY:-.venv/bin/python}
 SEED=${SEED:-0}
 EPISODES=${EPISODES:-200}

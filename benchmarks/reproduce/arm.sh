@@ -3,7 +3,7 @@
 # certificates. About two hours on two cores with three seeds; every step resumes where it was stopped.
 # The backbones are shipped: PRETRAIN=1 makes them anew (and then every head with them).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PY=${PY:-.venv/bin/python}
 SEEDS=${SEEDS:-"0 1 2"}
 EPISODES=${EPISODES:-200}

@@ -3,7 +3,7 @@
 # a half hours on two cores; every step resumes where it was stopped. Three tasks share their heads, the
 # follow and the alarm task have their own.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PY=${PY:-.venv/bin/python}
 SEED=${SEED:-0}
 EPISODES=${EPISODES:-200}

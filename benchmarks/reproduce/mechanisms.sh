@@ -5,7 +5,7 @@
 #   B: encoders of the field beside neon_tiny, and two streams with estimated and with exact flow, all on
 #      the same smaller set of demonstrations.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PY=${PY:-.venv/bin/python}
 EPISODES=${EPISODES:-200}
 WORKERS=${WORKERS:-2}

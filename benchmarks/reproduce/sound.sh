@@ -4,7 +4,7 @@
 # Several sets of heads: one for most tasks, and one each for those that need more demonstrations, or a window
 # every 4 control steps (arm_latch).
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PY=${PY:-.venv/bin/python}
 SEED=${SEED:-0}
 EPISODES=${EPISODES:-200}

@@ -36,7 +36,7 @@ def cpu_model() -> str:
 
 def git_commit() -> str | None:
     """Commit of the sources, ``-dirty`` when tracked files differ; None outside a checkout."""
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
 
     def ask(*words: str) -> str | None:
         try:

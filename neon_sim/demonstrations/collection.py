@@ -48,8 +48,7 @@ from neon_sim.demonstrations.recorder import (
 from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.demonstrations.shards import read_shard, shard_path, write_atomic
 from neon_sim.errors import ConfigError, DatasetError, NeonError
-from neon_sim.files import LOCK_FILE, locked
-from neon_sim.places import hold_folder
+from neon_sim.files import LOCK_FILE, hold_folder, locked
 from neon_sim.schema import read_json
 from neon_sim.simulation.gl import renderer_info
 

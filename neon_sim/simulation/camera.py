@@ -174,12 +174,12 @@ _LIVE_CAMERAS: weakref.WeakSet[Any] = weakref.WeakSet()
 _ABANDONED: list[Any] = []  # of the process this one was forked from: not ours to free
 
 
-_forks = 0  # how many forks lie between this process and the one that imported us
+forks = 0  # how many forks lie between this process and the one that imported us
 
 
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
+def count_fork() -> None:
+    global forks
+    forks += 1
     _ABANDONED.extend(_LIVE_CAMERAS)
     _LIVE_CAMERAS.clear()
 

@@ -19,7 +19,7 @@ from annotated_types import Interval
 from neon_sim.clock import PHYSICS_DT_S, TICKS_PER_CAMERA
 from neon_sim.errors import ConfigError, unknown_name
 from neon_sim.rules import hold
-from neon_sim.simulation.camera import FAST_QUALITY, Camera, _count_fork, _forks, make_camera
+from neon_sim.simulation.camera import FAST_QUALITY, Camera, count_fork, forks, make_camera
 from neon_sim.simulation.gl import mujoco
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Snapshot(NamedTuple):
     mocap_quat: np.ndarray
 
 
-os.register_at_fork(after_in_child=_count_fork)
+os.register_at_fork(after_in_child=count_fork)
 
 
 def force_settings(spec: Any) -> None:
@@ -92,7 +92,7 @@ class World:
         self._draw_data = mujoco.MjData(self.model)
         self._cameras: dict[tuple[int, int, str], Camera] = {}
         self._flow_camera: FlowCamera | None = None
-        self._camera_forks = _forks
+        self._camera_forks = forks
         self._frames: OrderedDict[tuple[int, int, int, int, str], np.ndarray] = OrderedDict()
         self._frame_bytes = 0
         names = (mujoco.mjtObj.mjOBJ_CAMERA, range(self.model.ncam))
@@ -257,8 +257,8 @@ class World:
         mujoco.mj_camlight(model, data)
 
     def _camera(self, height: int, width: int, quality: str) -> Camera:
-        if self._camera_forks != _forks:
-            self._cameras, self._camera_forks = {}, _forks
+        if self._camera_forks != forks:
+            self._cameras, self._camera_forks = {}, forks
         key = (height, width, quality)
         if key not in self._cameras:
             for size in (height, width):
@@ -282,7 +282,7 @@ class World:
 
     def close(self) -> None:
         """Free the cameras; drawing again makes new ones."""
-        if self._camera_forks == _forks:
+        if self._camera_forks == forks:
             for camera in self._cameras.values():
                 camera.close()
         self._cameras = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.rules import hold_text, settings_of
+
+AUTO = "auto"  # the word for CUDA where there is one
 
 
 @dataclass(frozen=True)
@@ -197,9 +200,30 @@ def _check_arguments(backbone: Any, arguments: dict[str, str]) -> None:
         if key in noted:
             hold_text(f"backbone_args.{key}", value, noted[key])
     if "device" in arguments and "device" in known:
-        from .encoders.base import find_device
-
         find_device(arguments["device"])
+
+
+def find_device(word: str) -> torch.device:
+    """What ``backbone.device`` means here; features are the same but for rounding.
+
+    Args:
+        word: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        ConfigError: another word, or CUDA where there is none.
+    """
+    name = word
+    if word == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"backbone.device must be auto, cpu or cuda (got {word!r})")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"backbone.device={word} is not here: torch sees {torch.cuda.device_count()} CUDA "
+            "devices; take cpu or auto"
+        )
+    return device
 
 
 def one_place(model_id: str, weights: str) -> str:

@@ -24,8 +24,8 @@ import torch
 
 from neon_sim.command import Parser, entry_point
 from neon_sim.errors import ConfigError
+from neon_sim.files import hold_folder
 from neon_sim.observation.clips import ClipConfig
-from neon_sim.places import hold_folder
 from neon_sim.rules import option
 
 from .counting import size_of

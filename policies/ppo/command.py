@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 from neon_sim.command import entry_point
 from neon_sim.config.loading import main_config
 from neon_sim.errors import CheckpointError
-from neon_sim.places import hold_folder
+from neon_sim.files import hold_folder
 from neon_sim.schema import checked, read_json
 
 from .settings import RLConfig

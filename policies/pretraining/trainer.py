@@ -31,9 +31,8 @@ from torch.nn import functional
 from neon_sim.command import entry_point
 from neon_sim.config.loading import main_config
 from neon_sim.errors import CheckpointError, ConfigError, unknown_name
-from neon_sim.files import locked, write_whole
+from neon_sim.files import hold_folder, locked, write_whole
 from neon_sim.machine import git_commit, keep_memory
-from neon_sim.places import hold_folder
 from neon_sim.registry import BACKBONES, task_entry
 from neon_sim.rules import MAX_THREADS, Seed, Steps, Workers, hold_rules
 from neon_sim.seeding import keyed_rng

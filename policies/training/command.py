@@ -21,9 +21,8 @@ from neon_sim.command import entry_point
 from neon_sim.config.loading import load_config, main_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError
-from neon_sim.files import write_json
+from neon_sim.files import hold_folder, write_json
 from neon_sim.machine import keep_memory
-from neon_sim.places import hold_folder
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.robots import ROBOTS
 from neon_sim.schema import checked, read_json

@@ -183,7 +183,7 @@ def trained_steps() -> list[Step]:
             *("played_ppo", "batched", "--policy", "ppo", "--task", "arm_reach", "--episodes", "2"),
             "checkpoint={work}/ppo/ppo-seed0.safetensors",
         ),
-        *foundation_steps("vjepa2", "video", few, 64),
+        *foundation_steps("vjepa2", "video", few, 96),
         *foundation_steps("qwen_vl_3b", "frame", few, 112),
     ]
 

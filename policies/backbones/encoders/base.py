@@ -7,7 +7,6 @@ video encoder they are replaced by the first real frame, so that what they show 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
@@ -24,7 +23,6 @@ from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
 from ..base import Tokens, known_rows, known_shape, masked_mean
 
-AUTO = "auto"  # the word for CUDA where there is one
 CPU = torch.device("cpu")
 STILL_FRAMES = 8  # of a clip in which nothing moves
 BLOCK_ROWS = 8  # inference always runs on this many rows: results never depend on the batch
@@ -53,29 +51,6 @@ def clip_tensors(clip: ClipBatch, name: str) -> tuple[Tensor, Tensor]:
 
 
 Places = Annotated[int | str, Interval(ge=1, le=64)]
-
-
-def find_device(word: str) -> torch.device:
-    """What ``backbone.device`` means here; features are the same but for rounding.
-
-    Args:
-        word: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-
-    Raises:
-        ConfigError: another word, or CUDA where there is none.
-    """
-    name = word
-    if word == AUTO:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"backbone.device must be auto, cpu or cuda (got {word!r})")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"backbone.device={word} is not here: torch sees {torch.cuda.device_count()} CUDA "
-            "devices; take cpu or auto"
-        )
-    return device
 
 
 def _exact(device: torch.device) -> AbstractContextManager[None]:

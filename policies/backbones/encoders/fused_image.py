@@ -14,7 +14,8 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from .base import AUTO, ImageEncoder
+from ..base import AUTO
+from .base import ImageEncoder
 from .hf_image import Grid, HFImage, Layer
 
 PARTS = ("siglip", "dinov2")  # subfolders of ``model_id``

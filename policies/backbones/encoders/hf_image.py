@@ -17,6 +17,7 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
+from ..base import AUTO, find_device
 from ..weights.libraries import import_transformers
 from ..weights.opening import Unreadable, check_finite, opened_config, opened_network
 from ..weights.sources import (
@@ -27,7 +28,7 @@ from ..weights.sources import (
     missing_weights,
     refuse_pickles,
 )
-from .base import AUTO, ImageEncoder, find_device, identity, pixels
+from .base import ImageEncoder, identity, pixels
 
 # Tokens a side of the published networks, from their names and, for DINOv2, its 518 pixels.
 GRIDS = {

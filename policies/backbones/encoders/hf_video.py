@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
-from ..base import one_place
+from ..base import AUTO, find_device, one_place
 from ..weights.libraries import import_transformers
 from ..weights.opening import Unreadable, check_finite, opened_config, opened_network
 from ..weights.sources import (
@@ -29,17 +29,7 @@ from ..weights.sources import (
     refuse_pickles,
     seeded,
 )
-from .base import (
-    AUTO,
-    StillTwin,
-    VideoEncoder,
-    find_device,
-    hold_length,
-    identity,
-    merge_time,
-    pixels,
-    resample_time,
-)
+from .base import StillTwin, VideoEncoder, hold_length, identity, merge_time, pixels, resample_time
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 KINETICS = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))

