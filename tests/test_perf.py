@@ -64,6 +64,7 @@ def test_unknown_names_are_one_line_and_exit_code_2(arguments, capsys):
     assert "Known:" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("hub_extra")
 def test_a_foundation_model_is_measured_by_the_users_path(tmp_path, monkeypatch, capsys):
     """Both weights, both lengths; tiny here, so that it takes seconds."""
     small = replace(CATALOGUE["qwen_omni_3b"], shape=TINY["qwen_omni"])

@@ -6,6 +6,7 @@ import itertools
 import json
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -555,6 +556,7 @@ def test_token_budget_is_checked_before_any_weight(tiny: Tiny) -> None:
 # ---- NF4 and LoRA -----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("hub_extra")
 def test_nf4_packs_the_language_model_and_leaves_the_towers(tiny: Tiny) -> None:
     plain = VideoBackbone(settings(tiny("qwen_omni"), "qwen_omni"))
     packed = VideoBackbone(settings(tiny("qwen_omni"), "qwen_omni", load_in_4bit=True))
@@ -578,6 +580,7 @@ def packed_layers(network: Any) -> dict[str, Any]:
     return {name: layer for name, layer in layers if type(layer).__name__ == "Linear4bit"}
 
 
+@pytest.mark.usefixtures("hub_extra")
 @pytest.mark.parametrize("double", [True, False])
 def test_double_quantisation_reaches_the_weights(tiny: Tiny, double: bool) -> None:
     """Nested: the scales of the blocks are packed too."""
@@ -590,6 +593,16 @@ def test_double_quantisation_reaches_the_weights(tiny: Tiny, double: bool) -> No
     assert {state.quant_type for state in states} == {"nf4"}
 
 
+@pytest.mark.parametrize("package", ["accelerate", "bitsandbytes"])
+def test_nf4_without_its_packages_names_them(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingPackageError, match=f"load_in_4bit needs the package '{package}'"):
+        VideoBackbone(settings(tiny("qwen_vl"), "qwen_vl", load_in_4bit=True)).load()
+
+
+@pytest.mark.usefixtures("hub_extra")
 def test_nf4_packs_the_reader_of_tribev2_alone(tiny: Tiny) -> None:
     backbone = VideoBackbone(settings(tiny("tribev2"), "tribev2", load_in_4bit=True))
     heard = {"text": "catch the ball", "audio": tone()}

@@ -260,6 +260,7 @@ def quantisation(load_in_4bit: bool, double: bool, skip: tuple[str, ...]) -> Any
         return None
     transformers = import_transformers()
     require_package("bitsandbytes", why="load_in_4bit", install=install_command("bitsandbytes"))
+    require_package("accelerate", why="load_in_4bit", install=INSTALL_HUB)
     return transformers.BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
