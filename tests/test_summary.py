@@ -72,6 +72,31 @@ def test_a_summary_says_its_level_and_the_kind_of_its_tasks() -> None:
     assert found["tasks"]["arm_catch"]["kind"] == TASKS["arm_catch"].kind != "unknown"
 
 
+def test_a_summary_of_this_version_holds_these_keys() -> None:
+    """``summary.json`` is read by other people's programs: who changes its keys raises VERSION."""
+    found = summary.summarise(column(FRAME, [1]) + column(VIDEO, [0, 1]), BOTH, ["one"])
+    entry = found["tasks"]["one"]
+    assert found["version"] == 3
+    assert {*found} == {
+        "version", "alpha", "margin", "verdict", "tasks", "failures", "decisions",
+    }  # fmt: skip
+    assert {*entry} == {"kind", "cells", "pairs", "verdict"}
+    assert {*entry["cells"][0]} == {
+        "policy", "condition", "train_seeds", "n", "any_time", "final", "swapped", "limits",
+        "replan_steps", "latency_steps", "per_train_seed", "progress", "mean_jerk",
+        "boundary_jump", "steps", "inference_ms", "observe_ms", "wall_s", "errors", "missing",
+    }  # fmt: skip
+    numbers = {
+        "only_a", "only_b", "both", "neither", "difference", "interval", "interval_method",
+        "difference_per_train_seed", "p", "p_equivalent",
+    }  # fmt: skip
+    (pair,) = entry["pairs"]
+    told = {"a", "b", "n", "episodes", "train_seeds", "p_holm", "outcome"}
+    undecided = {"unmeasured", "ways", "smallest_shown"}
+    assert {*pair} == told | numbers | undecided
+    assert all({*way} >= numbers | {"episodes"} for way in pair["ways"])
+
+
 def test_a_summary_says_it_in_words() -> None:
     rows = column(FRAME, [0] * 20) + column(VIDEO, [1] * 15 + [0] * 5)
     found = summary.summarise(rows, BOTH, ["one"])

@@ -31,7 +31,7 @@ from .statistics import (
 from .unmeasured import judge_family, lack_of
 from .verdict import MARGIN, UNDECIDED, outcome, overall_verdict, task_verdict
 
-VERSION = 3  # of what a summary holds and says; a report makes an older one again
+VERSION = 3  # of the keys of ``summary.json``, for programs that read it
 
 
 Plan = Callable[[str, Column], Planned]  # task and column -> the rows there should be
