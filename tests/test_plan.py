@@ -24,7 +24,7 @@ from neon_sim.benchmarks.runs.plan import (
     swaps_sound,
 )
 from neon_sim.benchmarks.runs.suites import load_suite
-from neon_sim.config import ClipConfig, PolicyConfig, config_names
+from neon_sim.config import ClipConfig, PolicyConfig, config_names, load_config
 from neon_sim.errors import ConfigError, NeonError, RunError, UnknownNameError
 
 OWN = "robots.mine:policy"
@@ -271,6 +271,14 @@ def test_policies_that_can_be_named() -> None:
     }  # fmt: skip
 
 
+def test_where_no_policy_is_named_one_that_ships_plays_and_hears_what_is_to_be_heard() -> None:
+    names = (plan_module.DEFAULT_POLICY, plan_module.LISTENER)
+    assert {*names} <= {*config_names("policy")}
+    seen, heard = (load_config(PolicyConfig, "policy", name, []) for name in names)
+    assert seen == PolicyConfig()
+    assert seen.audio == "none" != heard.audio
+
+
 # ---- a policy of `python -m neon_sim.rl` ----
 
 
@@ -313,7 +321,8 @@ def test_what_rl_trained_plays_as_its_checkpoint_says(loads) -> None:
 
 def test_how_long_it_holds_an_action_may_be_asked_for(loads) -> None:
     words("ppo", overrides=("checkpoint=x", "replan_steps=2", "condition=frame"))
-    assert loads == [("x", "arm_catch", 2)]
+    words("ppo", overrides=("checkpoint=x", "condition=frame"))
+    assert loads == [("x", "arm_catch", 2), ("x", "arm_catch", None)]
 
 
 def test_no_weights_of_rl_ship(loads) -> None:
@@ -331,6 +340,8 @@ def test_settings_of_the_run_are_told_from_those_of_policies() -> None:
     assert options == RunOptions(checkpoint="x", robot="menagerie")
     assert rest == ["clip.fps=5", "head=flow", "backbone.model_id=/m"]
     assert split_overrides([]) == (RunOptions(), [])
+    deep = ["clip.fps.x=5"]  # what is wrong below a known word, the policy's settings explain
+    assert split_overrides(deep)[1] == deep
     with pytest.raises(UnknownNameError, match=r"key 'haed'.*head"):
         split_overrides(["robot=menagerie", "haed=flow"])
     with pytest.raises(ConfigError, match="start_noise"):
@@ -430,6 +441,7 @@ def on_disk(**changes: Any) -> dict[str, Any]:
 
 def test_a_manifest_holds_what_decides_the_rows_and_nothing_else() -> None:
     found = on_disk()
+    assert WHOLE.resolved() == found, "JSON values, as a run that is continued compares them"
     hold, net, own, ppo = found.pop("policies")
     assert found == {
         "tasks": ["arm_reach", "arm_catch"],
@@ -472,7 +484,7 @@ def test_a_plan_comes_back_from_its_manifest() -> None:
     ],
 )
 def test_a_manifest_that_breaks_a_rule_is_refused(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(RunError, match=rf"^here: config: {said}.*restore the manifest"):
+    with pytest.raises(RunError, match=rf"^here: config: {said}.*; restore the manifest"):
         plan_of(on_disk(**change), "here")
 
 
@@ -518,7 +530,7 @@ def test_a_manifest_of_another_shape_is_refused() -> None:
         {"seed": "3"}, {"until_decided": "false"}, {"policies": {}}, {"options": 1},
     ]  # fmt: skip
     for change in strange:
-        with pytest.raises(RunError, match=r"here: config: .*restore the manifest"):
+        with pytest.raises(RunError, match=r"here: config: .*; restore the manifest"):
             plan_of(on_disk(**change), "here")
     odd = on_disk()
     odd["policies"][1]["config"]["clip"]["frames"] = 3
@@ -526,7 +538,7 @@ def test_a_manifest_of_another_shape_is_refused() -> None:
     missing = on_disk()
     del missing["latency_steps"]
     for body in (odd, odd_option, missing):
-        with pytest.raises(RunError, match=r"here: config.*restore the manifest"):
+        with pytest.raises(RunError, match=r"here: config.*; restore the manifest"):
             plan_of(body, "here")
 
 

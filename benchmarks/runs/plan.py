@@ -36,7 +36,6 @@ PPO_CONDITIONS = {
     f"{seen}{more}" for seen in ("state", "pixels", "body_state") for more in ("", "_velocities")
 }
 PPO = "ppo"  # what `python -m neon_sim.rl` trains
-MAX_BATCH = 256
 SWEPT = "@"  # between a policy's name and the settings that a sweep gave it
 
 
@@ -285,9 +284,9 @@ def split_overrides(overrides: Sequence[str]) -> tuple[RunOptions, list[str]]:
     parsed = parse_overrides(overrides)
     own = known_keys(RunOptions)
     known = [*own, *known_keys(PolicyConfig)]
+    roots = {key.partition(".")[0] for key in known}
     for item in parsed:
-        root = item.key.partition(".")[0]
-        if item.key not in known and root not in {key.partition(".")[0] for key in known}:
+        if item.key.partition(".")[0] not in roots:
             raise unknown_name("key", item.key, known)
     mine = [str(item) for item in parsed if item.key in own]
     return load_config(RunOptions, "run", None, mine), [
