@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_sequential import plan, row
 
+from neon_sim.benchmarks.running import runner
 from neon_sim.benchmarks.running.runner import _open_log, check_same_run
 from neon_sim.benchmarks.runs.folder import EpisodeLog, RunFolder
 from neon_sim.benchmarks.runs.plan import Cell, PolicySpec, RunOptions
+from neon_sim.config import PolicyConfig
 from neon_sim.errors import RunError
 from neon_sim.files import write_json
 
@@ -69,6 +72,8 @@ def test_an_option_differs_but_a_new_one_had_its_default(option: str, value: Any
         check_same_run(manifest(config=old), manifest(config=now), FOLDER)
     del old["options"]
     check_same_run(manifest(config=old), manifest(), FOLDER)
+    with pytest.raises(RunError, match="different: options"):  # and not the other way round
+        check_same_run(manifest(config=now), manifest(), FOLDER)
 
 
 def test_tasks_policies_conditions_seeds_and_episodes_may_be_added() -> None:
@@ -100,8 +105,55 @@ def test_a_policy_of_the_same_name_is_the_same(change: dict[str, Any], named: st
     entry = now["policies"][1]
     merged = {"config": entry["config"] | change["config"]} if "config" in change else {}
     entry |= {**change, **merged}
-    with pytest.raises(RunError, match=rf"\(different: {named}\)"):
-        check_same_run(manifest(), manifest(config=now), FOLDER)
+    for before, after in ((config(), now), (now, config())):
+        with pytest.raises(RunError, match=rf"\(different: {named}\)"):
+            check_same_run(manifest(config=before), manifest(config=after), FOLDER)
+
+
+def own(**changes: Any) -> dict[str, Any]:
+    """``config`` of a run of a policy of the user's own, as it is written since 2026-11-30."""
+    spec = PolicySpec("m:f", "factory", ("video",), (0,), PolicyConfig(replan_steps=8))
+    found = plan(spec, until_decided=False, alpha=0.05).resolved()
+    found["policies"][0] |= changes
+    return found
+
+
+def test_a_policy_of_ones_own_has_an_interval_and_no_network() -> None:
+    check_same_run(manifest(config=own()), manifest(config=own()), FOLDER)
+    network = asdict(PolicyConfig(replan_steps=8, head="flow"))
+    check_same_run(manifest(config=own(config=network)), manifest(config=own()), FOLDER)
+    for changed in ({"replan_steps": 4}, {**network, "replan_steps": 4}, {}):
+        with pytest.raises(RunError, match=r"\(different: m:f\.config\)"):
+            check_same_run(manifest(config=own(config=changed)), manifest(config=own()), FOLDER)
+    bare = own()
+    del bare["policies"][0]["config"]
+    with pytest.raises(RunError, match=r"\(different: m:f\.config\)"):
+        check_same_run(manifest(config=bare), manifest(config=own()), FOLDER)
+
+
+def test_what_policies_of_ones_own_say_of_themselves_stays_so_cell_by_cell() -> None:
+    one, two = ({"name": name, "version": "1", "cells": cells} for name, cells in
+                (("Pi", ["video/0/one", "video/1/one"]), ("Pj", ["frame/0/one"])))  # fmt: skip
+    before = manifest(own_policies={"m:f": [one, two], "m:g": [one]})
+    moved = {**one, "cells": ["video/1/one", "video/2/one"]}  # others of the same words
+    same: list[dict[str, Any]] = [
+        {"m:f": [one, two], "m:g": [one]},
+        {"m:f": [moved, two]},
+        {"m:f": [{**one, "version": "2", "cells": ["video/9/one"]}]},
+        {"m:h": [two]},
+    ]
+    for says in same:
+        check_same_run(before, manifest(own_policies=says), FOLDER)
+    check_same_run(before, manifest(), FOLDER)
+    check_same_run(manifest(), before, FOLDER)
+    newer, other = {**one, "version": "2"}, {**two, "name": "Pk", "hash": "1"}
+    for says, named in (
+        ({"m:f": [newer, two]}, r"m:f\.version"),
+        ({"m:f": [one], "m:g": [newer]}, r"m:g\.version"),
+        ({"m:f": [newer, other]}, r"m:f\.version, m:f\.name, m:f\.hash"),
+    ):
+        with pytest.raises(RunError, match=rf"\(different: {named}\)"):
+            check_same_run(before, manifest(own_policies=says), FOLDER)
 
 
 def test_a_setting_that_an_old_policy_did_not_know_had_its_default() -> None:
@@ -167,6 +219,13 @@ def test_a_run_is_continued_when_asked_and_what_raised_is_tried_again(folder: Ru
     assert now["started"] == "then"
     assert len(now["resumed"]) == 1
     write_json(folder.manifest, now)
+    before = folder.read_json(folder.manifest)
+    del before["started"]  # which is not known any more
+    write_json(folder.manifest, before)
+    restarted = manifest(started="again")
+    _open_log(plan(until_decided=False), folder, restarted, resume=True).close()
+    assert restarted["started"] == "again"
+    write_json(folder.manifest, now)
     again = manifest(started="later")
     _open_log(plan(until_decided=False), folder, again, resume=True).close()
     assert again["resumed"][0] == now["resumed"][0]
@@ -197,11 +256,33 @@ def test_a_new_folder_begins_whether_or_not_it_may_be_continued(tmp_path: Path) 
         assert "resumed" not in now
 
 
-def test_rows_without_a_manifest_are_nobodys(folder: RunFolder) -> None:
+@pytest.fixture
+def logs(monkeypatch) -> list[EpisodeLog]:
+    """Every log that is opened."""
+    opened: list[EpisodeLog] = []
+
+    class Seen(EpisodeLog):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            opened.append(self)
+
+    monkeypatch.setattr(runner, "EpisodeLog", Seen)
+    return opened
+
+
+def test_a_damaged_manifest_is_not_continued(folder: RunFolder) -> None:
+    write_json(folder.manifest, manifest(config=config(alpha=5)))
+    said = rf"^{folder.manifest}: config: alpha must be between 0 and 1 \(got 5"
+    with pytest.raises(RunError, match=said):
+        _open_log(plan(until_decided=False), folder, manifest(), resume=True)
+
+
+def test_rows_without_a_manifest_are_nobodys(folder: RunFolder, logs: list[EpisodeLog]) -> None:
     folder.manifest.unlink()
     before = folder.episodes.read_bytes()
     with pytest.raises(RunError, match=r"holds rows and no manifest\.json"):
         _open_log(plan(until_decided=False), folder, manifest(), resume=True)
+    assert [log._file for log in logs] == [-1], "closed"
     assert folder.episodes.read_bytes() == before
     folder.episodes.write_bytes(b"")  # stopped before the first row
     now = manifest(started="now")
@@ -209,10 +290,11 @@ def test_rows_without_a_manifest_are_nobodys(folder: RunFolder) -> None:
     assert now["started"] == "now"
 
 
-def test_a_run_may_only_grow(folder: RunFolder) -> None:
+def test_a_run_may_only_grow(folder: RunFolder, logs: list[EpisodeLog]) -> None:
     said = r"holds 1 episodes .* leave out \(one: one a video train seed 0 episode 2\)"
     fewer = plan(until_decided=False, episodes=2)
     before = folder.episodes.read_bytes()
     with pytest.raises(RunError, match=said):
         _open_log(fewer, folder, manifest(config=fewer.resolved()), resume=True)
     assert folder.episodes.read_bytes() == before
+    assert [log._file for log in logs] == [-1], "closed"

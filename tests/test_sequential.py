@@ -17,7 +17,7 @@ from neon_sim.benchmarks.running.runner import Resources, blocks, decide, job_si
 from neon_sim.benchmarks.runs.folder import Row, RunFolder, describe
 from neon_sim.benchmarks.runs.plan import Cell, PolicySpec, RunOptions, RunPlan
 from neon_sim.benchmarks.runs.stored import holds
-from neon_sim.errors import ConfigError, UnknownNameError
+from neon_sim.errors import ConfigError, NeonError, RunError, UnknownNameError
 
 A, B, C = (PolicySpec(name, "network", ("video",), (0,)) for name in "abc")
 Wins = Callable[[Cell, int], bool]
@@ -260,7 +260,7 @@ def play(monkeypatch, tmp_path: Path) -> Callable[..., tuple[list[Row], Scripted
         monkeypatch.setattr(runner, "make_pool", lambda executor, workers: pool)
         monkeypatch.setattr(runner, "check_players", lambda _: Players({"head": "hash"}))
         folder = RunFolder(tmp_path / "run")
-        rows = run(the_plan, folder, Resources(), **more)
+        rows = run(the_plan, folder, more.pop("resources", Resources()), **more)
         assert pool.closed
         return rows, pool, folder.read_json(folder.manifest)
 
@@ -299,6 +299,62 @@ def test_a_task_may_be_decided_at_a_later_look(play) -> None:
     assert len(pool.asked) == 2
     assert len(rows) == 2 * 40
     assert manifest["decisions"]["one"]["episodes"] == 40
+
+
+def test_a_run_that_is_stopped_has_said_what_it_is(play, tmp_path: Path) -> None:
+    """Its folder names the plan before the first row is there, and every row is told of."""
+    folder = RunFolder(tmp_path / "run")
+    the_plan = plan(until_decided=False, episodes=3)
+    told: list[Row] = []
+
+    def look(new: Row) -> None:
+        manifest = folder.read_json(folder.manifest)
+        assert manifest["config"] == the_plan.resolved()
+        assert "finished" not in manifest
+        told.append(new)
+
+    rows, *_ = play(the_plan, lambda cell, _: cell.policy == "b", progress=look)
+    assert sorted(told, key=lambda r: (r["policy"], r["episode"])) == rows
+
+
+def test_a_run_that_is_there_is_not_run_over(play, tmp_path: Path) -> None:
+    the_plan = plan(until_decided=False, episodes=3)
+    play(the_plan, lambda *_: True)
+    before = (tmp_path / "run" / "episodes.jsonl").read_bytes()
+    with pytest.raises(RunError, match="already holds a run; add --resume"):
+        play(the_plan, lambda *_: False)
+    assert (tmp_path / "run" / "episodes.jsonl").read_bytes() == before
+
+
+def test_a_run_asks_for_the_workers_and_checks_the_players_it_was_given(
+    monkeypatch, tmp_path: Path
+) -> None:
+    the_plan = plan(until_decided=False, episodes=2)
+    made, checked = [], []
+
+    def pool_of(executor: str, workers: int) -> ScriptedPool:
+        made.append((executor, workers))
+        return ScriptedPool(lambda *_: True)
+
+    def check(asked: RunPlan) -> Players:
+        checked.append(asked)
+        return Players({"head": "checked"})
+
+    monkeypatch.setattr(runner, "make_pool", pool_of)
+    monkeypatch.setattr(runner, "check_players", check)
+    assert Resources() == Resources(workers=1, batch=8, executor="local", command=[])
+    for odd in (Resources(batch=0), Resources(executor="rey")):
+        with pytest.raises(NeonError):
+            run(the_plan, RunFolder(tmp_path / "odd"), odd)
+    assert (made, checked, list(tmp_path.iterdir())) == ([], [], [])
+    heads = []
+    for name, known in (("first", None), ("second", Players({"head": "known"}))):
+        folder = RunFolder(tmp_path / name)
+        run(the_plan, folder, Resources(3, executor="ray"), players=known)
+        heads.append(folder.read_json(folder.manifest)["checkpoints"]["head"])
+    assert heads == ["checked", "known"], "not checked twice"
+    assert checked == [the_plan]
+    assert made == [("ray", 3)] * 2
 
 
 def test_without_until_decided_everything_is_run_at_once(play) -> None:

@@ -218,14 +218,11 @@ def _open_log(
     plan: RunPlan, folder: RunFolder, manifest: dict[str, Any], resume: bool
 ) -> EpisodeLog:
     """The log of a new run, or of one that may be continued; failed episodes are dropped."""
-    exists = folder.episodes.exists() or folder.manifest.exists()
-    if exists and not resume:
+    if not resume and (folder.episodes.exists() or folder.manifest.exists()):
         raise RunError(
             f"{folder.path} already holds a run; add --resume to complete it, or choose another "
             "--out"
         )
-    if not exists:
-        return EpisodeLog(folder.episodes)
     if folder.manifest.exists():
         before = read_manifest(folder)
         plan_of(before["config"], str(folder.manifest))
@@ -262,11 +259,11 @@ def check_same_run(before: dict[str, Any], now_: dict[str, Any], folder: RunFold
     Raises:
         RunError: names what differs.
     """
-    old, new = before.get("config", {}), now_["config"]
+    old, new = before["config"], now_["config"]
     old = {**old, "options": {**asdict(RunOptions()), **old.get("options", {})}}
     fixed = ("seed", "latency_steps", "options", "until_decided", "alpha")
     differing = [key for key in fixed if old.get(key) != new[key]]
-    known = {entry["name"]: entry for entry in old.get("policies", [])}
+    known = {entry["name"]: entry for entry in old["policies"]}
     for entry in new["policies"]:
         differing += _changes(known.get(entry["name"], entry), entry)
     heads = before.get("checkpoints", {})
