@@ -13,7 +13,9 @@ import functools
 import inspect
 import math
 import numbers
+import operator
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -28,6 +30,7 @@ from neon_sim.errors import ConfigError
 
 # More threads gain nothing, and from some 10,000 on OpenMP cannot make them and ends the process.
 MAX_THREADS = max(256, os.cpu_count() or 1)
+UNIONS = (typing.Union, types.UnionType)
 MAX_SHOWN = 100  # characters of a wrong value that an error repeats
 
 Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
@@ -74,7 +77,7 @@ def hold(key: str, value: Any, hint: Any) -> None:
         key: as the user writes it. value: any. hint: its type, with notes.
 
     Raises:
-        ConfigError: another type, not finite, or outside the rule.
+        ConfigError: another type, not finite, or outside the rule; of a union, none of its types.
     """
     kind, rule, length = _parts(hint)
     if value is None and kind is not _without_none(kind):
@@ -85,9 +88,10 @@ def hold(key: str, value: Any, hint: Any) -> None:
     if kind in (int, float, bool):
         _hold_number(key, value, kind, rule)
     elif kind is str:
-        if isinstance(value, str) and not is_text(value):
-            raise ConfigError(f"{key} must be text without NUL, in UTF-8 (got {shown(value)})")
-    elif isinstance(origin, type) and not is_dataclass(origin):
+        _hold_words(key, value)
+    elif origin in UNIONS:
+        _hold_union(key, value, inner, rule)
+    elif isinstance(origin, type) and origin is not Any and not is_dataclass(origin):
         kinds: Any = (list, tuple) if origin in (list, tuple) else origin
         if not isinstance(value, kinds):
             raise ConfigError(f"{key} must be {origin.__name__} (got {shown(value)})")
@@ -113,6 +117,37 @@ def _hold_number(key: str, value: Any, kind: Any, rule: Interval | None) -> None
         raise ConfigError(f"{key} must be {rule_said} (got {shown(value)})")
 
 
+def _hold_words(key: str, value: Any) -> None:
+    """A place is given as text or as a ``Path``; nothing else is taken for text."""
+    if not isinstance(value, str | os.PathLike) or not is_text(str(value)):
+        raise ConfigError(f"{key} must be text without NUL, in UTF-8 (got {shown(value)})")
+
+
+def _hold_union(key: str, value: Any, kinds: tuple[Any, ...], rule: Interval | None) -> None:
+    """A number under a rule may be given as text where the union says so; else one type fits."""
+    numbers_named = [kind for kind in (float, int) if kind in kinds]
+    if rule is not None and str in kinds and numbers_named:
+        _hold_number_or_text(key, value, numbers_named[0], rule)
+        return
+    said = []
+    for kind in kinds:
+        try:
+            hold(key, value, kind if rule is None or kind is str else Annotated[kind, rule])
+        except ConfigError as error:
+            said.append(str(error).removeprefix(f"{key} must be ").rpartition(" (got ")[0])
+        else:
+            return
+    raise ConfigError(f"{key} must be {', or '.join(said)} (got {shown(value)})")
+
+
+def _hold_number_or_text(key: str, value: Any, number: Any, rule: Interval | None) -> None:
+    try:
+        held = number(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ConfigError(f"{key} must be {rule_text(number, rule)} (got {shown(value)})") from None
+    _hold_number(key, held, number, rule)
+
+
 def _finite(value: Any, kind: Any) -> bool:
     try:
         return kind is int or math.isfinite(float(value))
@@ -122,7 +157,7 @@ def _finite(value: Any, kind: Any) -> bool:
 
 def shown(value: Any) -> str:
     """A wrong value as errors repeat it, not longer than a line."""
-    text = repr(value)
+    text = re.sub(r"\s*\n\s*", " ", repr(value))
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
@@ -161,9 +196,9 @@ def _parts(
 
 
 def _without_none(hint: Any) -> Any:
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    if typing.get_origin(hint) in UNIONS and type(None) in typing.get_args(hint):
         rest = [part for part in typing.get_args(hint) if part is not type(None)]
-        return rest[0] if len(rest) == 1 else Any
+        return functools.reduce(operator.or_, rest)
     return hint
 
 
@@ -255,14 +290,10 @@ def hold_text(key: str, value: Any, hint: Any) -> None:
     Raises:
         ConfigError: no number, or one outside its rule.
     """
-    _, rule, _ = _parts(hint)
-    kind, rule, _ = _parts(_without_none(_parts(hint)[0]), rule)
-    number: Any = float if float in typing.get_args(kind) else int
-    try:
-        held = number(value) if isinstance(value, str) else value
-    except ValueError:
-        raise ConfigError(f"{key} must be {rule_text(number, rule)} (got {shown(value)})") from None
-    hold(key, held, number if rule is None else Annotated[number, rule])
+    kind, rule, _ = _parts(hint)
+    kind, rule, _ = _parts(_without_none(kind), rule)
+    number = float if float in (kind, *typing.get_args(kind)) else int
+    _hold_number_or_text(key, value, number, rule)
 
 
 def option(hint: Any) -> Callable[[str], Any]:

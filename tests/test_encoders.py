@@ -533,7 +533,7 @@ def test_a_state_dict_comes_back_from_safetensors(build, tmp_path):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("efficientnet_lite0", {"image_size": "8"}, r"32 to 512 pixels.*got 8"),
+        ("efficientnet_lite0", {"image_size": "8"}, r"image_size must be 32 to 512,.*got 8"),
         ("efficientnet_lite0", {"layer": "9"}, r"1, 2, .*head.*got '9'"),
         ("transnetv2", {"layer": "stage9"}, r"stage2, stage3.*got 'stage9'"),
         ("transnetv2_image", {"num_frames": "99"}, r"num_frames must be 1 to 64.*got 99"),

@@ -21,7 +21,15 @@ from hypothesis import strategies as st
 
 from neon_sim.errors import ConfigError
 from neon_sim.registry import AUDIO_ENCODERS, CONNECTORS, FUSIONS, HEADS, TEMPORAL
-from neon_sim.rules import hold, hold_rules, noted_hints, option, rule_text, settings_of
+from neon_sim.rules import (
+    hold,
+    hold_rules,
+    hold_text,
+    noted_hints,
+    option,
+    rule_text,
+    settings_of,
+)
 from neon_sim.schema import checked
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,6 +87,9 @@ class Ruled:
         ({"flag": 1}, "group.flag must be true or false (got 1)"),
         ({"name": "a\0"}, "group.name must be text without NUL, in UTF-8 (got 'a\\x00')"),
         ({"name": "\udcff"}, "group.name must be text without NUL"),
+        ({"name": 3}, "group.name must be text without NUL, in UTF-8 (got 3)"),
+        ({"name": None}, "group.name must be text without NUL, in UTF-8 (got None)"),
+        ({"name": b"x"}, "group.name must be text without NUL, in UTF-8 (got b'x')"),
         ({"limit": 0}, "group.limit must be 1 to 64, a whole number (got 0)"),
         ({"widths": []}, "group.widths must hold 1 to 3 values (got 0)"),
         ({"widths": [1] * 4}, "group.widths must hold 1 to 3 values (got 4)"),
@@ -101,6 +112,75 @@ def test_what_fits_passes_as_it_is() -> None:
     hold_rules(Ruled())
     hold_rules(Ruled(count=np.int64(3), rate=np.float32(1), plain=Fraction(1, 2), limit=64))
     hold_rules(Ruled(rate=25, widths=[1, 64], pair=(0, 1), extra={"a": 1}))
+
+
+SIDE = Annotated[int | str, Interval(ge=32, le=512)]
+SIDE_SAID = "x must be 32 to 512, a whole number (got "
+UNIONS: list[tuple[Any, list[Any], list[tuple[Any, str]]]] = [
+    (
+        SIDE,  # a number that may be given as text
+        [32, 512, "48", np.int64(64)],
+        [
+            (8, f"{SIDE_SAID}8)"),
+            ("8", f"{SIDE_SAID}8)"),
+            ("abc", f"{SIDE_SAID}'abc')"),
+            ("", f"{SIDE_SAID}'')"),
+            (48.0, f"{SIDE_SAID}48.0)"),
+            (True, f"{SIDE_SAID}True)"),
+            (None, f"{SIDE_SAID}None)"),
+            ([48], f"{SIDE_SAID}[48])"),
+        ],
+    ),
+    (SIDE | None, [None, 32, "32"], [(8, f"{SIDE_SAID}8)"), ([], f"{SIDE_SAID}[])")]),
+    (
+        Annotated[float | str, Interval(gt=0, le=1)],
+        [1, 0.5, "0.5"],
+        [("nan", "x must be above 0, at most 1 (got nan)"), (2.0, "x must be above 0, at")],
+    ),
+    (
+        int | str,
+        [3, "abc", Path("abc")],
+        [
+            (1.5, "x must be a whole number, or text without NUL, in UTF-8 (got 1.5)"),
+            (None, "x must be a whole number, or text without NUL, in UTF-8 (got None)"),
+            ("a\0", "x must be a whole number, or text without NUL"),
+        ],
+    ),
+    (
+        SMALL | bool | None,
+        [1, 64, False, None],
+        [(65, "x must be 1 to 64, a whole number, or true or false (got 65)")],
+    ),
+    (
+        typing.Optional[typing.Union[list[SMALL], SMALL]],  # noqa: UP007, UP045
+        [None, 3, [3, 4]],
+        [([65], "x must be 1 to 64, a whole number, or"), ("3", "x must be list, or 1 to 64, a")],
+    ),
+    (Any, [3, None, "x", [math.nan]], []),
+]
+
+
+@pytest.mark.parametrize(("hint", "right", "wrong"), UNIONS)
+def test_a_union_takes_what_one_of_its_types_takes(
+    hint: Any, right: list[Any], wrong: list[tuple[Any, str]]
+) -> None:
+    for value in right:
+        hold("x", value, hint)
+    for value, said in wrong:
+        with pytest.raises(ConfigError) as raised:
+            hold("x", value, hint)
+        assert str(raised.value).startswith(said)
+
+
+def test_a_text_that_names_a_number_is_held_as_one() -> None:
+    """``backbone_args`` come as text, whatever the part notes."""
+    for hint in (SIDE, Annotated[int, Interval(ge=32, le=512)]):
+        hold_text("x", "48", hint)
+        with pytest.raises(ConfigError, match=r"x must be 32 to 512, a whole number .got '48.5'"):
+            hold_text("x", "48.5", hint)
+    hold_text("x", "0.5", RATE)
+    with pytest.raises(ConfigError, match=r"x must be above 0, at most 25 .got nan"):
+        hold_text("x", "nan", RATE)
 
 
 @given(st.one_of(st.integers(), st.floats(), st.booleans(), st.text(max_size=3), st.none()))

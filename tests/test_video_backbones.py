@@ -325,7 +325,7 @@ def test_times_that_are_no_numbers_are_refused_by_every_family(
     door: Any, family: str, bad: float
 ) -> None:
     for time_s in ([0.0, 0.1, bad, 0.3], [0.0, 0.1, 0.2, bad], [bad] * 4):
-        with pytest.raises(ConfigError, match=r"each a finite number .got .*; leave it out"):
+        with pytest.raises(ConfigError, match=r"each a finite number, .*got .*; leave it out"):
             door(family).encode(video_frames=frames(), time_s=time_s)
 
 

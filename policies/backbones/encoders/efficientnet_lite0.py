@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
+from neon_sim.rules import hold
 
 from ..base import AUTO, find_device
 from ..weights.sources import freeze, load_strictly, wheel_source
@@ -217,8 +218,7 @@ class EfficientNetImage(ImageEncoder):
     def __init__(
         self, image_size: Pixels = 192, layer: str | int = "5", device: str = AUTO
     ) -> None:
-        if not 32 <= int(image_size) <= 512:
-            raise ConfigError(f"image_size must be 32 to 512 pixels a side (got {image_size})")
+        hold("backbone_args.image_size", image_size, Pixels)
         _, self.tokens_per_frame = self.token_shape(1, image_size, layer)
         self.grid = math.isqrt(self.tokens_per_frame)
         self.image_size, self._stages = int(image_size), _stages(layer)

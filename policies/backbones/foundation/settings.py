@@ -74,12 +74,17 @@ class BackboneConfig:
             ConfigError: a value of another type, or outside its rule.
             MissingPackageError: attention or LoRA needs a package.
         """
+        device_name(self.device_map)  # what it says of a map is more than that it is no text
         hold_rules(self)
+        for name in ("model_id", "revision", "fusion"):
+            value = getattr(self, name)
+            if value is not None and not str(value).strip():  # the folder of a path of nothing is .
+                mend = "name a folder or owner/name" if name == "model_id" else "leave it out"
+                raise ConfigError(f"{name} must not be empty (got {value!r}); {mend}")
         if self.torch_dtype not in DTYPES:
             raise ConfigError(
                 f"torch_dtype must be one of {', '.join(DTYPES)} (got {self.torch_dtype!r})"
             )
-        device_name(self.device_map)
         check_attention(self.attn_implementation)
         if not self.freeze_backbone:
             require_lora()

@@ -16,12 +16,23 @@ import torch
 from torch import Tensor
 
 from neon_sim.errors import ConfigError
+from neon_sim.rules import shown
 
 from ..weights.catalogue import CATALOGUE
 from ..weights.find import find_weights, read_config
 from ..weights.opening import reading
 from .family import EncodedRow, Family
-from .inputs import AUDIO_HZ, Sight, check_audio, check_frames, check_text
+from .inputs import (
+    AUDIO_HZ,
+    Sight,
+    check_audio,
+    check_frames,
+    check_rate,
+    check_text,
+    check_times,
+    listed,
+    listed_frames,
+)
 from .settings import BackboneConfig
 
 FAMILIES = {
@@ -78,9 +89,17 @@ class VideoBackbone:
 
     Attributes:
         family: the loaded architecture, None before ``load``.
+
+    Raises:
+        ConfigError: no ``BackboneConfig``; what it holds is told by ``load`` and ``encode``.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
+        if not isinstance(config, BackboneConfig):
+            raise ConfigError(
+                f"config must be a BackboneConfig (got {shown(config)}, a "
+                f"{type(config).__name__}); give BackboneConfig(model_id=...)"
+            )
         self.config = config
         self.family: Family | None = None
 
@@ -116,8 +135,10 @@ class VideoBackbone:
             their mean; float32, on the CPU unless gradients are wanted.
 
         Raises:
-            ConfigError: neither or both of images and video_frames, too many or too large
-                frames, a text that is no str, or sound the model cannot take.
+            ConfigError: neither or both of images and video_frames; frames that are no uint8 RGB,
+                too many, too large or of different sizes; times that do not fit them; a text that
+                is no str; or sound of another shape, dtype, range or rate, or that the model
+                cannot hear.
         """
         row = BackboneInput(images, video_frames, text, audio, time_s, sampling_rate)
         return self.encode_batch([row])[0]
@@ -132,7 +153,14 @@ class VideoBackbone:
             ConfigError: see ``encode``.
         """
         self.config.validate()
-        sights = [self._sight(row) for row in rows]  # wrong inputs are told before any loading
+        given = listed("rows", rows)
+        for row in given:
+            if not isinstance(row, BackboneInput):
+                raise ConfigError(
+                    f"rows must be BackboneInput, one a clip (got {shown(row)}, a "
+                    f"{type(row).__name__}); give BackboneInput(video_frames=..., text=...)"
+                )
+        sights = [self._sight(row) for row in given]  # wrong inputs are told before any loading
         self.load()
         assert self.family is not None
         for row in sights:
@@ -184,6 +212,7 @@ class VideoBackbone:
         return {"hidden_states": hidden, "pooled": hidden.mean(dim=1)}
 
     def _sight(self, row: BackboneInput) -> Sight:
+        check_rate(row.sampling_rate)
         if (row.images is None) == (row.video_frames is None):
             if row.images is None and (row.text or row.audio is not None) and self._sees_without():
                 return self._unseen(row)
@@ -193,19 +222,22 @@ class VideoBackbone:
                 "alone are enough for TRIBEv2 only"
             )
         still = row.images is not None
-        limit = 1 if still else self.config.max_frames
-        if still and len(row.images or ()) != 1:
+        pictures = listed_frames(
+            "images" if still else "video_frames", row.images if still else row.video_frames
+        )
+        if still and len(pictures) != 1:
             raise ConfigError(
-                f"images must hold one image (got {len(row.images or ())}); several frames of a "
-                "camera go into video_frames, oldest first"
+                f"images must hold one image (got {len(pictures)}); several frames of a camera go "
+                "into video_frames, oldest first"
             )
         frames = check_frames(
-            row.images if still else row.video_frames,
-            max_frames=limit,
-            image_size=self.config.image_size,
+            pictures, max_frames=self.config.max_frames, image_size=self.config.image_size
         )
-        audio = None if row.audio is None else check_audio(row.audio, row.sampling_rate)
-        return Sight(frames, self._times(row, len(frames)), check_text(row.text), audio, still)
+        audio = None if row.audio is None else check_audio(row.audio)
+        times = (
+            np.zeros(len(frames)) if row.time_s is None else check_times(row.time_s, len(frames))
+        )
+        return Sight(frames, times, check_text(row.text), audio, still)
 
     def _sees_without(self) -> bool:
         name = _known_family(self.config.model_id)
@@ -213,22 +245,11 @@ class VideoBackbone:
 
     def _unseen(self, row: BackboneInput) -> Sight:
         """A row of sound or text alone."""
-        audio = None if row.audio is None else check_audio(row.audio, row.sampling_rate)
+        audio = None if row.audio is None else check_audio(row.audio)
         spanned = 1 if audio is None else round(len(audio) / AUDIO_HZ * self.config.fps)
         count = min(max(spanned, 1), self.config.max_frames)
         nothing = np.zeros((0, 1, 1, 3), dtype=np.uint8)
         return Sight(nothing, np.arange(count) / self.config.fps, check_text(row.text), audio)
-
-    def _times(self, row: BackboneInput, count: int) -> np.ndarray:
-        if row.time_s is None:
-            return np.zeros(count)
-        times = np.asarray(row.time_s, dtype=np.float64)
-        if times.shape != (count,) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
-            raise ConfigError(
-                f"time_s must be {count} ascending seconds, one a frame and each a finite number "
-                f"(got {list(row.time_s)}); leave it out where times are not known"
-            )
-        return times - times[0]
 
 
 def open_family(config: BackboneConfig, family: str | None = None) -> Family:

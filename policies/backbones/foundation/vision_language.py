@@ -103,7 +103,9 @@ class VisionLanguage(Family):
         """
         used = [word for word in self.special if word in row.text]
         if used:
-            raise ConfigError(f"an instruction must not hold the control token {used[0]!r}")
+            raise ConfigError(
+                f"text must not hold a control token of the model (got {used[0]!r}); leave it out"
+            )
         sight = self.IMAGE if row.is_image else self.VIDEO
         said = f"{row.text}{self.sound(row)}{sight}"
         system = f"{START}system\n{self.SYSTEM}{END}\n"

@@ -63,10 +63,16 @@ def find_weights(model_id: str, revision: str | None = None) -> Path:
         revision: branch, tag or commit on the hub.
 
     Raises:
+        ConfigError: a revision of a folder, which has none.
         CheckpointError: not to be had (names size, licence, gate, the download command and the
             override), or only pickles.
     """
     folder = Path(model_id).expanduser()
+    if folder.is_dir() and revision is not None:
+        raise ConfigError(
+            f"revision is of a repository on the hub, and model_id={str(model_id)!r} is a folder "
+            f"(got {revision!r}); leave it out"
+        )
     if not folder.is_dir():
         if _is_path(model_id):
             raise CheckpointError(
