@@ -44,10 +44,10 @@ START = re.compile(r"(?:neon-bench|python -m neon_sim(?:\.[a-z_0-9]+)+)(?![\w./-
 END = re.compile(r"[`;|>()\"]|[.,:](?=\s|$)|\s#|\s-- |&&|\\n|$")
 # Of ``python -m neon_sim.<module>``: the config that holds its keys; None has options instead.
 CONFIGS: dict[str, str | None] = {
-    "collect": "collect_config:CollectConfig",
-    "train": "train_config:TrainConfig",
-    "pretrain": "pretrain:PretrainConfig",
-    "rl": "rl_config:RLConfig",
+    "collect": "demonstrations.settings:CollectConfig",
+    "train": "policies.training.settings:TrainConfig",
+    "pretrain": "policies.pretraining.trainer:PretrainConfig",
+    "rl": "policies.ppo.settings:RLConfig",
     "policies.pretraining.probe": "policies.pretraining.probe:ProbeConfig",
     "dataset_check": "dataset_check:CheckConfig",
     "benchmarks.balance": "benchmarks.balance:BalanceConfig",
