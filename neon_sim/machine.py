@@ -7,11 +7,28 @@ import subprocess
 from pathlib import Path
 
 
-def git_commit() -> str:
-    """Commit of the working tree, ``"unknown"`` outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+def git_commit() -> str | None:
+    """Commit of the sources, ``-dirty`` when tracked files differ; None outside a checkout.
+
+    An installed package may lie inside a repository of somebody else, whose commit says nothing
+    of it: only a repository that tracks this file counts.
+    """
+    here = Path(__file__).resolve()
+
+    def ask(*words: str) -> str | None:
+        command = ["git", "-C", str(here.parent), *words]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if not ask("ls-files", here.name):
+        return None
+    commit = ask("rev-parse", "HEAD")
+    if commit and ask("status", "--porcelain", "--untracked-files=no"):
+        return f"{commit}-dirty"
+    return commit or None
 
 
 def keep_memory() -> None:

@@ -14,8 +14,6 @@ ROOMS = ("envs", "policies", "benchmarks", "assets", "configs")
 MAX_FILES = 20
 EXEMPT = {"envs/arm"}  # the tasks of one robot stand side by side
 BACK = {  # imports that still turn back, each to be mended: the list only shrinks
-    # for a type alone
-    ("neon_sim.demonstrations.values", "neon_sim.demonstrations.dataset"),
     # counts what ``weights/sizes`` is to have written down for every repository
     ("neon_sim.policies.backbones.weights.find", "neon_sim.policies.backbones.counting"),
 }

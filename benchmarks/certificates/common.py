@@ -8,13 +8,14 @@ from typing import Any
 
 import neon_sim
 from neon_sim.errors import ConfigError, RunError
+from neon_sim.machine import git_commit
 from neon_sim.registry import task_entry
 from neon_sim.schema import read_json
 
 from ..analysis.pairing import Column, measured, rows_of, success_matrix
 from ..analysis.statistics import clopper_pearson, cluster_bootstrap, wilson
 from ..analysis.tables import align, percent
-from ..running.machine import git_commit, now, versions
+from ..running.machine import now, versions
 from ..runs.folder import Row
 from ..runs.scripted import CONDITION
 from ..runs.stored import check_certificate

@@ -1,10 +1,9 @@
-"""What a result was computed on: versions, renderer, processor, commit."""
+"""What a result was computed on: versions, renderer, processor."""
 
 from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -32,27 +31,6 @@ def cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def git_commit() -> str | None:
-    """Commit of the sources, ``-dirty`` when tracked files differ; None outside a checkout."""
-    root = str(Path(__file__).resolve().parents[2])
-
-    def ask(*words: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", root, *words], capture_output=True, text=True, timeout=10, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    if not ask("ls-files", "benchmarks/running/machine.py"):
-        return None
-    commit = ask("rev-parse", "HEAD")
-    if commit and ask("status", "--porcelain", "--untracked-files=no"):
-        return f"{commit}-dirty"
-    return commit or None
 
 
 def machine() -> dict[str, Any]:

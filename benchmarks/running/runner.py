@@ -12,6 +12,7 @@ import numpy as np
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import RunError, unknown_name
 from neon_sim.files import write_json
+from neon_sim.machine import git_commit
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.rules import Batch, Workers, hold
 
@@ -22,7 +23,7 @@ from ..runs.folder import EpisodeKey, EpisodeLog, Row, RunFolder, describe, key_
 from ..runs.plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
 from ..runs.stored import MANIFEST_VERSION, cells_of, holds, read_manifest
 from .episode import Job, Settings
-from .machine import git_commit, machine, now
+from .machine import machine, now
 from .players import Players, check_players
 from .pool import EXECUTORS, Pool, make_pool
 from .trial import trials

@@ -15,7 +15,6 @@ import multiprocessing.connection
 import platform
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -49,6 +48,7 @@ from neon_sim.demonstrations.settings import CollectConfig
 from neon_sim.demonstrations.shards import read_shard, shard_path, write_atomic
 from neon_sim.errors import ConfigError, DatasetError, NeonError
 from neon_sim.files import LOCK_FILE, hold_folder, locked
+from neon_sim.machine import git_commit
 from neon_sim.schema import read_json
 from neon_sim.simulation.gl import renderer_info
 
@@ -183,8 +183,6 @@ def content_config(config: CollectConfig) -> dict[str, Any]:
 
 def made_with() -> dict[str, Any]:
     """Versions, renderer and commit, as the dataset records them."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     packages = ("neon-sim", "mujoco", "numpy", "av", "pyarrow")
     versions = {name: version(name) for name in packages}
     renderer = renderer_info()
@@ -192,7 +190,7 @@ def made_with() -> dict[str, Any]:
         "python": platform.python_version(),
         "renderer": renderer["backend"],
         "gl_renderer": renderer["gl_renderer"],
-        "commit": commit or "unknown",
+        "commit": git_commit() or "unknown",
     }
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 
 from neon_sim.audio.pcm import RING_SAMPLES, STEP_SAMPLES, from_pcm, read_flac
 from neon_sim.clock import CONTROL_HZ, TICKS_PER_CONTROL, ticks_to_s
-from neon_sim.demonstrations.episode_table import EpisodeMeta, choose_tasks, read_episodes
+from neon_sim.demonstrations.episode_table import Episode, EpisodeMeta, choose_tasks, read_episodes
 from neon_sim.demonstrations.files import damaged, read_table, to_numpy
 from neon_sim.demonstrations.layout import (
     ACTION_KEY,
@@ -46,31 +45,6 @@ from neon_sim.demonstrations.values import (
 )
 from neon_sim.demonstrations.video_io import PIX_FMT, ROWS_PER_FRAME, VideoFiles
 from neon_sim.errors import DatasetError
-
-
-@dataclass(frozen=True)
-class Episode:
-    """The rows of one episode, L control steps.
-
-    Attributes:
-        agent_pos: (L, P) float32 in [-1, 1], what the robot feels of its pose before each step.
-        action: (L, A) float32 in [-1, 1], the expert's label for that state.
-        executed_action: (L, A) float32, what the robot was sent instead; None where another tool
-            left it out.
-        environment_state: (L, 16) float32, the visible true positions; None likewise.
-        description, task_name, seed, episode, success, source: as in ``EpisodeMeta``.
-    """
-
-    agent_pos: np.ndarray
-    action: np.ndarray
-    executed_action: np.ndarray | None
-    environment_state: np.ndarray | None
-    description: str
-    task_name: str
-    seed: int
-    episode: int
-    success: bool
-    source: str
 
 
 class DemoDataset:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from neon_sim.demonstrations.files import damaged
 from neon_sim.demonstrations.layout import (
     AUDIO_KEY,
@@ -61,6 +63,31 @@ class EpisodeMeta:
     audio_channels: tuple[str, ...] = ()
     audio_rms: float | None = None
     flow_ticks: int = 0
+
+
+@dataclass(frozen=True)
+class Episode:
+    """The rows of one episode, L control steps.
+
+    Attributes:
+        agent_pos: (L, P) float32 in [-1, 1], what the robot feels of its pose before each step.
+        action: (L, A) float32 in [-1, 1], the expert's label for that state.
+        executed_action: (L, A) float32, what the robot was sent instead; None where another tool
+            left it out.
+        environment_state: (L, 16) float32, the visible true positions; None likewise.
+        description, task_name, seed, episode, success, source: as in ``EpisodeMeta``.
+    """
+
+    agent_pos: np.ndarray
+    action: np.ndarray
+    executed_action: np.ndarray | None
+    environment_state: np.ndarray | None
+    description: str
+    task_name: str
+    seed: int
+    episode: int
+    success: bool
+    source: str
 
 
 def read_episodes(root: Path, info: dict[str, Any], record: dict[str, Any]) -> list[EpisodeMeta]:

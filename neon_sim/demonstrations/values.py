@@ -9,11 +9,12 @@ whose pose at rest is the action that it follows.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from typing_extensions import TypedDict
 
+from neon_sim.demonstrations.episode_table import Episode
 from neon_sim.demonstrations.files import column_names, read_table
 from neon_sim.demonstrations.layout import (
     ACTION_KEY,
@@ -28,9 +29,6 @@ from neon_sim.demonstrations.statistics import sampled_frames
 from neon_sim.errors import DatasetError
 from neon_sim.robots import Robot
 from neon_sim.schema import checked, read_json
-
-if TYPE_CHECKING:
-    from neon_sim.demonstrations.dataset import Episode
 
 RANGE_TOLERANCE = 1e-5  # beyond [-1, 1]
 STATE_LIMIT = 1000.0  # metres and metres a second; no hall is so large

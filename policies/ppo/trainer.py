@@ -178,7 +178,7 @@ class RLTrainer:
             **self.about,
             "last": self.curve[-1] if self.curve else {},
             "command": self.command,
-            "commit": git_commit(),
+            "commit": git_commit() or "unknown",
             "torch": torch.__version__,
         }
 

@@ -220,7 +220,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
-        self.commit = git_commit()
+        self.commit = git_commit() or "unknown"
         self.step = 0
         self.losses: list[float] = []
         self.train_set, self.held_out = np.split(

@@ -359,7 +359,7 @@ class Trainer:
             "windows": len(self.windows),
             "validation": final,
             "data_notes": self.notes,
-            "commit": git_commit(),
+            "commit": git_commit() or "unknown",
             "torch": torch.__version__,
         }
         curve = {

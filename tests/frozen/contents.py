@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 TIMES = ("timing", "started", "finished", "resumed", "wall_s", "seconds", "duration_s", "date")
-MACHINE = ("git_commit", "command", "cpu", "versions", "content", "weights", "checkpoints", "made")
+MACHINE = (
+    "git_commit",
+    "commit",
+    "record_sha256",
+    "command",
+    "cpu",
+    "versions",
+    "content",
+    "weights",
+    "checkpoints",
+    "made",
+)
 STAMP = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?)?")
 COMMIT = re.compile(r"\b[0-9a-f]{7,40}(?:-dirty|\+)?\b")
 NO_TIME = {"wall_s": 1.0, "inference_ms_mean": 1.0, "observe_ms_mean": 1.0, "looks": 1}
@@ -160,9 +171,22 @@ def json_hashes(out: Path, stdout: str, work: Path) -> Hashes:
     return {key: digest(without_place(canonical(value), work)) for key, value in values.items()}
 
 
+def without_column(text: str, head: str) -> str:
+    """Text with N for the numbers that stand right-aligned below a head."""
+    lines, end = [], 0
+    for line in text.splitlines():
+        if head in line:
+            end = line.index(head) + len(head)
+        elif not line.strip():
+            end = 0  # the table is over
+        lines.append(re.sub(r"\d+\.\d+$", "N", line[:end]) + line[end:] if end else line)
+    return "\n".join(lines)
+
+
 def text_hashes(out: Path, stdout: str, work: Path) -> Hashes:
-    """Of printed text, numbers with a unit of time left out."""
+    """Of printed text, numbers with a unit of time left out, beside it or in a column's head."""
     text = re.sub(r"\d+(\.\d+)? ?ms", "N ms", without_place(stdout, work))
+    text = without_column(text, "infer ms")
     return {"text": digest(re.sub(r"[ ]+", " ", text))}
 
 
