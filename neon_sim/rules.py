@@ -25,12 +25,12 @@ from typing import Annotated, Any
 
 from annotated_types import Interval, Len
 
-from neon_sim.config_text import split_texts
 from neon_sim.errors import ConfigError
 
 # More threads gain nothing, and from some 10,000 on OpenMP cannot make them and ends the process.
 MAX_THREADS = max(256, os.cpu_count() or 1)
 UNIONS = (typing.Union, types.UnionType)
+QUOTES = "'\""
 MAX_SHOWN = 100  # characters of a wrong value that an error repeats
 
 Seed = Annotated[int, Interval(ge=0, le=2**31 - 1)]
@@ -335,3 +335,54 @@ def _parsed(text: str, hint: Any, rule: str) -> Any:
     except (ValueError, ConfigError) as error:
         raise argparse.ArgumentTypeError(f"must be {rule} (got {shown(text)})") from error
     return value
+
+
+# ---- texts of a command line -----------------------------------------------------------------
+# Numbers and truths go through Hydra's grammar (``neon_sim.config.loading``). Strings do not:
+# there ``demos (copy)`` would be a call and ``lr=0.1`` an error.
+
+
+def unquoted(text: str) -> str:
+    """Text without one pair of quotes around it, which hide commas and blanks at the ends."""
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES
+    return text[1:-1] if quoted else text
+
+
+def split_texts(text: str) -> list[str]:
+    """``a,b`` or ``[a,b]`` as texts; a part in quotes keeps its commas.
+
+    Args:
+        text: of the command line; ``[]`` is the empty list.
+
+    Returns:
+        The parts without blanks around them. Empty parts stay, so that ``a,,b`` can be refused.
+    """
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1].strip()
+        if not text:
+            return []
+    parts, rest = [], text
+    while True:
+        rest = rest.lstrip()
+        end = _end_of_part(rest)
+        parts.append(unquoted(rest[:end].strip()))
+        if end == len(rest):
+            return parts
+        rest = rest[end + 1 :]
+
+
+def _end_of_part(text: str) -> int:
+    """Where the comma is that ends the first part; the length where none does."""
+    if text[:1] in tuple(QUOTES):
+        closed = re.match(rf"{text[0]}[^{text[0]}]*{text[0]}\s*(?=,|$)", text)
+        if closed:
+            return closed.end()
+    comma = text.find(",")
+    return len(text) if comma < 0 else comma
+
+
+def literal(value: Any) -> Any:
+    """Texts as OmegaConf must be given them, so that it reads no ``${...}`` into them."""
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
+    return [literal(part) for part in value] if isinstance(value, list) else value

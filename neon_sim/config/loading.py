@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from neon_sim.config.fields import field_hints, field_map, known_keys, type_name, without_none
-from neon_sim.config_text import literal, split_texts, unquoted
 from neon_sim.errors import ConfigError
+from neon_sim.rules import literal, split_texts, unquoted
 
 T = TypeVar("T")
 
