@@ -26,16 +26,32 @@ def listing(what: str) -> str:
     Args:
         what: ``tasks``, ``policies``, ``conditions``, ``backbones`` or ``suites``.
     """
-    notes = dict(NOTES)
-    if what == "backbones":
-        notes[what] = (POLICY_PARTS.resolve("backbone_notes"),)
     rows = wrapped(ROWS[what](), WIDTHS.get(what, {}))
-    return "\n\n".join([align(rows), *notes.get(what, ())])
+    return "\n\n".join([align(rows), *_notes(what)])
+
+
+def _notes(what: str) -> list[str]:
+    """What stands below a list."""
+    if what == "backbones":
+        return [POLICY_PARTS.resolve("backbone_notes")]
+    if what == "policies":
+        return [_ears(), OWN]
+    return [ROBOTS_APART] if what == "suites" else []
+
+
+def _ears() -> str:
+    """Which networks can listen, and with which encoder of sound."""
+    families = POLICY_PARTS.resolve("hearing_models")()
+    names = [
+        models[0] if len(models) == 1 else f"{models[0].rpartition('_')[0]}_*"
+        for models in families
+    ]
+    own = " and ".join(names)
+    return f"any network listens with audio=log_mel; {own} also with audio=backbone"
 
 
 TASK_HEAD = ("task", "Gymnasium id", "kind", "robot", "sound", "certificate that ships")
 POLICY_HEAD = ("policy", "kind", "hears", "what it is", "heads that ship")
-EARS = "any network listens with audio=log_mel; qwen_omni_* and tribev2 also with audio=backbone"
 SUITE_HEAD = ("suite", "episodes", "tasks", "about")
 WIDTHS = {
     "backbones": {8: 24, 9: 42},
@@ -48,7 +64,6 @@ claims is one ability a row."""
 OWN = """\
 A policy of your own is module:function. A run writes down what it says of itself: clip, needs,
 name, version, files, and the hash of its module; the table and the page say that it is yours."""
-NOTES = {"policies": (EARS, OWN), "suites": (ROBOTS_APART,)}
 ON_REQUEST = "on request"  # microphones=("mono",) of the environment; nothing depends on it
 
 

@@ -168,11 +168,50 @@ TASKS: dict[str, TaskEntry] = {
     )
 }
 
-# Foundation backbones, each as itself and as the image twin that looks at single frames.
-_FOUNDATION = (
-    *("qwen_vl_3b", "qwen_vl_7b", "qwen_omni_3b", "qwen_omni_7b"),
-    *("cosmos_reason2_2b", "cosmos_reason2_8b", "vjepa2", "videomae", "tribev2", "fvlm_135m"),
-)
+
+@dataclass(frozen=True)
+class FamilyEntry:
+    """One family of foundation models.
+
+    Attributes:
+        name: of its file in ``policies/backbones/foundation``.
+        entry_point: ``"module:Class"``.
+        models: names of its models, those of the class's ``PUBLISHED``. Each is a backbone, and
+            ``NAME_image`` is its twin that looks at single frames.
+    """
+
+    name: str
+    entry_point: str
+    models: tuple[str, ...]
+
+    @property
+    def backbones(self) -> dict[str, str]:
+        """Entries of ``BACKBONES``: every model and its image twin."""
+        names = (f"{model}{twin}" for model in self.models for twin in ("", "_image"))
+        bench = "neon_sim.policies.backbones.foundation.on_the_bench"
+        return {name: f"{bench}:{name}" for name in names}
+
+    def resolve(self) -> Any:
+        """Import and return the family's class."""
+        return _import(self.entry_point)
+
+
+def _family(name: str, camel: str, *models: str) -> FamilyEntry:
+    return FamilyEntry(name, f"neon_sim.policies.backbones.foundation.{name}:{camel}", models)
+
+
+FAMILIES: dict[str, FamilyEntry] = {
+    entry.name: entry
+    for entry in (
+        _family("qwen_vl", "QwenVL", "qwen_vl_3b", "qwen_vl_7b"),
+        _family("qwen_omni", "QwenOmni", "qwen_omni_3b", "qwen_omni_7b"),
+        _family("qwen3_vl", "Qwen3VL", "cosmos_reason2_2b", "cosmos_reason2_8b"),
+        _family("vjepa2", "VJEPA2", "vjepa2"),
+        _family("videomae", "VideoMAE", "videomae"),
+        _family("tribev2", "TribeV2", "tribev2"),
+        _family("fvlm", "FVLM", "fvlm_135m"),
+    )
+}
 
 _ENCODERS = "neon_sim.policies.backbones.encoders"
 
@@ -210,13 +249,22 @@ BACKBONES = Registry(
         "vivit_image": f"{_ENCODERS}.hf_video:vivit_image",
         "state": "neon_sim.policies.backbones.own.state:StateBackbone",
         "none": "neon_sim.policies.backbones.own.state:NoBackbone",
-        **{
-            f"{name}{twin}": f"neon_sim.policies.backbones.foundation.on_the_bench:{name}{twin}"
-            for name in _FOUNDATION
-            for twin in ("", "_image")
-        },
+        **{name: path for family in FAMILIES.values() for name, path in family.backbones.items()},
     },
 )
+
+
+def add_family(family: FamilyEntry) -> None:
+    """Make a family of another package known, and its models backbones.
+
+    Raises:
+        ValueError: a name that is taken.
+    """
+    for name, path in family.backbones.items():
+        BACKBONES.register(name, path)
+    FAMILIES[family.name] = family
+
+
 CONNECTORS = Registry(
     "connector",
     {
@@ -322,6 +370,7 @@ POLICY_PARTS = Registry(
         "network_input": "neon_sim.policies.network:network_input",
         "backbone_rows": "neon_sim.policies.backbones.listing:backbone_rows",
         "drawn_weights": "neon_sim.policies.backbones.weights.sources:drawn_weights",
+        "hearing_models": "neon_sim.policies.backbones.weights.catalogue:hearing_models",
         "backbone_notes": "neon_sim.policies.backbones.listing:NOTES",
         "encode_texts": "neon_sim.policies.instruction:encode_texts",
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",

@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from neon_sim.errors import CheckpointError
 from neon_sim.policies import BackboneConfig, VideoBackbone
-from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES
-from neon_sim.policies.backbones.random_weights import MAKERS
+from neon_sim.policies.backbones.foundation.family import family_class
+from neon_sim.registry import FAMILIES
 
 PARTS = {"tribev2": ("video", "audio", "text", ".")}
-CASES = [(family, part) for family in MAKERS for part in PARTS.get(family, (".",))]
+CASES = [(family, part) for family in FAMILIES for part in PARTS.get(family, (".",))]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def copy(tiny: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
 
 
 def opened(folder: Path, family: str) -> VideoBackbone:
-    size = TINY_IMAGE_SIZES[family]
+    size = family_class(family).TINY_IMAGE_SIZE
     model = VideoBackbone(BackboneConfig(str(folder), torch_dtype="float32", image_size=size))
     model.load()
     return model

@@ -20,13 +20,12 @@ from test_train import SIZE, blob_episode, live_batch
 from test_video_backbones import FAMILIES, IMAGE_SIZES, NAMES
 from tiny_image_checkpoints import save_tiny
 
+from neon_sim import registry
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.demonstrations.assemble import assemble
 from neon_sim.demonstrations.shards import shard_path, write_shard
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.observation.clips import ClipConfig
-from neon_sim.policies.backbones.foundation import video_backbone
-from neon_sim.policies.backbones.random_weights import MAKERS
 from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
 from neon_sim.policies.training.feature_cache import episode_layout
 from neon_sim.policies.training.settings import TrainConfig
@@ -89,7 +88,11 @@ def test_no_registered_backbone_is_left_out() -> None:
     rows = [row for row in CATALOGUE.values() if row.family in NAMES]
     covered |= {f"{row.name}{twin}" for row in rows for twin in ("", "_image")}
     assert set(BACKBONES) == covered
-    assert set(MAKERS) == set(IMAGE_SIZES) == set(video_backbone.FAMILIES), "a tiny checkpoint each"
+    assert set(FAMILIES) == set(registry.FAMILIES)
+    for entry in registry.FAMILIES.values():
+        kind = entry.resolve()
+        assert kind.TINY, f"a tiny checkpoint of {entry.name}"
+        assert entry.models == tuple(row.name for row in kind.PUBLISHED)
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -17,7 +17,7 @@ from tiny_image_checkpoints import save_tiny
 
 from neon_sim.errors import CheckpointError, NeonError
 from neon_sim.policies import BackboneConfig, VideoBackbone
-from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES
+from neon_sim.policies.backbones.foundation.family import family_class
 from neon_sim.policies.backbones.weights.find import missing_shards
 from neon_sim.policies.backbones.weights.opening import LIMITS, hold_folder
 from neon_sim.registry import BACKBONES
@@ -55,7 +55,7 @@ def _nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def door(folder: Path, family: str) -> None:
     """As a user opens a foundation model."""
-    size = TINY_IMAGE_SIZES[family]
+    size = family_class(family).TINY_IMAGE_SIZE
     config = BackboneConfig(str(folder), torch_dtype="float32", image_size=size)
     VideoBackbone(config).encode(video_frames=FRAMES)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from neon_sim.policies.backbones.foundation import lora
-from neon_sim.policies.backbones.random_shapes import ONE_SIZE
+from neon_sim.policies.backbones.foundation.family import family_classes
 from neon_sim.policies.backbones.random_weights import main, uses
-from neon_sim.policies.backbones.weights.catalogue import CATALOGUE, LAYOUTS
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
+from neon_sim.registry import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
 LIGHT = ["clip.num_frames=2", "backbone.block_rows=1"]
@@ -103,7 +104,7 @@ def filled(line: str, folder: Path, demonstrations: Path, light: list[str]) -> l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", list(LAYOUTS))
+@pytest.mark.parametrize("family", list(FAMILIES))
 def test_what_random_weights_prints_runs_as_printed(
     family: str, demonstrations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,8 +132,8 @@ def test_what_random_weights_prints_runs_as_printed(
 
 
 def test_every_family_of_one_size_can_be_made_for_a_default_clip() -> None:
-    for family, layout in LAYOUTS.items():
-        assert (family in ONE_SIZE) == (not layout.multiple), family
+    for kind in family_classes():
+        assert bool(kind.SIZE_KEYS) == (not kind.LAYOUT.multiple), kind
 
 
 def test_a_published_size_is_left_to_the_policy(tmp_path: Path) -> None:

@@ -14,17 +14,17 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from neon_sim import registry
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
 from neon_sim.policies.backbones.base import fingerprint, known_shape
+from neon_sim.policies.backbones.foundation.family import family_class
 from neon_sim.policies.backbones.foundation.fvlm import FVLM
 from neon_sim.policies.backbones.foundation.lora import accumulated_step, trained_parameters
 from neon_sim.policies.backbones.foundation.tribev2 import by_place
-from neon_sim.policies.backbones.foundation.video_backbone import FAMILIES, family_class
-from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES
 from neon_sim.policies.backbones.weights import find as weights
 from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
 from neon_sim.registry import BACKBONES
@@ -34,7 +34,7 @@ TUNED = {"qwen_vl": "qwen_vl_3b", "qwen_omni": "qwen_omni_3b", "qwen3_vl": "cosm
 
 
 def settings(folder: Path, family: str, **more: Any) -> BackboneConfig:
-    values = {"torch_dtype": "float32", "image_size": IMAGE_SIZES[family], **more}
+    values = {"torch_dtype": "float32", "image_size": family_class(family).TINY_IMAGE_SIZE, **more}
     return BackboneConfig(str(folder), **values)
 
 
@@ -200,7 +200,7 @@ def test_the_front_door_holds_them_before_it_asks_for_weights() -> None:
         VideoBackbone(BackboneConfig("facebook/vjepa2-vitl-fpc64-256", load_in_4bit=True)).load()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", registry.FAMILIES)
 def test_a_setting_of_another_family_is_refused_at_the_front_door_too(
     tiny: Tiny, family: str
 ) -> None:

@@ -12,11 +12,11 @@ from neon_sim.benchmarks.analysis.tables import wrapped
 from neon_sim.benchmarks.listing import listing
 from neon_sim.benchmarks.runs.suites import load_suite
 from neon_sim.policies.backbones import listing as table
-from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, counted
+from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, counted, counted_repositories
 from neon_sim.policies.backbones.encoders.catalogue import SOURCES
 from neon_sim.policies.backbones.weights import sources as published
 from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
-from neon_sim.policies.backbones.weights.sizes import SIZES, Size
+from neon_sim.policies.backbones.weights.sizes import REPOSITORY_PARAMETERS, SIZES, Size
 from neon_sim.policies.heads.parameters import parameter_table
 from neon_sim.registry import BACKBONES
 
@@ -102,6 +102,15 @@ def test_what_is_written_down_is_what_is_counted(name):
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
     assert counted(name) == Size(*SIZES[name])
+
+
+def test_repositories_of_models_of_several_are_written_down_as_counted():
+    found = {}
+    for name, row in CATALOGUE.items():
+        if len(row.repositories) > 1:
+            found |= counted_repositories(name)
+    assert found == REPOSITORY_PARAMETERS
+    assert found["facebook/dinov2-small"] == 0, "a config alone"
 
 
 def test_the_list_is_at_most_160_characters_wide():

@@ -11,8 +11,7 @@ import pytest
 from neon_sim.benchmarks.perf import foundation
 from neon_sim.benchmarks.perf.__main__ import main
 from neon_sim.benchmarks.perf.rows import row_of, table
-from neon_sim.policies.backbones.random_shapes import TINY
-from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
+from neon_sim.policies.backbones.foundation.qwen_omni import QwenOmni
 
 
 def test_a_row_is_the_median_and_knows_its_target():
@@ -68,8 +67,8 @@ def test_unknown_names_are_one_line_and_exit_code_2(arguments, capsys):
 @pytest.mark.usefixtures("hub_extra")
 def test_a_foundation_model_is_measured_by_the_users_path(tmp_path, monkeypatch, capsys):
     """Both weights, both lengths; tiny here, so that it takes seconds."""
-    small = replace(CATALOGUE["qwen_omni_3b"], shape=TINY["qwen_omni"])
-    monkeypatch.setitem(CATALOGUE, "qwen_omni_3b", small)
+    small = tuple(replace(row, shape=QwenOmni.TINY) for row in QwenOmni.PUBLISHED)
+    monkeypatch.setattr(QwenOmni, "PUBLISHED", small)
     monkeypatch.setattr(foundation, "_available_bytes", lambda: 10**12)
     # the catalogue says the size of the true model; a machine may have less room than that
     monkeypatch.setattr(foundation.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from neon_sim.policies import BackboneConfig, VideoBackbone
 from neon_sim.policies.backbones import counting
-from neon_sim.policies.backbones.foundation.video_backbone import FAMILIES
-from neon_sim.policies.backbones.random_shapes import TINY, TINY_IMAGE_SIZES, with_positions
-from neon_sim.policies.backbones.random_weights import MAKERS, main, make_tiny
-from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
+from neon_sim.policies.backbones.foundation.family import Family, family_class, family_classes
+from neon_sim.policies.backbones.foundation.vision_language import with_positions
+from neon_sim.policies.backbones.random_weights import main, make_tiny
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE, part_of
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -26,7 +26,10 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_every_family_has_a_tiny_shape():
-    assert set(MAKERS) == set(TINY) == set(TINY_IMAGE_SIZES) == set(FAMILIES)
+    for kind in family_classes():
+        assert kind.TINY
+        assert kind.TINY_IMAGE_SIZE
+        assert kind.write_random.__func__ is not Family.write_random.__func__
 
 
 def test_the_command_writes_what_the_front_door_opens(tmp_path, capsys):
@@ -66,7 +69,7 @@ def test_wrong_names_and_full_folders_are_one_line(tmp_path, capsys):
     ("name", "width"), [("qwen_vl_3b", 64), ("qwen_omni_7b", 64), ("cosmos_reason2_2b", 64)]
 )
 def test_positions_of_the_published_shapes_fill_a_head(name, width):
-    text = with_positions(CATALOGUE[name].shape["text_config"])
+    text = with_positions(part_of(CATALOGUE[name].shape, "text_config"))
     assert sum(text["rope_parameters"]["mrope_section"]) == width
 
 
@@ -75,12 +78,12 @@ def test_published_shapes_are_those_that_are_counted(monkeypatch, tmp_path):
     row = CATALOGUE["fvlm_135m"]
     made: list[int] = []
     monkeypatch.setattr(
-        "neon_sim.policies.backbones.random_weights.spread",
+        "neon_sim.policies.backbones.foundation.fvlm.spread",
         lambda network, seed=0: (
             made.append(sum(p.numel() for p in network.parameters())) or network
         ),
     )
-    monkeypatch.setattr("safetensors.torch.save_file", lambda *_: None)
+    monkeypatch.setattr("neon_sim.policies.backbones.foundation.fvlm.save_file", lambda *_: None)
     with torch.device("meta"):
-        MAKERS[row.family](tmp_path, row.shape)
+        family_class(row.family).write_random(tmp_path, row.shape)
     assert made == [counting.size_of(row.name).parameters]

@@ -25,7 +25,6 @@ from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.observation.batch import ClipBatch, observe_row, stack_observations
 from neon_sim.observation.clips import ClipConfig
-from neon_sim.policies.backbones.weights.libraries import import_transformers
 from neon_sim.policies.training import command as train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -204,50 +203,25 @@ def vit(
     place: Place, registered: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Path:
     """The recipe's family, known everywhere, and the folder of a tiny checkpoint of it."""
-    from neon_sim.policies.backbones import counting
-    from neon_sim.policies.backbones.foundation import video_backbone
-    from neon_sim.policies.backbones.weights import catalogue
+    from neon_sim.policies.backbones.random_weights import make_tiny
 
     place("policies/backbones/foundation/vit.py")
-    transformers = import_transformers()
-    words = {"ViTModel": transformers.ViTModel, "ViTConfig": transformers.ViTConfig}
-    words |= {"BACKBONES": registry.BACKBONES}
-    words |= {name: getattr(catalogue, name) for name in ("HubModel", "Layout", "APACHE")}
-    for module, name in (
-        (catalogue, "CATALOGUE"),
-        (catalogue, "LAYOUTS"),
-        (video_backbone, "FAMILIES"),
-        (video_backbone, "MODEL_TYPE_FAMILIES"),
-        (counting, "BUILDERS"),
-    ):
-        words[name] = getattr(module, name)
-        monkeypatch.setitem(words[name], "vit", None)  # undone when the test is over
-    exec(recipe("vit row"), words)
-    folder = tmp_path / "vit"
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=224,
-    )
-    transformers.ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
-    transformers.ViTImageProcessor().save_pretrained(folder)
-    return folder
+    monkeypatch.setitem(registry.FAMILIES, "vit", None)  # undone when the test is over
+    registry.add_family(registered("registry family"))
+    return make_tiny("vit", tmp_path / "vit", image_size=224)
 
 
 def test_foundation_recipe_comes_in_by_the_front_door_and_drives_a_policy(
     vit: Path, env: gymnasium.Env, tmp_path: Path
 ) -> None:
     from neon_sim.policies import BackboneConfig, VideoBackbone
-    from neon_sim.policies.backbones.counting import count
-    from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
+    from neon_sim.policies.backbones.counting import size_of
     from neon_sim.policies.tower import make_tower
 
     frame = np.zeros((48, 48, 3), dtype=np.uint8)
     door = VideoBackbone(BackboneConfig(str(vit), torch_dtype="float32"))
-    assert door.encode(video_frames=[frame] * 2)["hidden_states"].shape == (1, 2 * 196, 16)
-    assert count(CATALOGUE["vit"]).parameters == pytest.approx(86e6, rel=0.01)
+    assert door.encode(video_frames=[frame] * 2)["hidden_states"].shape == (1, 2 * 196, 64)
+    assert size_of("vit").parameters == pytest.approx(86e6, rel=0.01)
     file = tmp_path / "vit.yaml"
     file.write_text(recipe("configs/policy/vit.yaml"))
     load_config(PolicyConfig, "policy", str(file), [])  # as published, with nothing here
@@ -256,7 +230,7 @@ def test_foundation_recipe_comes_in_by_the_front_door_and_drives_a_policy(
     batch = _batch(env, config.clip)
     for condition, frames in (("frame", 1), ("stack", 3), ("video", 3)):
         encoded = make_tower(config, condition).encode(batch)
-        assert encoded.hidden.shape == (2, frames, 4, 16), condition
+        assert encoded.hidden.shape == (2, frames, 4, 64), condition
 
 
 def test_temporal_recipe_keeps_the_laws_of_its_kind(

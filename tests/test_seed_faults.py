@@ -75,8 +75,8 @@ from neon_sim.demonstrations.windows import chunk_labels
 from neon_sim.observation.batch import ClipBatch, observe_row
 from neon_sim.observation.clips import ClipConfig, plan_clip
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
+from neon_sim.policies.backbones.foundation.family import family_class
 from neon_sim.policies.backbones.foundation.inputs import frame_interval_s
-from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES
 from neon_sim.policies.network import NetworkInput, new_network
 from neon_sim.policies.policy import TrainedPolicy
 from neon_sim.policies.tower import make_tower
@@ -190,7 +190,7 @@ def _nothing(feels: int) -> ClipBatch:
 def test_rows_of_a_batch_go_through_the_network_together(
     tiny: Callable[[str], Path], family: str
 ) -> None:
-    size = IMAGE_SIZES[family]
+    size = family_class(family).TINY_IMAGE_SIZE
     backbone = VideoBackbone(
         BackboneConfig(str(tiny(family)), torch_dtype="float32", image_size=size)
     )

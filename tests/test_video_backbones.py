@@ -17,26 +17,26 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from neon_sim import registry
 from neon_sim.config.loading import load_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError, ConfigError, MissingPackageError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.policies import BackboneConfig, BackboneInput, VideoBackbone
 from neon_sim.policies.backbones.base import fingerprint, known_shape, shape_of
+from neon_sim.policies.backbones.foundation.family import family_class
 from neon_sim.policies.backbones.foundation.fvlm import MODES
 from neon_sim.policies.backbones.foundation.lora import accumulated_step, trained_parameters
 from neon_sim.policies.backbones.foundation.on_the_bench import HubBackbone
 from neon_sim.policies.backbones.foundation.tribev2 import Fusion, FusionShape, save_fusion
-from neon_sim.policies.backbones.foundation.video_backbone import family_class
 from neon_sim.policies.backbones.foundation.vision_language import VisionLanguage
-from neon_sim.policies.backbones.random_shapes import TINY_IMAGE_SIZES as IMAGE_SIZES
-from neon_sim.policies.backbones.random_weights import MAKERS
-from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
+from neon_sim.policies.backbones.weights.catalogue import CATALOGUE, part_of, whole_number
 from neon_sim.policies.backbones.weights.libraries import import_transformers
 from neon_sim.policies.tower import make_tower
 from neon_sim.registry import BACKBONES
 
-FAMILIES = tuple(MAKERS)  # every one with a tiny checkpoint; test_conformance misses the others
+FAMILIES = tuple(registry.FAMILIES)
+IMAGE_SIZES = {family: family_class(family).TINY_IMAGE_SIZE for family in FAMILIES}
 # The first row of the catalogue of each.
 NAMES = {f: next(row.name for row in CATALOGUE.values() if row.family == f) for f in FAMILIES}
 READING = tuple(family for family in FAMILIES if family_class(family).reads)
@@ -681,27 +681,28 @@ def test_a_frozen_backbone_has_nothing_to_train(door: Any) -> None:
 
 
 def test_the_table_counts_parameters_and_memory() -> None:
-    from neon_sim.policies.backbones.counting import count
+    from neon_sim.policies.backbones.counting import size_of
 
     published = {"qwen_vl_3b": (2048, 2.4), "qwen_vl_7b": (3584, 4.8), "qwen_omni_3b": (2048, 2.7)}
     published["cosmos_reason2_2b"] = (2048, 1.6)
     for name, (hidden, all_in_nf4) in published.items():
         row = CATALOGUE[name]
-        size = count(row)
+        size = size_of(row.name)
         assert size.hidden == hidden
-        words = row.shape["text_config"]["vocab_size"] * hidden
+        words = whole_number(part_of(row.shape, "text_config"), "vocab_size") * hidden
         estimate = ((size.parameters - words) * 0.516 + words * 2) / 1e9
         assert estimate == pytest.approx(all_in_nf4, rel=0.06), name
         assert estimate < size.nf4_gb < size.bf16_gb
-    assert count(CATALOGUE["tribev2"]).hidden == 1152
-    assert count(CATALOGUE["fvlm_135m"]).parameters == pytest.approx(157.6e6, rel=0.02)
-    assert count(CATALOGUE["vjepa2"]).parameters == pytest.approx(304e6, rel=0.05)
+    assert size_of("tribev2").hidden == 1152
+    assert size_of("fvlm_135m").parameters == pytest.approx(157.6e6, rel=0.02)
+    assert size_of("vjepa2").parameters == pytest.approx(304e6, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["qwen_vl_3b", "qwen_omni_7b", "cosmos_reason2_8b", "vjepa2"])
 def test_the_published_layout_is_that_of_the_published_config(name: str, tmp_path: Path) -> None:
     """What is said of a model that is not here is what its own config.json would say."""
     row, transformers = CATALOGUE[name], import_transformers()
+    layout = family_class(row.family).LAYOUT
     kinds = {"qwen_vl": "Qwen2_5_VLConfig", "qwen_omni": "Qwen2_5OmniThinkerConfig"}
     kinds |= {"qwen3_vl": "Qwen3VLConfig", "vjepa2": "VJEPA2Config"}
     getattr(transformers, kinds[row.family])(**row.shape).save_pretrained(tmp_path)
@@ -710,8 +711,8 @@ def test_the_published_layout_is_that_of_the_published_config(name: str, tmp_pat
         transformers.VJEPA2VideoProcessor().save_pretrained(tmp_path)
     folder = {"model_id": str(tmp_path)}
     for count in (1, 8, 16):
-        assert known_shape(BACKBONES.resolve(name), count, folder) == row.token_shape(
-            count, row.image_size
+        assert known_shape(BACKBONES.resolve(name), count, folder) == layout.token_shape(
+            row, count, row.image_size
         )
 
 

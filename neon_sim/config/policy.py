@@ -59,8 +59,8 @@ class PolicyConfig:
             those of the sound, 16 words and 1 of proprioception. A fusion that only reads what is
             seen and heard (cross_attention, pooled) has the words alone in it.
         audio / audio_args: the frozen encoder of the sound and its keyword arguments; ``none``
-            does not listen, ``backbone`` hands the sound to a backbone that hears (qwen_omni,
-            tribev2).
+            does not listen, ``backbone`` hands the sound to a backbone that hears
+            (``neon-bench list policies`` names them).
         audio_dropout: share of training windows whose sound is taken away, so that the policy
             knows what to do without; of an encoder, not of ``backbone``.
         backbone_args: keyword arguments of both backbones (weights path and so on).

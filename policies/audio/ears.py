@@ -21,6 +21,7 @@ from neon_sim.observation.conditions import Condition
 from neon_sim.observation.conditions import condition as find_condition
 
 from ..backbones.base import Encoded
+from ..backbones.weights.catalogue import hearing_models
 from .base import AudioEncoder, make_encoder
 
 NEEDS_AUDIO = frozenset(("audio",))
@@ -118,8 +119,9 @@ def backbone_hears(config: PolicyConfig, condition: Condition, backbone: Any) ->
     if config.audio != OWN_EARS or condition.tower not in ("image", "video"):
         return False
     if not getattr(backbone, "hears", False):
+        hearing = " or ".join(models[0] for models in hearing_models())
         raise ConfigError(
-            f"audio=backbone needs a backbone that hears, such as qwen_omni_3b or tribev2 (got "
+            f"audio=backbone needs a backbone that hears, such as {hearing} (got "
             f"{config.backbone!r}); set audio=log_mel"
         )
     return condition.sound != "none"

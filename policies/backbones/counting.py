@@ -1,7 +1,9 @@
 """How large a backbone is, counted on the meta device: nothing is downloaded.
 
-What is counted takes seconds of imports, so the numbers are written down in ``sizes``, which
-``python -m neon_sim.policies.backbones.counting`` prints anew; a test counts again.
+Counting takes seconds of imports, so the numbers are written down in ``weights/sizes.py``. This
+command prints its two tables anew::
+
+    python -m neon_sim.policies.backbones.counting
 """
 
 from __future__ import annotations
@@ -9,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import astuple
 from functools import lru_cache, partial
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,13 +21,10 @@ from neon_sim.registry import BACKBONES
 from .encoders.catalogue import PAIR
 from .encoders.hf_image import ARCHITECTURES
 from .encoders.hf_video import NETWORKS
-from .weights.catalogue import CATALOGUE, HubModel
+from .foundation.family import Built, Family, family_class
+from .weights.catalogue import CATALOGUE
+from .weights.libraries import import_transformers
 from .weights.sizes import SIZES, Size
-
-
-def count(row: HubModel) -> Size:
-    """Size of a backbone of the catalogue."""
-    return size_of(row.name)
 
 
 def size_of(name: str) -> Size:
@@ -38,39 +36,50 @@ def size_of(name: str) -> Size:
     return Size(*SIZES[name]) if name in SIZES else counted(name)
 
 
-def count_part(row: HubModel, repository: str) -> Size:
-    """Size of what one of a model's repositories brings.
-
-    A model whose networks come from one repository each is counted by repository; the first
-    repository of any other brings everything.
-    """
-    return counted(row.name, row.repositories.index(repository))
-
-
 @lru_cache(maxsize=32)
-def counted(name: str, part: int | None = None) -> Size:
+def counted(name: str) -> Size:
     """Size of a backbone by registry name, its networks built on the meta device.
-
-    Args:
-        name: of the registry. part: place of the one of its repositories to count; None for all.
 
     Raises:
         KeyError: nobody says how it is built. MissingPackageError: what builds it is missing.
     """
-    row = CATALOGUE.get(name)
-    with torch.device("meta"):
-        networks, hidden = BUILDERS[row.family](row) if row else ENCODER_BUILDERS[name]()
-    if part is not None and len(networks) > 1:
-        networks = networks[part : part + 1]
-    elif part:
-        networks = []
-    packed = row is not None and row.family not in WHOLE
-    language = [m for network in networks if packed for m in _linear_layers(network)]
+    family = _family_of(name)
+    networks, hidden = _built(name)
+    packs = family is not None and family.PACKS
+    language = [m for network in networks if packs for m in _linear_layers(network)]
     return Size(
-        parameters=sum(p.numel() for network in networks for p in network.parameters()),
+        parameters=sum(map(_parameters, networks)),
         linear=sum(layer.weight.numel() for layer in language),
         hidden=hidden,
     )
+
+
+@lru_cache(maxsize=32)
+def counted_repositories(name: str) -> dict[str, int]:
+    """Parameters that are loaded of each repository of a foundation model.
+
+    A model with one network a repository is counted by repository. Of any other the first
+    repository brings everything, the others config and tokenizer.
+    """
+    repositories, (networks, _) = CATALOGUE[name].repositories, _built(name)
+    counts = [*map(_parameters, networks), *[0] * len(repositories)]
+    return dict(zip(repositories, counts, strict=False))
+
+
+def _family_of(name: str) -> type[Family] | None:
+    """The family of a foundation model; None for another backbone."""
+    return family_class(CATALOGUE[name].family) if name in CATALOGUE else None
+
+
+def _built(name: str) -> Built:
+    """Networks of a backbone on the meta device."""
+    family = _family_of(name)
+    with torch.device("meta"):
+        return ENCODER_BUILDERS[name]() if family is None else family.build(CATALOGUE[name].shape)
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _linear_layers(network: nn.Module) -> list[nn.Linear]:
@@ -80,74 +89,6 @@ def _linear_layers(network: nn.Module) -> list[nn.Linear]:
         language = network
     return [m for m in language.modules() if isinstance(m, nn.Linear)] if language else []
 
-
-Built = tuple[list[nn.Module], int]
-WHOLE = ("fvlm",)  # families with a language model that refuse load_in_4bit
-
-
-def _vision_language(config_name: str, model_name: str) -> Callable[[HubModel], Built]:
-    def build(row: HubModel) -> Built:
-        transformers = _transformers()
-        config = getattr(transformers, config_name)(**row.shape)
-        return [getattr(transformers, model_name)(config)], config.text_config.hidden_size
-
-    return build
-
-
-def _vjepa2(row: HubModel) -> Built:
-    transformers = _transformers()
-    config = transformers.VJEPA2Config(**row.shape)
-    model = transformers.VJEPA2Model(config)
-    return [model.encoder], config.hidden_size
-
-
-def _videomae(row: HubModel) -> Built:
-    transformers = _transformers()
-    config = transformers.VideoMAEConfig(**row.shape)
-    return [transformers.VideoMAEModel(config)], config.hidden_size
-
-
-def _tribev2(row: HubModel) -> Built:
-    from .foundation.tribev2 import Fusion, FusionShape
-
-    transformers = _transformers()
-    video = transformers.VJEPA2Config(**row.shape["video"])
-    audio = transformers.Wav2Vec2BertConfig()
-    text = transformers.LlamaConfig(**row.shape["text"])
-    fusion = Fusion(FusionShape(video.hidden_size, audio.hidden_size, text.hidden_size))
-    networks = [
-        transformers.VJEPA2Model(video).encoder,
-        transformers.Wav2Vec2BertModel(audio),
-        transformers.LlamaModel(text),
-    ]
-    return [*networks, fusion], fusion.shape.dim
-
-
-def _fvlm(row: HubModel) -> Built:
-    from .foundation.fvlm import FoveatedVLM
-
-    transformers = _transformers()
-    vision = transformers.Dinov2Config(**row.shape["vision"])
-    text = transformers.LlamaConfig(**row.shape["text"])
-    network = FoveatedVLM(transformers.Dinov2Model(vision), transformers.LlamaModel(text))
-    return [network], text.hidden_size
-
-
-def _transformers() -> Any:
-    from .weights.libraries import import_transformers
-
-    return import_transformers()
-
-
-BUILDERS: dict[str, Callable[[HubModel], Built]] = {
-    "qwen_vl": _vision_language("Qwen2_5_VLConfig", "Qwen2_5_VLModel"),
-    "qwen_omni": _vision_language("Qwen2_5OmniThinkerConfig", "Qwen2_5OmniThinkerModel"),
-    "qwen3_vl": _vision_language("Qwen3VLConfig", "Qwen3VLModel"),
-    "vjepa2": _vjepa2,
-    "videomae": _videomae,
-    "tribev2": _tribev2,
-    "fvlm": _fvlm,
-}
 
 # Shapes of the published encoders of images where they differ from the architecture's defaults;
 # from their names, model cards and papers (SoViT-400m: Alabdulmohsin et al. 2023).
@@ -177,8 +118,8 @@ _LARGE_REGISTERS = {
 
 def _image(architecture: str, shape: dict[str, int]) -> Built:
     loader = ARCHITECTURES[architecture].loader
-    config = getattr(_transformers(), loader.replace("Model", "Config"))(**shape)
-    return [getattr(_transformers(), loader)(config)], config.hidden_size
+    config = getattr(import_transformers(), loader.replace("Model", "Config"))(**shape)
+    return [getattr(import_transformers(), loader)(config)], config.hidden_size
 
 
 def _pair() -> Built:
@@ -189,8 +130,8 @@ def _pair() -> Built:
 
 def _video(name: str) -> Built:
     spec = NETWORKS[name]
-    config = getattr(_transformers(), spec.config)()
-    return [getattr(_transformers(), spec.loader)(config)], config.hidden_size
+    config = getattr(import_transformers(), spec.config)()
+    return [getattr(import_transformers(), spec.loader)(config)], config.hidden_size
 
 
 def _torchvision(name: str) -> Built:
@@ -220,9 +161,20 @@ ENCODER_BUILDERS: dict[str, Callable[[], Built]] = {
 
 
 def written_down() -> str:
-    """The body of ``sizes``."""
-    lines = [f'    "{name}": {astuple(counted(name))},' for name in (*CATALOGUE, *ENCODER_BUILDERS)]
-    return "\n".join(["SIZES: dict[str, tuple[int, int, int]] = {", *lines, "}"])
+    """The tables of ``sizes``."""
+    sizes = [f'    "{name}": {astuple(counted(name))},' for name in (*CATALOGUE, *ENCODER_BUILDERS)]
+    several = [name for name, row in CATALOGUE.items() if len(row.repositories) > 1]
+    counts = {repo: n for name in several for repo, n in counted_repositories(name).items()}
+    return "\n".join(
+        [
+            "SIZES: dict[str, tuple[int, int, int]] = {",
+            *sizes,
+            "}",
+            "REPOSITORY_PARAMETERS: dict[str, int] = {",
+            *(f'    "{repository}": {number},' for repository, number in counts.items()),
+            "}",
+        ]
+    )
 
 
 def build_parser() -> Parser:
@@ -232,7 +184,7 @@ def build_parser() -> Parser:
 
 @entry_point("counting")
 def main(argv: list[str]) -> int:
-    """Print ``SIZES`` anew; returns the exit code."""
+    """Print the tables; returns the exit code."""
     build_parser().parse_args(argv)
     print(written_down())
     return 0

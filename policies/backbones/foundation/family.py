@@ -1,4 +1,8 @@
-"""What families of foundation backbones share: settings in, a loaded network, encoded rows out."""
+"""What families of foundation models share: settings in, a loaded network, encoded rows out.
+
+A family is one file: how its checkpoints are found, loaded and run, which models of it are
+published, how they are counted, and how a checkpoint with random weights is made.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,61 @@ import torch
 from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
+from neon_sim.observation.clips import MAX_CLIP_FRAMES
+from neon_sim.registry import FAMILIES
 
-from ..weights.find import DTYPES, quantisation
+from ..weights.catalogue import Published, Shape
+from ..weights.find import DTYPES, find_weights, quantisation
 from ..weights.opening import check_finite, opened_config, opened_network
 from .inputs import Sight
 from .settings import OWN_SETTINGS, BackboneConfig, device_name
+
+WHOLE = "model"  # the role of a folder that holds a whole model, or what the other folders lack
+Folders = dict[str, Path]  # of a checkpoint, by role
+Built = tuple[list[nn.Module], int]  # networks and the width of a token
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the visual tokens of the published models lie in a clip.
+
+    Attributes:
+        pixels: of a visual token a side; 0 where a place in time is one token.
+        frames: that share a place in time.
+        places: most places in time.
+        multiple: of which ``image_size`` must be one; 0 where only the published size fits.
+        longest: most frames of a clip.
+    """
+
+    pixels: int
+    frames: int = 2
+    places: int = MAX_CLIP_FRAMES
+    multiple: int = 0
+    longest: int = MAX_CLIP_FRAMES
+
+    def token_shape(self, model: Published, num_frames: int, image_size: int) -> tuple[int, int]:
+        """Places in time F of a clip and visual tokens a place P.
+
+        Raises:
+            ConfigError: a size or length that the published model does not take.
+        """
+        if self.multiple and image_size % self.multiple:
+            raise ConfigError(
+                f"image_size must be a multiple of {self.multiple} for {model.name} (got "
+                f"{image_size}); take {model.image_size}"
+            )
+        if not self.multiple and image_size != model.image_size:
+            raise ConfigError(
+                f"image_size must be {model.image_size} for {model.name}, whose positions are for "
+                f"that size (got {image_size}); leave it out"
+            )
+        if num_frames > self.longest:
+            raise ConfigError(
+                f"a clip must have at most {self.longest} frames for {model.name} (got "
+                f"{num_frames}); show fewer (clip.num_frames)"
+            )
+        side = image_size // self.pixels if self.pixels else 1
+        return min(-(-num_frames // self.frames), self.places), side * side
 
 
 @dataclass(frozen=True)
@@ -33,27 +87,48 @@ class EncodedRow:
 
 
 class Family:
-    """One architecture, loaded from a folder; families derive from it.
+    """One architecture and its published models; families derive from it.
 
     Args:
-        config: settings. folder: of the checkpoint.
+        config: settings.
+        folders: of the checkpoint, as ``find`` returns them.
 
     Attributes:
-        feature_dim: D. frames_per_place: camera frames that share a place in time.
-        needs_sight: whether there is no row without a frame.
-        hears / reads: whether sound and text reach the model.
+        TITLE: what people call it.
+        MODEL_TYPES: ``model_type`` of the ``config.json`` files that it reads.
+        PUBLISHED: its models. LAYOUT: of their visual tokens.
+        PACKS: whether the language model can be loaded in NF4.
+        KEPT_OUT_OF_4BIT: modules that NF4 leaves as they are.
+        LORA_TARGETS: regular expression of the layers that adapters are attached to.
+        OPTIONS: those of ``OWN_SETTINGS`` that it has.
+        UNUSED: prefixes of weights that nothing here reads.
+        TINY: shape of a checkpoint for tests. TINY_IMAGE_SIZE: ``image_size`` to show it, px.
+        SIZE_KEYS: where a shape holds the one image size that a checkpoint takes; empty where a
+            checkpoint takes several sizes.
+        feature_dim: D.
+        frames_per_place: camera frames that share a place in time.
+        needs_sight: whether a row must have frames.
+        hears, reads: whether sound and text reach the model.
         reads_before_looking: whether the text changes visual tokens too.
+        folder: of the weights, the first of ``folders``.
         network: the loaded weights, None before ``load``.
 
     Raises:
         ConfigError: settings that the architecture does not fit.
     """
 
+    TITLE: ClassVar[str]
     MODEL_TYPES: ClassVar[tuple[str, ...]]
+    PUBLISHED: ClassVar[tuple[Published, ...]]
+    LAYOUT: ClassVar[Layout]
+    PACKS: ClassVar[bool] = True
     KEPT_OUT_OF_4BIT: ClassVar[tuple[str, ...]] = ("visual", "audio_tower", "lm_head")
     LORA_TARGETS: ClassVar[str] = r".*language_model\.layers\.\d+\.self_attn\.(q|k|v|o)_proj"
-    OPTIONS: ClassVar[tuple[str, ...]] = ()  # of ``OWN_SETTINGS``, those that it has
-    UNUSED: ClassVar[tuple[str, ...]] = ()  # weights that nothing here reads, by prefix
+    OPTIONS: ClassVar[tuple[str, ...]] = ()
+    UNUSED: ClassVar[tuple[str, ...]] = ()
+    TINY: ClassVar[Shape]
+    TINY_IMAGE_SIZE: ClassVar[int]
+    SIZE_KEYS: ClassVar[tuple[str, ...]] = ()
     frames_per_place = 2
     has_language_model = True
     needs_sight = True
@@ -62,14 +137,17 @@ class Family:
     reads_before_looking = True
     feature_dim: int
 
-    def __init__(self, config: BackboneConfig, folder: Path) -> None:
-        self.config, self.folder = config, folder
+    def __init__(self, config: BackboneConfig, folders: Folders) -> None:
+        self.config, self.folders = config, folders
+        self.folder = next(iter(folders.values()))
         self.network: nn.Module | None = None
         self.check_settings(config)
 
+    # ---- from the class alone -------------------------------------------------------------
+
     @classmethod
     def check_settings(cls, config: BackboneConfig) -> None:
-        """Hold settings to the architecture, from the class alone: no file is read.
+        """Hold settings to the architecture before any file is read.
 
         Raises:
             ConfigError: a setting that this architecture does not have.
@@ -86,6 +164,40 @@ class Family:
                     f"{name} is a setting that {cls.__name__} does not have (got {value!r}); leave "
                     "it out"
                 )
+
+    @classmethod
+    def claims(cls, folder: Path) -> bool:
+        """Whether a folder without a ``config.json`` of its own holds a model of this family."""
+        del folder
+        return False
+
+    @classmethod
+    def find(cls, config: BackboneConfig) -> Folders:
+        """Folders of the checkpoint that ``config`` names, downloaded where they are not here.
+
+        Raises:
+            CheckpointError: the weights are not to be had.
+        """
+        return {WHOLE: find_weights(config.model_id, config.revision)}
+
+    @classmethod
+    def build(cls, shape: Shape) -> Built:
+        """The networks of a model of some shape, to be counted, and the width of a token.
+
+        A model of several repositories has one network a repository, in their order.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def write_random(cls, folder: Path, shape: Shape) -> None:
+        """Write a checkpoint of some shape with random weights, as the published one is laid out.
+
+        Args:
+            folder: exists. shape: as in ``PUBLISHED``, or ``TINY``.
+        """
+        raise NotImplementedError
+
+    # ---- from the checkpoint ----------------------------------------------------------------
 
     def read_config(self, folder: Path | None = None) -> Any:
         """The architecture's own config.
@@ -113,10 +225,6 @@ class Family:
         frames = np.concatenate([np.repeat(row.frames[:1], spare, axis=0), row.frames])
         time_s = np.concatenate([np.repeat(row.time_s[:1], spare), row.time_s])
         return replace(row, frames=frames, time_s=time_s)
-
-    def folders(self) -> list[Path]:
-        """Every folder that the weights come from."""
-        return [self.folder]
 
     def identity(self) -> dict[str, Any]:
         """What changes a token besides files and settings: how a row is put to the model."""
@@ -184,6 +292,17 @@ class Family:
         """Where the weights are."""
         assert self.network is not None
         return next(self.network.parameters()).device
+
+
+def family_class(name: str) -> type[Family]:
+    """The class of a family, by the name of its file."""
+    kind: type[Family] = FAMILIES[name].resolve()
+    return kind
+
+
+def family_classes() -> list[type[Family]]:
+    """Every registered family."""
+    return [family_class(name) for name in FAMILIES]
 
 
 def blocks(numbers: Sequence[int], block_rows: int | None) -> list[list[int]]:

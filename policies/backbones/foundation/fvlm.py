@@ -13,20 +13,23 @@ with names of its own: a checkpoint of these names loads, another is an error th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.schema import checked
 
-from ..weights.catalogue import CATALOGUE
+from ..weights.catalogue import APACHE, Published, Shape, part_of, text_shape
+from ..weights.drawing import CHAT, TINY_TEXT, save, spread, tokenizer
 from ..weights.find import DTYPES, find_weights, read_config
 from ..weights.libraries import import_transformers
 from ..weights.opening import (
@@ -38,15 +41,17 @@ from ..weights.opening import (
     read_tensor_file,
     reading,
 )
-from .family import EncodedRow, Family, equal_blocks
+from .family import WHOLE, Built, EncodedRow, Family, Folders, Layout, equal_blocks
 from .inputs import Sight, resize_frames
 from .settings import BackboneConfig, device_name
 
 MODES = ("coarse_only", "coarse_fine", "autoregressive")
 ATTENTIONS = ("sdpa", "eager")
 STILL_FRAMES = 8  # a still image in training; the model card
-QUERY_DIM, VISUAL_SCALE = 384, 0.14
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+VISUAL_SCALE = 0.14
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+PARTS = ("vision", "text")  # subfolders with the shape of each half
 
 KeyValues = list[tuple[Tensor, Tensor]]  # of every layer, each (N, heads, patches, head_dim)
 
@@ -173,17 +178,55 @@ class FVLM(Family):
     ``vision`` and ``text`` (configs and tokenizer), or the repository's name.
     """
 
+    TITLE = "fVLM"
     MODEL_TYPES = ("fvlm",)
+    PUBLISHED = (
+        Published(
+            name="fvlm_135m",
+            model_id="sanps/fVLM-135M",
+            licence=APACHE,
+            gated=False,
+            image_size=224,
+            shape={
+                "text": text_shape(576, 30, 9, 3, 1536, 49152),
+                "vision": {
+                    "hidden_size": 384,
+                    "num_hidden_layers": 12,
+                    "num_attention_heads": 6,
+                    "patch_size": 14,
+                    "image_size": 518,
+                },
+            },
+            parts={
+                WHOLE: "sanps/fVLM-135M",
+                "vision": "facebook/dinov2-small",
+                "text": "HuggingFaceTB/SmolLM2-135M-Instruct",
+            },
+        ),
+    )
+    LAYOUT = Layout(pixels=0, frames=1, multiple=14)
+    PACKS = False
     OPTIONS = ("mode",)
+    TINY: ClassVar[Shape] = {
+        "vision": {
+            "hidden_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": 56,
+            "patch_size": 14,
+            "layerscale_value": 1.0,
+        },
+        "text": TINY_TEXT,
+    }
+    TINY_IMAGE_SIZE = 56
     frames_per_place = 1
     reads_before_looking = False
     tokens_per_place = 1  # type: ignore[assignment]
 
-    def __init__(self, config: BackboneConfig, folder: Path) -> None:
-        super().__init__(config, folder)
-        self.homes = find_parts(config, folder)
-        self.vision = self.read_config(self.homes["vision"])
-        self.text = self.read_config(self.homes["text"])
+    def __init__(self, config: BackboneConfig, folders: Folders) -> None:
+        super().__init__(config, folders)
+        self.vision = self.read_config(folders["vision"])
+        self.text = self.read_config(folders["text"])
         self.feature_dim = int(self.text.hidden_size)
         if config.image_size % self.vision.patch_size:
             raise ConfigError(
@@ -210,9 +253,40 @@ class FVLM(Family):
                 f"looks at every layer (got {config.attn_implementation!r})"
             )
 
-    def folders(self) -> list[Path]:
-        """Weights, and the folders that say their shape."""
-        return [self.folder, *self.homes.values()]
+    @classmethod
+    def find(cls, config: BackboneConfig) -> Folders:
+        """Weights, and the folders that say the shapes of both halves.
+
+        Raises:
+            CheckpointError: one is not to be had.
+        """
+        (model,) = cls.PUBLISHED
+        folder = find_weights(config.model_id, config.revision)
+        if config.model_id == model.model_id:
+            return {WHOLE: folder, **{part: find_weights(model.parts[part]) for part in PARTS}}
+        for part in PARTS:
+            if not (folder / part / "config.json").is_file():
+                raise CheckpointError(
+                    f"{folder} holds no {part}/config.json; copy it from the model"
+                )
+        return {WHOLE: folder, **{part: folder / part for part in PARTS}}
+
+    @classmethod
+    def build(cls, shape: Shape) -> Built:
+        """Both halves as one network."""
+        network = new_network(shape)
+        return [network], network.language_model.config.hidden_size
+
+    @classmethod
+    def write_random(cls, folder: Path, shape: Shape) -> None:
+        """One folder of weights, and the subfolders that say the shapes."""
+        network = spread(new_network(shape))
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        save_file(state, folder / "model.safetensors")
+        said = {"model_type": cls.MODEL_TYPES[0], "visual_scale": VISUAL_SCALE}
+        (folder / "config.json").write_text(json.dumps(said))
+        save(folder / "vision", network.vision.config)
+        save(folder / "text", network.language_model.config, tokenizer(CHAT))
 
     def load(self) -> None:
         """Build the network and read its weights.
@@ -221,7 +295,7 @@ class FVLM(Family):
             CheckpointError: the file holds tensors of other names or shapes.
         """
         transformers = import_transformers()
-        self.tokenizer = opened(transformers.AutoTokenizer, self.homes["text"])
+        self.tokenizer = opened(transformers.AutoTokenizer, self.folders["text"])
         attention = self.config.attn_implementation
         self.vision._attn_implementation = self.text._attn_implementation = attention
         place = self.folder / "config.json"
@@ -282,16 +356,9 @@ class FVLM(Family):
         return self.tokenizer(text, return_tensors="pt")["input_ids"][0]
 
 
-def find_parts(config: BackboneConfig, folder: Path) -> dict[str, Path]:
-    """Folders that hold the shapes of both halves and the tokenizer.
-
-    Raises:
-        CheckpointError: one is not to be had.
-    """
-    row = CATALOGUE["fvlm_135m"]
-    if config.model_id == row.model_id:
-        return {part: find_weights(row.parts[part]) for part in ("vision", "text")}
-    missing = [p for p in ("vision", "text") if not (folder / p / "config.json").is_file()]
-    if missing:
-        raise CheckpointError(f"{folder} holds no {missing[0]}/config.json; copy it from the model")
-    return {part: folder / part for part in ("vision", "text")}
+def new_network(shape: Shape) -> FoveatedVLM:
+    """The network of some shape, its weights drawn from torch's generator."""
+    transformers = import_transformers()
+    vision = transformers.Dinov2Config(**part_of(shape, "vision"))
+    text = transformers.LlamaConfig(**part_of(shape, "text"))
+    return FoveatedVLM(transformers.Dinov2Model(vision), transformers.LlamaModel(text))

@@ -1,7 +1,7 @@
 """Foundation backbones as bench backbones: clips in, visual tokens by place in time out.
 
-``qwen_omni_3b`` and its like look at the whole clip; ``qwen_omni_3b_image`` is the same network
-with the same weights, shown one frame at a time, for the conditions ``frame`` and ``stack``.
+A model's own name looks at the whole clip. ``NAME_image`` is the same network with the same
+weights, shown one frame at a time, for the conditions ``frame`` and ``stack``.
 Padded frames are left out before the model sees anything, so a clip of an episode's first
 moments is simply a shorter clip; its tokens stand at the end and the places before are masked.
 """
@@ -24,11 +24,12 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 
 from ..base import Tokens, masked_mean
-from ..weights.catalogue import CATALOGUE, hub_model
+from ..weights.catalogue import CATALOGUE, foundation_model
 from ..weights.find import content_hash
+from .family import family_class
 from .inputs import Sight, check_audio, check_frames
 from .settings import BackboneConfig
-from .video_backbone import VideoBackbone, family_class, open_family
+from .video_backbone import VideoBackbone, open_family
 
 IMAGE_SUFFIX = "_image"
 # change no token, or its rounding alone
@@ -59,10 +60,11 @@ class HubBackbone:
                 nor the bench. MissingPackageError: a setting needs a package.
             CheckpointError: the folder holds no checkpoint.
         """
-        row, config = hub_model(name), bench_config(name, settings)
+        row, config = foundation_model(name), bench_config(name, settings)
         check_length(frames, config)
         if config.model_id == row.model_id:
-            return row.token_shape(frames, config.image_size)
+            layout = family_class(row.family).LAYOUT
+            return layout.token_shape(row, frames, config.image_size)
         if not Path(config.model_id).expanduser().is_dir():
             return None
         opened = open_family(config, row.family)
@@ -74,7 +76,7 @@ class HubBackbone:
         return bench_config(name, settings).image_size
 
     def __init__(self, name: str, **settings: Any) -> None:
-        self.row = hub_model(name)
+        self.row = foundation_model(name)
         self.config = bench_config(name, settings)
         self.model = _shared_model(astuple(self.config))
         self._opened = open_family(self.config, self.row.family)
@@ -112,9 +114,8 @@ class HubBackbone:
     def fingerprint(self) -> str:
         """Hash of the files of the model and of every setting that changes a token."""
         settings = {k: v for k, v in vars(self.config).items() if k not in RUNNING}
-        folders = self._opened.folders()
         identity = [type(self).__name__, self.row.family, settings, self._opened.identity()]
-        identity += [content_hash(folder) for folder in folders]
+        identity += [content_hash(folder) for folder in self._opened.folders.values()]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     # ---- rows ---------------------------------------------------------------------------
@@ -232,7 +233,7 @@ def backbone_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
     Raises:
         ConfigError: an unknown key or a value of the wrong type.
     """
-    row = hub_model(name)
+    row = foundation_model(name)
     hints = get_type_hints(BackboneConfig)
     known = [item.name for item in fields(BackboneConfig)]
     values: dict[str, Any] = {"model_id": row.model_id, "image_size": row.image_size}
@@ -258,7 +259,7 @@ def bench_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
             f"backbone.fps must be left out on the bench (got {settings['fps']!r}): a clip brings "
             "the times of its frames; set clip.fps"
         )
-    family_class(hub_model(name).family).check_settings(config)
+    family_class(foundation_model(name).family).check_settings(config)
     if not config.freeze_backbone:
         raise ConfigError(
             "freeze_backbone must be true on the bench (got false): heads are trained on "
@@ -288,7 +289,7 @@ def _row_key(row: Sight) -> str:
 
 
 def __getattr__(name: str) -> Callable[..., HubBackbone]:
-    """``qwen_omni_3b`` and ``qwen_omni_3b_image`` of every row of the catalogue."""
+    """The backbone and its image twin, ``NAME_image``, of every published model."""
     base = name.removesuffix(IMAGE_SUFFIX)
     if base not in CATALOGUE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

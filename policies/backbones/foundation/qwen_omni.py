@@ -6,29 +6,133 @@ bands at 100 frames a second, 25 sound tokens a second. The talker is never load
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ..weights.catalogue import APACHE, Published, Shape
+from ..weights.drawing import CHAT, TINY_TEXT, tokenizer
+from ..weights.libraries import import_transformers
+from .family import Layout
 from .inputs import AUDIO_HZ, Sight, frame_interval_s
-from .vision_language import VisionLanguage
+from .vision_language import (
+    QWEN2_3B,
+    QWEN2_7B,
+    QWEN_RESEARCH,
+    TINY_VISION,
+    VisionLanguage,
+    qwen2_vision,
+)
+
+if TYPE_CHECKING:
+    from transformers import (
+        PretrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerFast,
+        ProcessorMixin,
+    )
+
+MEL_BANDS = 128
+# Attributes of the tokenizer that name its control tokens.
+NAMES = {
+    "image_token": "<|IMAGE|>",
+    "audio_token": "<|AUDIO|>",
+    "video_token": "<|VIDEO|>",
+    "vision_bos_token": "<|vision_bos|>",
+    "vision_eos_token": "<|vision_eos|>",
+    "audio_bos_token": "<|audio_bos|>",
+    "audio_eos_token": "<|audio_eos|>",
+}
+
+
+def audio_shape(out: int) -> Shape:
+    """Shape of the sound tower; ``out`` is the width of the language model."""
+    return {"d_model": 1280, "encoder_layers": 32, "encoder_ffn_dim": 5120, "output_dim": out}
 
 
 class QwenOmni(VisionLanguage):
     """The thinker without its language head."""
 
+    TITLE = "Qwen2.5-Omni"
     MODEL_TYPES = ("qwen2_5_omni", "qwen2_5_omni_thinker")
+    CONFIG, NETWORK = "Qwen2_5OmniThinkerConfig", "Qwen2_5OmniThinkerModel"
+    PUBLISHED = (
+        Published(
+            name="qwen_omni_3b",
+            model_id="Qwen/Qwen2.5-Omni-3B",
+            licence=QWEN_RESEARCH,
+            gated=False,
+            image_size=224,
+            shape={
+                "text_config": QWEN2_3B,
+                "vision_config": qwen2_vision(2048),
+                "audio_config": audio_shape(2048),
+            },
+        ),
+        Published(
+            name="qwen_omni_7b",
+            model_id="Qwen/Qwen2.5-Omni-7B",
+            licence=APACHE,
+            gated=False,
+            image_size=224,
+            shape={
+                "text_config": QWEN2_7B,
+                "vision_config": qwen2_vision(3584),
+                "audio_config": audio_shape(3584),
+            },
+        ),
+    )
+    LAYOUT = Layout(pixels=28, multiple=28)
+    TINY: ClassVar[Shape] = {
+        "text_config": TINY_TEXT,
+        "vision_config": TINY_VISION | {"fullatt_block_indexes": [1]},
+        "audio_config": {
+            "d_model": 64,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 128,
+            "output_dim": 64,
+        },
+    }
+    TINY_IMAGE_SIZE = 56
+    IDS: ClassVar[dict[str, str]] = {
+        "vision_start_token_id": "<|vision_bos|>",
+        "vision_end_token_id": "<|vision_eos|>",
+        "image_token_index": "<|IMAGE|>",
+        "video_token_index": "<|VIDEO|>",
+        "audio_start_token_id": "<|audio_bos|>",
+        "audio_end_token_id": "<|audio_eos|>",
+        "audio_token_index": "<|AUDIO|>",
+    }
     IMAGE = "<|vision_bos|><|IMAGE|><|vision_eos|>"
     VIDEO = "<|vision_bos|><|VIDEO|><|vision_eos|>"
     AUDIO = "<|audio_bos|><|AUDIO|><|audio_eos|>"
     hears = True
 
-    def core_config(self, config: Any) -> Any:
+    @classmethod
+    def tokenizer(cls) -> PreTrainedTokenizerFast:
+        """A small tokenizer that also knows its control tokens by name."""
+        return tokenizer((*CHAT, *cls.IDS.values()), tuple(NAMES.items()))
+
+    @classmethod
+    def new_processor(cls, words: PreTrainedTokenizerFast) -> ProcessorMixin:
+        """Pictures, clips and sound."""
+        t = import_transformers()
+        return t.Qwen2_5OmniProcessor(
+            t.Qwen2VLImageProcessor(),
+            t.Qwen2VLVideoProcessor(),
+            t.WhisperFeatureExtractor(feature_size=MEL_BANDS),
+            words,
+            chat_template="-",
+        )
+
+    def core_config(self, config: PretrainedConfig) -> PretrainedConfig:
         """The thinker's part, also of a repository that holds the talker too."""
         return getattr(config, "thinker_config", config)
 
-    def loader(self, transformers: Any) -> Any:
+    def loader(self, transformers: ModuleType) -> type[PreTrainedModel]:
         """The auto class would load the talker."""
         return transformers.Qwen2_5OmniThinkerModel
 

@@ -43,8 +43,10 @@ class BackboneConfig:
         use_double_quant: quantise the scales of NF4 too.
         revision: branch, tag or commit on the hub.
         lora_r / lora_alpha: rank and scale of the adapters, with ``freeze_backbone=False`` alone.
-        mode: of fVLM: ``coarse_only``, ``coarse_fine`` or ``autoregressive``.
-        fusion: of TRIBEv2: safetensors of the fusion, or ``untrained``.
+        mode: of a model that points a query at each frame: ``coarse_only``, ``coarse_fine`` or
+            ``autoregressive``.
+        fusion: of a model that fuses several encoders: safetensors of the fusion, or
+            ``untrained``.
         block_rows: rows of every call of the network on the bench, the last repeated, so that a row
             is the same to the bit in every batch; 1 is quickest for a single robot, more for a
             GPU that many environments feed. Another number changes rounding alone.

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +27,8 @@ from torch.nn import functional
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from ..weights.catalogue import CATALOGUE
+from ..weights.catalogue import Published, Shape, part_of, text_shape, whole_number
+from ..weights.drawing import CHAT, TINY_ENCODER, TINY_TEXT, save, spread, tokenizer
 from ..weights.find import file_hash, find_weights
 from ..weights.libraries import import_transformers
 from ..weights.opening import (
@@ -40,7 +41,7 @@ from ..weights.opening import (
     reading_tensors,
 )
 from ..weights.sources import UNTRAINED, refuse_pickles
-from .family import EncodedRow, Family, equal_blocks
+from .family import WHOLE, Built, EncodedRow, Family, Folders, Layout, equal_blocks
 from .inputs import AUDIO_HZ, Sight, frame_times_s
 from .settings import BackboneConfig
 from .vjepa2 import VJEPA2
@@ -136,7 +137,43 @@ class TribeV2(Family):
     ``fusion.safetensors``), or the repository's name: then each encoder comes from its own.
     """
 
+    TITLE = "TRIBEv2"
     MODEL_TYPES = ("tribev2",)
+    PUBLISHED = (
+        Published(
+            name="tribev2",
+            model_id="facebook/tribev2",
+            licence="CC-BY-NC-4.0 (Llama 3.2 Community for its text encoder)",
+            gated=True,
+            image_size=256,
+            shape={
+                "video": {
+                    "hidden_size": 1408,
+                    "num_hidden_layers": 40,
+                    "num_attention_heads": 22,
+                    "mlp_ratio": 48 / 11,
+                },
+                "text": text_shape(3072, 28, 24, 8, 8192, 128256) | {"head_dim": 128},
+            },
+            parts={
+                "video": "facebook/vjepa2-vitg-fpc64-256",
+                "audio": "facebook/w2v-bert-2.0",
+                "text": "meta-llama/Llama-3.2-3B",
+            },
+            gated_parts=("meta-llama/Llama-3.2-3B",),
+            also="Its fusion has to be named: backbone.fusion=untrained (fixed and random, it "
+            "passes the encoders on) or backbone.fusion=/path/fusion.safetensors",
+        ),
+    )
+    LAYOUT = Layout(pixels=0)
+    TINY: ClassVar[Shape] = {
+        "video": VJEPA2.TINY,
+        "audio": TINY_ENCODER,
+        "text": TINY_TEXT,
+        "fusion": {"width": 16, "layers": 2},
+    }
+    TINY_IMAGE_SIZE = VJEPA2.TINY_IMAGE_SIZE
+    SIZE_KEYS = ("video", *VJEPA2.SIZE_KEYS)
     OPTIONS = ("fusion",)
     KEPT_OUT_OF_4BIT = ("lm_head",)
     UNUSED = ("masked_spec_embed",)  # of w2v-BERT, in training alone
@@ -144,14 +181,13 @@ class TribeV2(Family):
     hears = True
     tokens_per_place = 1  # type: ignore[assignment]
 
-    def __init__(self, config: BackboneConfig, folder: Path) -> None:
-        super().__init__(config, folder)
-        self.fusion_file = fusion_file(config)  # told before gigabytes of encoders are fetched
-        self.homes = find_parts(config)
+    def __init__(self, config: BackboneConfig, folders: Folders) -> None:
+        super().__init__(config, folders)
+        self.fusion_file = fusion_file(config)
         seen = replace(config, load_in_4bit=False, fusion=None)
-        self.video = VJEPA2(seen, self.homes["video"])
+        self.video = VJEPA2(seen, {WHOLE: folders["video"]})
         self.frames_per_place = self.video.frames_per_place
-        widths = {p: int(self.read_config(self.homes[p]).hidden_size) for p in PARTS}
+        widths = {part: int(self.read_config(folders[part]).hidden_size) for part in PARTS}
         self.shape = fusion_shape(self.fusion_file, widths)
         self.feature_dim = self.shape.dim
 
@@ -169,9 +205,61 @@ class TribeV2(Family):
                 "tuned; leave it out"
             )
 
-    def folders(self) -> list[Path]:
-        """The three encoders."""
-        return [self.homes[part] for part in PARTS]
+    @classmethod
+    def claims(cls, folder: Path) -> bool:
+        """A folder with an encoder of video in it."""
+        return (folder / "video" / "config.json").is_file()
+
+    @classmethod
+    def find(cls, config: BackboneConfig) -> Folders:
+        """The folder of each encoder.
+
+        Raises:
+            ConfigError: no fusion is named; found out before gigabytes are downloaded.
+            CheckpointError: an encoder or the fusion is not to be had.
+        """
+        fusion_file(config)
+        folder = Path(config.model_id).expanduser()
+        if folder.is_dir():
+            return {part: find_weights(str(folder / part)) for part in PARTS}
+        (model,) = cls.PUBLISHED
+        if config.model_id != model.model_id:
+            raise CheckpointError(
+                f"model_id={config.model_id!r} must be {model.model_id} or a folder with the "
+                f"subfolders {', '.join(PARTS)}"
+            )
+        return {part: find_weights(model.parts[part], config.revision) for part in PARTS}
+
+    @classmethod
+    def build(cls, shape: Shape) -> Built:
+        """Three encoders and the fusion."""
+        transformers = import_transformers()
+        (video,), video_width = VJEPA2.build(part_of(shape, "video"))
+        audio = transformers.Wav2Vec2BertConfig(**part_of(shape, "audio"))
+        text = transformers.LlamaConfig(**part_of(shape, "text"))
+        fusion = Fusion(FusionShape(video_width, audio.hidden_size, text.hidden_size))
+        heard, read = transformers.Wav2Vec2BertModel(audio), transformers.LlamaModel(text)
+        return [video, heard, read, fusion], fusion.shape.dim
+
+    @classmethod
+    def write_random(cls, folder: Path, shape: Shape) -> None:
+        """A folder for each encoder, and the fusion beside them."""
+        t = import_transformers()
+        audio = t.Wav2Vec2BertConfig(**part_of(shape, "audio"))
+        text = t.LlamaConfig(**part_of(shape, "text"))
+        VJEPA2.write_random(folder / "video", part_of(shape, "video"))
+        heard = spread(t.Wav2Vec2BertModel(audio))
+        save(folder / "audio", heard, t.SeamlessM4TFeatureExtractor())
+        save(folder / "text", spread(t.LlamaModel(text)), tokenizer(CHAT))
+        sizes = part_of(shape, "fusion")
+        fusion = FusionShape(
+            VJEPA2.new_config(part_of(shape, "video")).hidden_size,
+            audio.hidden_size,
+            text.hidden_size,
+            width=whole_number(sizes, "width", FusionShape.width),
+            layers=whole_number(sizes, "layers", FusionShape.layers),
+        )
+        save_fusion(spread(Fusion(fusion)), folder / "fusion.safetensors")
 
     def identity(self) -> dict[str, Any]:
         """The fusion's weights, and how sound is laid over places."""
@@ -183,7 +271,7 @@ class TribeV2(Family):
         transformers = import_transformers()
         self.video.load()
         self.network = self.video.network
-        audio, text = self.homes["audio"], self.homes["text"]
+        audio, text = self.folders["audio"], self.folders["text"]
         self.ears = self._encoder(transformers.Wav2Vec2BertModel, audio, quantised=False)
         self.reader = self._encoder(transformers.AutoModel, text, quantised=True)
         self.cutter = opened(transformers.AutoFeatureExtractor, audio)
@@ -292,24 +380,6 @@ def by_place(tokens: Tensor, length_s: float, ends_s: np.ndarray) -> tuple[Tenso
     share = functional.one_hot(owner, len(ends_s)).T.to(tokens.dtype)
     total = share.sum(dim=1)
     return share @ tokens / total.clamp(min=1.0).unsqueeze(1), total > 0
-
-
-def find_parts(config: BackboneConfig) -> dict[str, Path]:
-    """Folder of each encoder.
-
-    Raises:
-        CheckpointError: one is not to be had.
-    """
-    folder = Path(config.model_id).expanduser()
-    if folder.is_dir():
-        return {part: find_weights(str(folder / part)) for part in PARTS}
-    row = CATALOGUE["tribev2"]
-    if config.model_id != row.model_id:
-        raise CheckpointError(
-            f"model_id={config.model_id!r} must be {row.model_id} or a folder with the subfolders "
-            f"{', '.join(PARTS)}"
-        )
-    return {part: find_weights(row.parts[part], config.revision) for part in PARTS}
 
 
 def fusion_file(config: BackboneConfig) -> Path | None:

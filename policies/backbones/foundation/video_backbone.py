@@ -5,9 +5,8 @@ Loading is lazy: making the object reads nothing, ``load()`` (or the first ``enc
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from torch import Tensor
 from neon_sim.errors import ConfigError
 from neon_sim.rules import shown
 
-from ..weights.catalogue import CATALOGUE
+from ..weights.catalogue import CATALOGUE, hearing_models
 from ..weights.find import find_weights, read_config
 from ..weights.opening import reading
-from .family import EncodedRow, Family
+from .family import WHOLE, EncodedRow, Family, family_class, family_classes
 from .inputs import (
     AUDIO_HZ,
     Sight,
@@ -34,26 +33,6 @@ from .inputs import (
     listed_frames,
 )
 from .settings import BackboneConfig
-
-FAMILIES = {
-    "qwen_vl": "QwenVL",
-    "qwen_omni": "QwenOmni",
-    "qwen3_vl": "Qwen3VL",
-    "vjepa2": "VJEPA2",
-    "videomae": "VideoMAE",
-    "tribev2": "TribeV2",
-    "fvlm": "FVLM",
-}
-MODEL_TYPE_FAMILIES = {
-    "qwen2_5_vl": "qwen_vl",
-    "qwen2_5_omni": "qwen_omni",
-    "qwen2_5_omni_thinker": "qwen_omni",
-    "qwen3_vl": "qwen3_vl",
-    "vjepa2": "vjepa2",
-    "videomae": "videomae",
-    "tribev2": "tribev2",
-    "fvlm": "fvlm",
-}
 
 
 @dataclass(frozen=True)
@@ -73,12 +52,6 @@ class BackboneInput:
     audio: Any = None
     time_s: Sequence[float] | None = field(default=None)
     sampling_rate: int = AUDIO_HZ
-
-
-def family_class(name: str) -> type[Family]:
-    """The class of a family of ``FAMILIES``; its module has the family's name."""
-    module = importlib.import_module(f".{name}", __package__)
-    return getattr(module, FAMILIES[name])
 
 
 class VideoBackbone:
@@ -127,8 +100,8 @@ class VideoBackbone:
     ) -> dict[str, Tensor]:
         """Encode one image or clip with its instruction and sound.
 
-        TRIBEv2 may also be given sound or text alone: what is absent is a mask token. Its clip
-        then lasts as long as the sound.
+        A family without ``needs_sight`` may also be given sound or text alone. Its clip then lasts
+        as long as the sound.
 
         Returns:
             ``hidden_states`` (1, S, D), every token of the last layer, and ``pooled`` (1, D),
@@ -168,8 +141,9 @@ class VideoBackbone:
             if row.text and not self.family.reads:
                 raise ConfigError(f"{name} cannot read, but text was given; leave it out")
             if row.audio is not None and not self.family.hears:
+                other = hearing_models()[0][0]
                 raise ConfigError(
-                    f"{name} cannot hear, but audio was given; leave it out, or use qwen_omni_3b"
+                    f"{name} cannot hear, but audio was given; leave it out, or use {other}"
                 )
         return [self._result(row) for row in self.encode_sights(sights)]
 
@@ -217,9 +191,10 @@ class VideoBackbone:
             if row.images is None and (row.text or row.audio is not None) and self._sees_without():
                 return self._unseen(row)
             given = "neither" if row.images is None else "both"
+            blind = [kind.TITLE for kind in family_classes() if not kind.needs_sight]
             raise ConfigError(
                 f"encode needs images or video_frames, one of them (got {given}); text and sound "
-                "alone are enough for TRIBEv2 only"
+                f"alone are enough for {' and '.join(blind)} only"
             )
         still = row.images is not None
         pictures = listed_frames(
@@ -240,8 +215,8 @@ class VideoBackbone:
         return Sight(frames, times, check_text(row.text), audio, still)
 
     def _sees_without(self) -> bool:
-        name = _known_family(self.config.model_id)
-        return name is not None and not family_class(name).needs_sight
+        kind = known_family(self.config.model_id)
+        return kind is not None and not kind.needs_sight
 
     def _unseen(self, row: BackboneInput) -> Sight:
         """A row of sound or text alone."""
@@ -252,37 +227,46 @@ class VideoBackbone:
         return Sight(nothing, np.arange(count) / self.config.fps, check_text(row.text), audio)
 
 
-def open_family(config: BackboneConfig, family: str | None = None) -> Family:
+def open_family(config: BackboneConfig, name: str | None = None) -> Family:
     """Find the weights and read the architecture, but not yet the tensors.
 
     Args:
-        config: what to open. family: of ``FAMILIES``; told by the checkpoint by default.
+        config: what to open. name: of the family; told by the checkpoint by default.
 
     Raises:
         ConfigError, CheckpointError: see ``VideoBackbone.load``.
     """
     config.validate()
-    name = family or _known_family(config.model_id)
-    if name is not None:
-        family_class(name).check_settings(config)
-    if name == "tribev2":  # three checkpoints, found one by one
-        with reading(config.model_id):
-            return family_class(name)(config, None)  # type: ignore[arg-type]
-    folder = find_weights(config.model_id, config.revision)
-    if name is None:
-        kind = str(read_config(folder).get("model_type"))
-        if kind not in MODEL_TYPE_FAMILIES:
-            raise ConfigError(
-                f"{folder} holds a model of type {kind!r}; known: "
-                f"{', '.join(sorted(MODEL_TYPE_FAMILIES))}"
-            )
-        name = MODEL_TYPE_FAMILIES[kind]
-    with reading(folder):
-        return family_class(name)(config, folder)
+    kind = known_family(config.model_id) if name is None else family_class(name)
+    here = config
+    if kind is None:  # only the files tell
+        folder = find_weights(config.model_id, config.revision)
+        kind, here = family_of_files(folder), replace(config, model_id=str(folder), revision=None)
+    kind.check_settings(config)
+    folders = kind.find(here)
+    with reading(folders.get(WHOLE, config.model_id)):
+        return kind(config, folders)
 
 
-def _known_family(model_id: str) -> str | None:
-    rows = [row for row in CATALOGUE.values() if model_id == row.model_id]
-    if not rows and (Path(model_id).expanduser() / "video" / "config.json").is_file():
-        return "tribev2"  # the only family of several checkpoints with an encoder of that name
-    return rows[0].family if rows else None
+def known_family(model_id: str) -> type[Family] | None:
+    """The family of a published model, or of a folder that is laid out as no other family's is."""
+    for row in CATALOGUE.values():
+        if model_id == row.model_id:
+            return family_class(row.family)
+    folder = Path(model_id).expanduser()
+    return next((kind for kind in family_classes() if kind.claims(folder)), None)
+
+
+def family_of_files(folder: Path) -> type[Family]:
+    """The family that reads the ``config.json`` of a folder.
+
+    Raises:
+        ConfigError: no family does.
+    """
+    found = str(read_config(folder).get("model_type"))
+    kinds = {word: kind for kind in family_classes() for word in kind.MODEL_TYPES}
+    if found not in kinds:
+        raise ConfigError(
+            f"{folder} holds a model of type {found!r}; known: {', '.join(sorted(kinds))}"
+        )
+    return kinds[found]

@@ -14,28 +14,52 @@ from torch import Tensor
 
 from neon_sim.errors import ConfigError
 
+from ..weights.catalogue import Published, Shape
+from ..weights.drawing import TINY_ENCODER, save, spread
 from ..weights.libraries import import_transformers
+from .family import Folders, Layout
 from .inputs import Sight
 from .settings import BackboneConfig
-from .vision_only import VideoEncoder
+from .vision_only import VisionOnly
 
 
-class VideoMAE(VideoEncoder):
+class VideoMAE(VisionOnly):
     """The encoder; a clip of T <= 8 frames gives T places, one of 16 gives 8."""
 
+    TITLE = "VideoMAE"
     MODEL_TYPES = ("videomae",)
+    CONFIG, NETWORK = "VideoMAEConfig", "VideoMAEModel"
+    PUBLISHED = (
+        Published(
+            name="videomae",
+            model_id="MCG-NJU/videomae-base",
+            licence="CC-BY-NC-4.0",
+            gated=False,
+            image_size=224,
+        ),
+    )
+    LAYOUT = Layout(pixels=16, frames=1, places=8, longest=16)
+    TINY = TINY_ENCODER | {"image_size": 48}
+    TINY_IMAGE_SIZE = 48
+    SIZE_KEYS = ("image_size",)
 
-    def __init__(self, config: BackboneConfig, folder: Path) -> None:
-        super().__init__(config, folder)
+    def __init__(self, config: BackboneConfig, folders: Folders) -> None:
+        super().__init__(config, folders)
         self.frame_size, self.patch = int(self.shape.image_size), int(self.shape.patch_size)
         self.clip_frames = int(self.shape.num_frames)
         self.tubelets = self.clip_frames // int(self.shape.tubelet_size)
         self.frames_per_place = 1
         self.check_size()
 
-    def load(self) -> None:
-        """Read the weights."""
-        self.network = self.from_pretrained(import_transformers().VideoMAEModel)
+    @classmethod
+    def write_random(cls, folder: Path, shape: Shape) -> None:
+        """One folder."""
+        network = cls.draw(shape)
+        size = network.config.image_size
+        processor = import_transformers().VideoMAEVideoProcessor(
+            size={"shortest_edge": size}, crop_size=size
+        )
+        save(folder, spread(network), processor)
 
     def places(self, num_frames: int) -> int:
         """Places in time.
@@ -51,20 +75,15 @@ class VideoMAE(VideoEncoder):
         return min(num_frames, self.tubelets)
 
     def clip(self, row: Sight) -> Tensor:
-        """Every frame held for its share of 16."""
+        """Every frame, held for its share of 16."""
         pixels = self.pixels(row)
         self.places(len(pixels))
         index = torch.arange(self.clip_frames) * len(pixels) // self.clip_frames
         return pixels[index]
 
-    def run(self, clips: Tensor) -> Tensor:
-        """The encoder's last layer."""
-        assert self.network is not None
-        return self.network(clips).last_hidden_state
-
     def gather(self, hidden: Tensor, row: Sight) -> Tensor:
         """Means of the tubelets of each place."""
-        tubes = hidden.unflatten(0, (self.tubelets, -1))
+        tubes = torch.unflatten(hidden, 0, (self.tubelets, -1))
         count = self.places(len(row.frames))
         owner = torch.arange(self.tubelets) * count // self.tubelets
         return torch.stack([tubes[owner == place].mean(dim=0) for place in range(count)])

@@ -11,40 +11,98 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from neon_sim.errors import ConfigError, require_package
 
+from ..weights.catalogue import Shape, part_of, text_shape, whole_number
+from ..weights.drawing import CHAT, save, spread, token_ids, tokenizer
 from ..weights.find import INSTALL_HUB
 from ..weights.libraries import import_transformers
 from ..weights.opening import opened
-from .family import EncodedRow, Family, equal_blocks
+from .family import Built, EncodedRow, Family, Folders, equal_blocks
 from .inputs import Sight, fitted_size, frame_interval_s, resize_frames
 from .lora import attach_lora, merged_state, unwrapped
+from .settings import BackboneConfig
 
+if TYPE_CHECKING:
+    from transformers import (
+        PretrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerFast,
+        ProcessorMixin,
+    )
+
+QWEN_RESEARCH = "Qwen Research (non-commercial)"
 START, END = "<|im_start|>", "<|im_end|>"
+# Control tokens of the checkpoints whose prompts are ``IMAGE`` and ``VIDEO``, by the key of the
+# config that holds their number.
+VISION_IDS = {
+    "vision_start_token_id": "<|vision_start|>",
+    "vision_end_token_id": "<|vision_end|>",
+    "image_token_id": "<|image_pad|>",
+    "video_token_id": "<|video_pad|>",
+}
+TINY_VISION: Shape = {
+    "depth": 2,
+    "hidden_size": 64,
+    "num_heads": 4,
+    "intermediate_size": 128,
+    "out_hidden_size": 64,
+}
+
+
+# Qwen2.5 at 3 and 7 billion parameters, and the vision tower that goes with them.
+QWEN2_3B = text_shape(2048, 36, 16, 2, 11008, 151936)
+QWEN2_7B = text_shape(3584, 28, 28, 4, 18944, 152064)
+
+
+def qwen2_vision(out: int) -> Shape:
+    """Shape of the vision tower; ``out`` is the width of the language model."""
+    return {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": out}
+
+
+def with_positions(text: Shape) -> Shape:
+    """The shape of a language model with positions in time, height and width (M-RoPE).
+
+    A quarter of the rotated pairs tells time, the rest height and width, as in the
+    ``mrope_section`` of 16, 24 and 24 of the published models.
+    """
+    hidden = whole_number(text, "hidden_size")
+    head = whole_number(text, "head_dim") or hidden // whole_number(text, "num_attention_heads")
+    width = head // 2
+    sections = [width // 4, 3 * width // 8, 3 * width // 8]
+    rope: Shape = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": sections}
+    return text | {"rope_parameters": rope}
 
 
 class VisionLanguage(Family):
     """A vision-language model of the Qwen line.
 
     Attributes:
-        IMAGE / VIDEO: what stands for a picture or a clip in the prompt.
+        CONFIG, NETWORK: names of its classes in transformers.
+        IMAGE, VIDEO: what stands for a picture or a clip in the prompt.
+        IDS: its control tokens besides those of every chat, by key of the config.
         factor: pixels of one visual token a side. processor: the checkpoint's own.
 
     Raises:
         ConfigError: ``image_size`` is no multiple of ``factor``.
     """
 
+    CONFIG: ClassVar[str]
+    NETWORK: ClassVar[str]
     SYSTEM: ClassVar[str] = "You are a helpful assistant."
     IMAGE: ClassVar[str] = "<|vision_start|><|image_pad|><|vision_end|>"
     VIDEO: ClassVar[str] = "<|vision_start|><|video_pad|><|vision_end|>"
 
-    def __init__(self, config: Any, folder: Any) -> None:
-        super().__init__(config, folder)
+    IDS: ClassVar[dict[str, str]] = VISION_IDS
+
+    def __init__(self, config: BackboneConfig, folders: Folders) -> None:
+        super().__init__(config, folders)
         self.shape = self.core_config(self.read_config())
         self.feature_dim = int(self.shape.text_config.hidden_size)
         vision = self.shape.vision_config
@@ -56,7 +114,34 @@ class VisionLanguage(Family):
                 f"(got {config.image_size})"
             )
 
-    def core_config(self, config: Any) -> Any:
+    @classmethod
+    def build(cls, shape: Shape) -> Built:
+        """The model without its language head."""
+        transformers = import_transformers()
+        config = getattr(transformers, cls.CONFIG)(**shape)
+        return [getattr(transformers, cls.NETWORK)(config)], config.text_config.hidden_size
+
+    @classmethod
+    def write_random(cls, folder: Path, shape: Shape) -> None:
+        """One folder with processor and tokenizer."""
+        transformers = import_transformers()
+        words = cls.tokenizer()
+        filled = shape | {"text_config": with_positions(part_of(shape, "text_config"))}
+        config = getattr(transformers, cls.CONFIG)(**filled, **token_ids(words, cls.IDS))
+        network = spread(getattr(transformers, cls.NETWORK)(config))
+        save(folder, network, cls.new_processor(words))
+
+    @classmethod
+    def tokenizer(cls) -> PreTrainedTokenizerFast:
+        """A small tokenizer with the control tokens."""
+        return tokenizer((*CHAT, *cls.IDS.values()))
+
+    @classmethod
+    def new_processor(cls, words: PreTrainedTokenizerFast) -> ProcessorMixin:
+        """A processor around a tokenizer."""
+        raise NotImplementedError
+
+    def core_config(self, config: PretrainedConfig) -> PretrainedConfig:
         """The part of the config that holds text and vision."""
         return config
 
@@ -65,7 +150,7 @@ class VisionLanguage(Family):
         """P, visual tokens of two frames."""
         return (self.config.image_size // self.factor) ** 2
 
-    def loader(self, transformers: Any) -> Any:
+    def loader(self, transformers: ModuleType) -> type[PreTrainedModel]:
         """The class without a language head."""
         return transformers.AutoModel
 
@@ -186,4 +271,4 @@ class VisionLanguage(Family):
         word = self.processor.image_token if row.is_image else self.processor.video_token
         wanted = self.processor.tokenizer.convert_tokens_to_ids(word)
         visual = hidden[ids == wanted]
-        return visual.unflatten(0, (self.places(len(row.frames)), -1))
+        return torch.unflatten(visual, 0, (self.places(len(row.frames)), -1))

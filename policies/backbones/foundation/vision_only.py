@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,34 +14,63 @@ from torch import Tensor
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.schema import checked, read_json
 
+from ..weights.catalogue import Shape
+from ..weights.libraries import import_transformers
 from ..weights.opening import AGAIN
-from .family import EncodedRow, Family, equal_blocks
+from .family import Built, EncodedRow, Family, Folders, equal_blocks
 from .inputs import Sight, resize_frames
 from .settings import BackboneConfig
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 PROCESSOR_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 
 
-class VideoEncoder(Family):
+class VisionOnly(Family):
     """A video encoder without words.
 
-    The whole picture is scaled to the model's square; the published processors scale a little
+    The whole picture is scaled to the square of the model. The published processors scale a little
     larger and cut the border off, which would hide what happens there.
 
     Attributes:
-        frame_size: pixels per side. patch: pixels of a token per side.
+        CONFIG, NETWORK: names of its classes in transformers.
+        frame_size: pixels a side. patch: pixels of a token a side.
     """
 
+    CONFIG: ClassVar[str]
+    NETWORK: ClassVar[str]
+    PACKS = False
     has_language_model = False
     reads = False
     frame_size: int
     patch: int
 
-    def __init__(self, config: BackboneConfig, folder: Path) -> None:
-        super().__init__(config, folder)
+    def __init__(self, config: BackboneConfig, folders: Folders) -> None:
+        super().__init__(config, folders)
         self.shape = self.read_config()
         self.feature_dim = int(self.shape.hidden_size)
-        self.mean, self.std = pixel_statistics(folder)
+        self.mean, self.std = pixel_statistics(self.folder)
+
+    @classmethod
+    def new_config(cls, shape: Shape) -> PretrainedConfig:
+        """The config of some shape."""
+        return getattr(import_transformers(), cls.CONFIG)(**shape)
+
+    @classmethod
+    def draw(cls, shape: Shape) -> PreTrainedModel:
+        """A network of some shape, its weights drawn from torch's generator."""
+        return getattr(import_transformers(), cls.NETWORK)(cls.new_config(shape))
+
+    @classmethod
+    def build(cls, shape: Shape) -> Built:
+        """The network; see ``Family.build``."""
+        network = cls.draw(shape)
+        return [network], network.config.hidden_size
+
+    def load(self) -> None:
+        """Read the weights."""
+        self.network = self.from_pretrained(getattr(import_transformers(), self.NETWORK))
 
     def check_size(self) -> None:
         """Hold ``image_size`` to the size the positions of the model are for.
@@ -71,12 +100,14 @@ class VideoEncoder(Family):
         return self.pixels(row)
 
     def run(self, clips: Tensor) -> Tensor:
-        """(B, T', 3, H, W) -> (B, F * P, D)."""
-        raise NotImplementedError
+        """(B, T', 3, H, W) -> (B, F * P, D): the last layer of the network."""
+        assert self.network is not None
+        hidden: Tensor = self.network(clips).last_hidden_state
+        return hidden
 
     def gather(self, hidden: Tensor, row: Sight) -> Tensor:
         """(F * P, D) of one row by place: (F, P, D)."""
-        return hidden.unflatten(0, (self.places(len(row.frames)), -1))
+        return torch.unflatten(hidden, 0, (self.places(len(row.frames)), -1))
 
     def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
         """Encode rows in groups of equal length."""

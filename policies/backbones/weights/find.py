@@ -26,9 +26,10 @@ from neon_sim.errors import (
 from neon_sim.schema import read_json
 from neon_sim.tensor_file import PICKLE_SUFFIXES
 
-from .catalogue import CATALOGUE, HubModel
+from .catalogue import CATALOGUE, Published
 from .libraries import import_transformers
 from .opening import AGAIN
+from .sizes import REPOSITORY_PARAMETERS, SIZES, Size, gigabytes
 
 
 @dataclass(frozen=True)
@@ -193,20 +194,12 @@ def absent_text(name: str, model_id: str | None = None) -> str:
     )
 
 
-def _about(row: HubModel, model_id: str | None = None) -> str:
+def _about(row: Published, model_id: str | None = None) -> str:
     """Size, licence and gate of a model, or of one repository of several that it is made of.
 
     The size is that of what is loaded, for it is counted and not looked up: language heads and
     what else a repository holds come on top.
     """
-    from ..counting import count, count_part
-
-    size = count(row)
-    said = f"{size.bf16_gb:.1f} GB (bf16) are loaded of {row.name}"
-    if model_id is not None and len(row.repositories) > 1:
-        part = count_part(row, model_id).bf16_gb
-        held = f"{part:.1f} GB of them" if part else "of which config and tokenizer"
-        said += f", {held} from this repository"
     named = [gate for gate in row.gates if model_id in (None, gate)]
     where = " and ".join(f"huggingface.co/{gate}" for gate in named)
     gate = (
@@ -217,10 +210,22 @@ def _about(row: HubModel, model_id: str | None = None) -> str:
         else "not gated"
     )
     also = f" {row.also}." if row.also else ""
-    return f"{said} (the download may be larger), licence {row.licence}, {gate}.{also}"
+    return f"{_loaded(row, model_id)}, licence {row.licence}, {gate}.{also}"
 
 
-def is_cached(row: HubModel) -> bool:
+def _loaded(row: Published, model_id: str | None) -> str:
+    """How much of a model, or of one of its repositories, is loaded."""
+    if row.name not in SIZES:
+        return f"the size of {row.name} is not written down"
+    said = f"{Size(*SIZES[row.name]).bf16_gb:.1f} GB (bf16) are loaded of {row.name}"
+    if model_id in REPOSITORY_PARAMETERS:
+        part = gigabytes(REPOSITORY_PARAMETERS[model_id])
+        held = f"{part:.1f} GB of them" if part else "of which config and tokenizer"
+        said = f"{said}, {held} from this repository"
+    return f"{said} (the download may be larger)"
+
+
+def is_cached(row: Published) -> bool:
     """Whether every repository of a model lies whole in the hub's cache on this machine."""
     try:
         from huggingface_hub import try_to_load_from_cache

@@ -1,12 +1,50 @@
-"""Parameters, those that NF4 packs, and hidden size of every backbone, as they were counted.
+"""How large every backbone is, as it was counted.
 
-Written by ``python -m neon_sim.policies.backbones.counting``; a test counts again.
+The two tables are printed by ``python -m neon_sim.policies.backbones.counting``; a test counts
+again. Counting takes seconds of imports, and an error about weights that are missing tells their
+size, so nothing here imports what counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+BF16_BYTES = 2  # of a weight
+NF4_BYTES = 0.5 + 1 / 64 * (1 + 4 / 256)  # 4 bits, and a doubly quantised scale for 64 weights
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters of a backbone without its language head.
+
+    Attributes:
+        parameters: all of them.
+        linear: those of the linear layers of the language model, which NF4 packs.
+        hidden: width of a token.
+    """
+
+    parameters: int
+    linear: int
+    hidden: int
+
+    @property
+    def bf16_gb(self) -> float:
+        """Weights in bf16, GB (1e9 bytes)."""
+        return gigabytes(self.parameters)
+
+    @property
+    def nf4_gb(self) -> float:
+        """Weights with the linear layers of the language model in NF4, the rest in bf16, GB."""
+        rest = self.parameters - self.linear
+        return (self.linear * NF4_BYTES + rest * BF16_BYTES) / 1e9
+
+
+def gigabytes(parameters: int) -> float:
+    """Memory of weights in bf16, GB (1e9 bytes)."""
+    return parameters * BF16_BYTES / 1e9
+
+
+# Backbone -> parameters, those that NF4 packs, width of a token.
 SIZES: dict[str, tuple[int, int, int]] = {
     "qwen_vl_3b": (3754622976, 2774532096, 2048),
     "qwen_vl_7b": (7747169280, 6525288448, 3584),
@@ -42,33 +80,12 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "none": (0, 0, 1),
 }
 
-
-NF4_BYTES = 0.5 + 1 / 64 * (1 + 4 / 256)  # 4 bits, and a doubly quantised scale for 64 weights
-
-
-BF16_BYTES = 2
-
-
-@dataclass(frozen=True)
-class Size:
-    """Parameters of a backbone without its language head.
-
-    Attributes:
-        parameters: all. linear: those of the language model's linear layers, which NF4 packs.
-        hidden: width of a token.
-    """
-
-    parameters: int
-    linear: int
-    hidden: int
-
-    @property
-    def bf16_gb(self) -> float:
-        """Weights in bf16, GB (1e9 bytes)."""
-        return self.parameters * BF16_BYTES / 1e9
-
-    @property
-    def nf4_gb(self) -> float:
-        """Weights with the language model's linear layers in NF4 and the rest in bf16, GB."""
-        rest = self.parameters - self.linear
-        return (self.linear * NF4_BYTES + rest * BF16_BYTES) / 1e9
+# Repository of a model of several -> parameters that are loaded of it.
+REPOSITORY_PARAMETERS: dict[str, int] = {
+    "facebook/vjepa2-vitg-fpc64-256": 1012173952,
+    "facebook/w2v-bert-2.0": 580493120,
+    "meta-llama/Llama-3.2-3B": 3212749824,
+    "sanps/fVLM-135M": 157015296,
+    "facebook/dinov2-small": 0,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": 0,
+}

@@ -25,7 +25,7 @@ from .opening import opened_config, read_tensor_file
 RANDOM = "random"
 RANDOM_SEED = 0
 RANDOM_MARK = "RANDOM_WEIGHTS"  # a file in a checkpoint whose weights were drawn
-UNTRAINED = "untrained"  # of TRIBEv2's fusion: drawn, too
+UNTRAINED = "untrained"  # a fusion of encoders whose weights are drawn, too
 
 
 def drawn_weights(arguments: Mapping[str, str]) -> list[str]:
