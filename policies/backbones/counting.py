@@ -18,10 +18,10 @@ from torch import nn
 from neon_sim.command import Parser, entry_point
 from neon_sim.registry import BACKBONES
 
-from .encoders.catalogue import PAIR
 from .encoders.hf_image import ARCHITECTURES
 from .encoders.hf_video import NETWORKS
 from .foundation.family import Built, Family, family_class
+from .published import PAIR
 from .weights.catalogue import CATALOGUE
 from .weights.libraries import import_transformers
 from .weights.sizes import SIZES, Size

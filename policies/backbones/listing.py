@@ -6,11 +6,10 @@ from neon_sim.registry import BACKBONES
 
 from .base import known_shape
 from .counting import OWN, size_of
-from .encoders.catalogue import weight_sources
+from .published import published
 from .weights.catalogue import CATALOGUE
-from .weights.find import is_cached
+from .weights.find import is_here
 from .weights.sizes import BF16_BYTES, Size
-from .weights.sources import is_here
 
 HEADER = (
     *("backbone", "parameters", "hidden", "tokens", "memory", "NF4", "here", "gated", "licence"),
@@ -35,7 +34,7 @@ def backbone_rows() -> list[tuple[str, ...]]:
     """
     names = [name for name in BACKBONES if not _is_twin(name) and name not in CATALOGUE]
     others = sorted(names, key=lambda name: (name in OWN, name))
-    return [HEADER, *map(_hub_row, CATALOGUE), *map(_row, others)]
+    return [HEADER, *map(_row, (*CATALOGUE, *others))]
 
 
 def _is_twin(name: str) -> bool:
@@ -43,37 +42,27 @@ def _is_twin(name: str) -> bool:
     return base != name and base in BACKBONES and name not in OWN
 
 
-def _hub_row(name: str) -> tuple[str, ...]:
-    """A foundation backbone, which runs in bf16."""
-    row, size = CATALOGUE[name], size_of(name)
-    return (
-        *_numbers(name, size, f"{_bytes(size.parameters * BF16_BYTES)} bf16"),
-        _bytes(size.nf4_gb * 1e9) if size.linear else "-",
-        "yes" if is_cached(row) else "no",
-        "yes" if row.gated else "no",
-        row.licence,
-        " + ".join(row.repositories),
-    )
-
-
 def _row(name: str) -> tuple[str, ...]:
-    """An encoder of other people's weights or one of ours; they run in float32."""
-    sources = weight_sources(name)
+    """One backbone; foundation models run in bf16, everything else in float32."""
+    models = published(name)
     try:
         size = size_of(name)
     except KeyError:  # a backbone of the reader's own
         return (name, "-", "-", tokens_text(name), *("-",) * 6)
-    numbers = _numbers(name, size, f"{_bytes(size.parameters * FP32_BYTES)} fp32")
-    if not sources:
-        return (*numbers, "-", "yes", "no", "Apache-2.0", "come with neon_sim")
-    fetched = "" if all(source.kind != "file" for source in sources) else " *"
+    kind, width = ("bf16", BF16_BYTES) if name in CATALOGUE else ("fp32", FP32_BYTES)
+    numbers = _numbers(name, size, f"{_bytes(size.parameters * width)} {kind}")
+    packed = _bytes(size.nf4_gb * 1e9) if size.linear else "-"
+    if not models:
+        return (*numbers, packed, "yes", "no", "Apache-2.0", "come with neon_sim")
+    never_fetched = " *" if any(model.kind == "file" for model in models) else ""
+    repositories = [repository for model in models for repository in model.repositories]
     return (
         *numbers,
-        "-",
-        "yes" if all(map(is_here, sources)) else "no",
-        "yes" if any(source.gated for source in sources) else "no",
-        ", ".join(dict.fromkeys(source.licence for source in sources)),
-        " + ".join(source.model_id for source in sources) + fetched,
+        packed,
+        "yes" if all(map(is_here, models)) else "no",
+        "yes" if any(model.gated for model in models) else "no",
+        ", ".join(dict.fromkeys(model.licence for model in models)),
+        " + ".join(repositories) + never_fetched,
     )
 
 

@@ -185,7 +185,7 @@ class ImageEncoder:
         return Tokens(hidden, places, masked_mean(hidden, places))
 
 
-class VideoEncoder:
+class ClipEncoder:
     """A backbone that looks at the whole clip and keeps P places in time.
 
     A subclass sets the attributes and writes ``time_places`` and ``clip_tokens``.
@@ -282,7 +282,7 @@ class StillTwin(ImageEncoder):
     def __init__(
         self, video: Callable[..., Any], *, num_frames: Places | None = None, **arguments: str
     ) -> None:
-        encoder: VideoEncoder = video(**arguments)
+        encoder: ClipEncoder = video(**arguments)
         usual = min(STILL_FRAMES, encoder.max_frames)
         self._encoder, self.num_frames = encoder, usual if num_frames is None else int(num_frames)
         self.device = encoder.device

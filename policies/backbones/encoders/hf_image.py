@@ -15,19 +15,14 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from neon_sim.errors import ConfigError
+from neon_sim.errors import CheckpointError, ConfigError
 
 from ..base import AUTO, find_device
+from ..weights.catalogue import APACHE, Published
+from ..weights.find import missing_text, refuse_pickles
 from ..weights.libraries import import_transformers
 from ..weights.opening import Unreadable, check_finite, opened_config, opened_network
-from ..weights.sources import (
-    WeightSource,
-    folder_config,
-    freeze,
-    hub_source,
-    missing_weights,
-    refuse_pickles,
-)
+from ..weights.sources import folder_config, freeze
 from .base import ImageEncoder, identity, pixels
 
 # Tokens a side of the published networks, from their names and, for DINOv2, its 518 pixels.
@@ -43,30 +38,32 @@ GRIDS = {
 
 # Sizes are those of the float32 files, rounded; dual models include their text tower.
 # SigLIP and DINOv2 of ``siglip_dinov2`` are two subfolders of one folder.
-_PAIR = "backbone.model_id=weights/siglip_dinov2 (both in it), or of this one alone backbone."
-PUBLISHED: dict[str, WeightSource] = {
-    "siglip": hub_source("google/siglip-base-patch16-224", "0.8 GB", "Apache-2.0"),
-    "siglip_so400m": hub_source(
-        "google/siglip-so400m-patch14-224",
-        "3.5 GB",
-        "Apache-2.0",
-        folder="siglip_dinov2/siglip",
-        override=f"{_PAIR}siglip_id=/path",
+_BOTH = "backbone.model_id=weights/siglip_dinov2 (both in it), or of this one alone backbone."
+
+
+def _half(name: str, model_id: str, size: str, role: str) -> Published:
+    """One of the two networks of ``siglip_dinov2``."""
+    command = f"hf download {model_id} --local-dir weights/siglip_dinov2/{role}"
+    setting = f"{_BOTH}{role}_id=/path"
+    return Published(name, model_id, APACHE, size=size, command=command, setting=setting)
+
+
+_PUBLISHED = (
+    Published("siglip", "google/siglip-base-patch16-224", APACHE, size="0.8 GB"),
+    _half("siglip_so400m", "google/siglip-so400m-patch14-224", "3.5 GB", "siglip"),
+    Published("siglip2", "google/siglip2-base-patch16-224", APACHE, size="1.5 GB"),
+    Published("clip", "openai/clip-vit-base-patch16", "MIT", size="0.6 GB"),
+    Published("dinov2", "facebook/dinov2-base", APACHE, size="0.35 GB"),
+    _half("dinov2_reg_large", "facebook/dinov2-with-registers-large", "1.2 GB", "dinov2"),
+    Published(
+        "dinov3",
+        "facebook/dinov3-vits16-pretrain-lvd1689m",
+        "DINOv3 licence",
+        gated=True,
+        size="0.09 GB",
     ),
-    "siglip2": hub_source("google/siglip2-base-patch16-224", "1.5 GB", "Apache-2.0"),
-    "clip": hub_source("openai/clip-vit-base-patch16", "0.6 GB", "MIT"),
-    "dinov2": hub_source("facebook/dinov2-base", "0.35 GB", "Apache-2.0"),
-    "dinov2_reg_large": hub_source(
-        "facebook/dinov2-with-registers-large",
-        "1.2 GB",
-        "Apache-2.0",
-        folder="siglip_dinov2/dinov2",
-        override=f"{_PAIR}dinov2_id=/path",
-    ),
-    "dinov3": hub_source(
-        "facebook/dinov3-vits16-pretrain-lvd1689m", "0.09 GB", "DINOv3 licence", gated=True
-    ),
-}
+)
+PUBLISHED = {model.name: model for model in _PUBLISHED}
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -188,7 +185,7 @@ def published_grid(name: str, model_id: str) -> int | None:
     """
     if model_id in ("", PUBLISHED[name].model_id):
         return GRIDS[name]
-    config = folder_config(name, model_id)
+    config = folder_config(model_id)
     config = getattr(config, "vision_config", config)
     if not hasattr(config, "patch_size"):
         return None
@@ -202,8 +199,7 @@ def load_image_network(name: str, model_id: str) -> tuple[Any, Architecture]:
         CheckpointError: no weights, or pickles only. ConfigError: another architecture.
     """
     transformers = import_transformers()
-    refuse_pickles(name, Path(model_id))
-    source = PUBLISHED[name]
+    refuse_pickles(Path(model_id))
     try:
         model_type = opened_config(model_id).model_type
         if model_type not in ARCHITECTURES:
@@ -216,7 +212,8 @@ def load_image_network(name: str, model_id: str) -> tuple[Any, Architecture]:
             getattr(transformers, architecture.loader), model_id, dtype=torch.float32
         )
     except Unreadable as error:  # absent, unreachable, or no config that is known
-        raise missing_weights(name, model_id, source, error.told) from error
+        text = missing_text(model_id, error.told, PUBLISHED[name])
+        raise CheckpointError(text) from error
     check_finite(network, model_id)
     return freeze(network), architecture
 

@@ -14,22 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neon_sim.errors import ConfigError
+from neon_sim.errors import CheckpointError, ConfigError
 
 from ..base import AUTO, find_device, one_place
+from ..weights.catalogue import Published
+from ..weights.find import RANDOM, missing_text, refuse_pickles
 from ..weights.libraries import import_transformers
 from ..weights.opening import Unreadable, check_finite, opened_config, opened_network
-from ..weights.sources import (
-    RANDOM,
-    WeightSource,
-    folder_config,
-    freeze,
-    hub_source,
-    missing_weights,
-    refuse_pickles,
-    seeded,
-)
-from .base import StillTwin, VideoEncoder, hold_length, identity, merge_time, pixels, resample_time
+from ..weights.sources import folder_config, freeze, seeded
+from .base import ClipEncoder, StillTwin, hold_length, identity, merge_time, pixels, resample_time
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 KINETICS = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
@@ -52,7 +45,7 @@ class Network:
     mean_std: tuple[tuple[float, ...], tuple[float, ...]]
     places_first: bool
     layout: tuple[int, int, int]
-    source: WeightSource
+    published: Published
 
 
 NETWORKS = {
@@ -63,7 +56,12 @@ NETWORKS = {
         KINETICS,
         True,
         (8, 8, 196),
-        hub_source("facebook/timesformer-base-finetuned-k400", "0.5 GB", "CC-BY-NC-4.0"),
+        Published(
+            "timesformer",
+            "facebook/timesformer-base-finetuned-k400",
+            "CC-BY-NC-4.0",
+            size="0.5 GB",
+        ),
     ),
     "vivit": Network(
         "vivit",
@@ -72,12 +70,12 @@ NETWORKS = {
         HALF,
         False,
         (32, 16, 196),
-        hub_source("google/vivit-b-16x2-kinetics400", "0.36 GB", "MIT"),
+        Published("vivit", "google/vivit-b-16x2-kinetics400", "MIT", size="0.36 GB"),
     ),
 }
 
 
-class HFVideo(VideoEncoder):
+class HFVideo(ClipEncoder):
     """Patch tokens of a frozen video transformer; the class token is left out.
 
     A clip shorter than the network's is shown with frames repeated, a longer one is an error;
@@ -107,8 +105,8 @@ class HFVideo(VideoEncoder):
         del device
         spec, asked = NETWORKS[name], one_place(model_id, weights)
         layout: tuple[int, int, int] | None = spec.layout
-        if asked not in ("", RANDOM, spec.source.model_id):
-            config = folder_config(name, asked)
+        if asked not in ("", RANDOM, spec.published.model_id):
+            config = folder_config(asked)
             known = getattr(config, "model_type", None) == spec.model_type
             layout = _layout(config) if known else None
         if layout is None:
@@ -162,8 +160,8 @@ def load_video_network(name: str, weights: str) -> Any:
     loader: Any = getattr(transformers, spec.loader)
     if weights == RANDOM:
         return freeze(seeded(lambda: loader(getattr(transformers, spec.config)())))
-    where = weights or spec.source.model_id
-    refuse_pickles(name, Path(where))
+    where = weights or spec.published.model_id
+    refuse_pickles(Path(where))
     try:
         found = opened_config(where).model_type
         if found != spec.model_type:
@@ -173,7 +171,7 @@ def load_video_network(name: str, weights: str) -> Any:
             )
         network = opened_network(loader, where, ("pooler.",), dtype=torch.float32)
     except Unreadable as error:  # absent, unreachable, or no config that is known
-        raise missing_weights(name, where, spec.source, error.told) from error
+        raise CheckpointError(missing_text(where, error.told, spec.published)) from error
     check_finite(network, where)
     return freeze(network)
 

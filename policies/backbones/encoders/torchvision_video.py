@@ -19,9 +19,11 @@ from neon_sim.errors import ConfigError, clone_root, install_command, require_pa
 from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
 from ..base import AUTO, find_device, one_place
+from ..weights.catalogue import Published
+from ..weights.find import RANDOM
 from ..weights.libraries import mend_torchvision
-from ..weights.sources import RANDOM, WeightSource, freeze, load_strictly, read_state, seeded
-from .base import StillTwin, VideoEncoder, hold_length, identity, merge_time, pixels, resample_time
+from ..weights.sources import freeze, load_strictly, read_state, seeded
+from .base import ClipEncoder, StillTwin, hold_length, identity, merge_time, pixels, resample_time
 
 # torch 2.N is released together with torchvision 0.(N + 15); a clone's pins hold the pair
 PAIRED = f"torchvision==0.{int(torch.__version__.split('.')[1]) + 15}.*"
@@ -78,21 +80,26 @@ def import_torchvision() -> Any:
     )
 
 
-def weight_source(name: str) -> WeightSource:
+def published(name: str) -> Published:
     """Where the weights of a network are published and how to make them safetensors."""
     file, size = NETWORKS[name].file, NETWORKS[name].size
     code = (
         f"import torch, safetensors.torch as s; s.save_file(torch.load({file!r}, "
         f"weights_only=True), '{name}.safetensors')"
     )
-    download = (
-        f"curl -LO https://download.pytorch.org/models/{file} && python -c {shlex.quote(code)}"
+    return Published(
+        name,
+        f"torchvision {file}",
+        "BSD-3-Clause",
+        size=size,
+        kind="file",
+        command=f"curl -LO https://download.pytorch.org/models/{file} && "
+        f"python -c {shlex.quote(code)}",
+        setting=f"backbone.model_id=/path/to/{name}.safetensors",
     )
-    override = f"backbone.model_id=/path/to/{name}.safetensors"
-    return WeightSource(f"torchvision {file}", size, "BSD-3-Clause", download, override, "file")
 
 
-class TorchvisionVideo(VideoEncoder):
+class TorchvisionVideo(ClipEncoder):
     """Tokens of an inner feature map of one of torchvision's video networks.
 
     Args:
@@ -161,7 +168,7 @@ class TorchvisionVideo(VideoEncoder):
         self.max_frames = self._spec.num_frames or MAX_CLIP_FRAMES
         self.layer = layer or list(self._spec.layers)[-1]
         self.image_size = int(image_size) or self._spec.image_size
-        state = None if asked == RANDOM else read_state(name, asked, weight_source(name))
+        state = None if asked == RANDOM else read_state(published(name), asked)
         build = getattr(import_torchvision(), name)
         self.network = seeded(lambda: build(weights=None))
         if state is None:

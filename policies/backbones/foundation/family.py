@@ -19,11 +19,12 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.clips import MAX_CLIP_FRAMES
 from neon_sim.registry import FAMILIES
 
+from ..base import find_device
 from ..weights.catalogue import Published, Shape
 from ..weights.find import DTYPES, find_weights, quantisation
 from ..weights.opening import check_finite, opened_config, opened_network
 from .inputs import Sight
-from .settings import OWN_SETTINGS, BackboneConfig, device_name
+from .settings import OWN_SETTINGS, BackboneConfig
 
 WHOLE = "model"  # the role of a folder that holds a whole model, or what the other folders lack
 Folders = dict[str, Path]  # of a checkpoint, by role
@@ -267,13 +268,13 @@ class Family:
                 damaged, or hold NaN.
         """
         settings = self.config
-        device = device_name(settings.device_map)
+        device = find_device(settings.device_map, "device_map")
         quantised = quantisation(
             settings.load_in_4bit, settings.use_double_quant, self.KEPT_OUT_OF_4BIT
         )
         if quantised is not None:
             more["quantization_config"] = quantised
-            more["device_map"] = {"": device}
+            more["device_map"] = {"": str(device)}
         where = folder or self.folder
         model = opened_network(
             loader,

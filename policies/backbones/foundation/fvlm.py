@@ -28,6 +28,7 @@ from torch.nn import functional
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.schema import checked
 
+from ..base import find_device
 from ..weights.catalogue import APACHE, Published, Shape, part_of, text_shape
 from ..weights.drawing import CHAT, TINY_TEXT, save, spread, tokenizer
 from ..weights.find import DTYPES, find_weights, read_config
@@ -43,7 +44,7 @@ from ..weights.opening import (
 )
 from .family import WHOLE, Built, EncodedRow, Family, Folders, Layout, equal_blocks
 from .inputs import Sight, resize_frames
-from .settings import BackboneConfig, device_name
+from .settings import BackboneConfig
 
 MODES = ("coarse_only", "coarse_fine", "autoregressive")
 ATTENTIONS = ("sdpa", "eager")
@@ -319,7 +320,8 @@ class FVLM(Family):
             raise CheckpointError(
                 f"{file} holds tensors of other names than this network's ({reason}); rename them"
             ) from error
-        network = network.to(device_name(self.config.device_map), DTYPES[self.config.torch_dtype])
+        device = find_device(self.config.device_map, "device_map")
+        network = network.to(device, DTYPES[self.config.torch_dtype])
         self.network = network.eval().requires_grad_(False)
 
     def pixels(self, row: Sight) -> Tensor:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from annotated_types import Interval
 
 from neon_sim.errors import ConfigError
 from neon_sim.rules import hold_rules
 
+from ..base import find_device
 from ..weights.find import DTYPES, check_attention
 from .lora import require_lora
 
@@ -76,7 +75,7 @@ class BackboneConfig:
             ConfigError: a value of another type, or outside its rule.
             MissingPackageError: attention or LoRA needs a package.
         """
-        device_name(self.device_map)  # what it says of a map is more than that it is no text
+        find_device(self.device_map, "device_map")  # first: it says more than hold_rules would
         hold_rules(self)
         for name in ("model_id", "revision", "fusion"):
             value = getattr(self, name)
@@ -97,23 +96,3 @@ class BackboneConfig:
                     f"{name} is of adapters, and freeze_backbone=true trains none (got "
                     f"{getattr(self, name)}); leave it out"
                 )
-
-
-def device_name(name: str) -> str:
-    """``auto`` as the accelerator there is.
-
-    Raises:
-        ConfigError: no name of one device, or CUDA is asked for and absent.
-    """
-    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise ConfigError(
-            f"device_map must be auto, cpu, cuda or cuda:N, one device (got {name!r}); use auto"
-        )
-    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return "cuda" if present else "cpu"
-    number = int(name.partition(":")[2] or 0)
-    if name != "cpu" and number >= present:
-        found = f"{present} CUDA devices" if present else "no CUDA device"
-        raise ConfigError(f"device_map={name}, but torch sees {found}; use device_map=cpu")
-    return name

