@@ -1,38 +1,49 @@
-"""What a robot adds to a task and what a task writes: every method that ``Task`` leaves to them."""
+"""The methods that ``Task`` leaves to robots (``ArmTask``, ``HumanoidTask``) and to tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import gymnasium
 import numpy as np
 
 from neon_sim.audio.soundscape import SoundScape
+from neon_sim.contracts import Cue, Latent, Twins
 from neon_sim.errors import ConfigError
+from neon_sim.simulation.gl import mujoco
 
-from .episode import Twins
 from .limits import LimitMeter
 from .scene import View
 
+L = TypeVar("L", bound=Latent)
 
-class TaskContract(gymnasium.Env[dict[str, Any], np.ndarray]):
-    """The words that robots (``ArmTask``, ``HumanoidTask``) and tasks fill.
+
+class TaskContract(gymnasium.Env[dict[str, Any], np.ndarray], Generic[L]):
+    """What a robot and a task implement. ``L`` is the ``TypedDict`` of the task's latent.
+
+    Class attributes:
+        NAME: registry name. VERSION: the number after ``-v``.
+        EPISODE_STEPS: control steps of 20 ms until an episode is truncated.
+        VIEWS: fixed cameras by name.
+        MICROPHONES: arrays that the task needs by default.
+        MODE: what a policy sets, one of ``neon_sim.robots.Robot.modes``.
+        CUE: key of the latent that only sound tells; empty for tasks without one.
 
     Attributes:
         action_dim, proprio_dim: A and P, lengths of an action and of ``agent_pos``.
         num_joints: J; the first J numbers of an action are joints.
-        num_steered: how many of an action's first numbers lead the robot to a place: joints, and
-            the base where it walks. Demonstrations are led astray in these.
+        num_steered: how many of an action's first numbers move the robot through space: the
+            joints, and the base where it walks. Demonstrations perturb these.
     """
 
     NAME: ClassVar[str]
     VERSION: ClassVar[int] = 0
     EPISODE_STEPS: ClassVar[int]
     VIEWS: ClassVar[dict[str, View]]
-    MICROPHONES: ClassVar[tuple[str, ...]] = ()  # what a task must hear with
-    MODE: ClassVar[str]  # what a policy sets: of ``neon_sim.robots.Robot.modes``
-    CUE: ClassVar[str] = ""  # key of the latent that nothing but sound tells
+    MICROPHONES: ClassVar[tuple[str, ...]] = ()
+    MODE: ClassVar[str]
+    CUE: ClassVar[str] = ""
 
     action_dim: int
     proprio_dim: int
@@ -44,27 +55,27 @@ class TaskContract(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     @property
     def joint_scale(self) -> np.ndarray:
-        """(J,) rad by which each of the first J numbers of an action, the joints, moves by 1."""
+        """(J,) rad by which each joint moves when its number in an action changes by 1."""
         raise NotImplementedError
 
     def agent_pos(self) -> np.ndarray:
-        """(P,) float32 in [-1, 1]: what the robot feels of its pose; no velocity."""
+        """(P,) float32 in [-1, 1]: the robot's own pose, without velocities."""
         raise NotImplementedError
 
     def hold_action(self) -> np.ndarray:
-        """(A,) float32: the action that stays in the present pose."""
+        """(A,) float32: the action that keeps the present pose."""
         raise NotImplementedError
 
-    def _make_spec(self, robot: str) -> Any:
-        """The robot in its surroundings, with the task's scene, as ``mujoco.MjSpec``."""
+    def _make_spec(self, robot: str) -> mujoco.MjSpec:
+        """The robot, its surroundings and the task's scene."""
         raise NotImplementedError
 
     def _place_robot(self, noise: float) -> None:
-        """Write the start pose into ``self.start``, before the task's latent."""
+        """Write the start pose into ``self.start``; called before ``apply_latent``."""
         raise NotImplementedError
 
     def _start_drive(self) -> np.ndarray:
-        """Ready what drives the motors from ``self.start``; (nu,) set points that hold it."""
+        """Reset the motor control to ``self.start``; returns the set points (nu,) that hold it."""
         raise NotImplementedError
 
     def _drive(self, action: list[float]) -> None:
@@ -75,61 +86,61 @@ class TaskContract(gymnasium.Env[dict[str, Any], np.ndarray]):
         """The robot's microphones in its surroundings.
 
         Raises:
-            ConfigError: this robot has none yet.
+            ConfigError: this robot has no microphones.
         """
-        raise ConfigError(f"{self.NAME} hears nothing yet (got microphones={list(microphones)})")
+        raise ConfigError(f"{self.NAME} has no microphones (got microphones={list(microphones)})")
 
     def body_state(self) -> np.ndarray:
-        """(S,) float32: what the robot's own sensors tell, velocities too; tasks of kind ``state``.
+        """(S,) float32: ``agent_pos``, then what else the robot's own sensors measure.
 
-        ``agent_pos`` comes first.
+        Velocities are among it. Only tasks of kind ``state`` have it.
         """
         raise NotImplementedError
 
     def count_limits(self) -> None:
-        """Look once at how near the joints are to what they can do, for ``limits``.
+        """Record in ``limits`` how near the joints are to their limits now.
 
-        A judge calls it after each control step; a step alone does not pay for it.
+        Evaluations call it after each control step. ``advance`` does not, to stay fast.
         """
         raise NotImplementedError
 
     # ---- what a task writes -------------------------------------------------------------
 
-    def build_scene(self, spec: Any) -> None:
-        """Add the task's bodies and geoms to the ``mujoco.MjSpec``."""
+    def build_scene(self, spec: mujoco.MjSpec) -> None:
+        """Add the task's bodies and geoms."""
         raise NotImplementedError
 
-    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
+    def sample_latent(self, rng: np.random.Generator) -> L:
         """Draw what varies between episodes, as JSON values."""
         raise NotImplementedError
 
-    def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Write ``latent`` into ``self.start`` and the model's colours."""
+    def apply_latent(self, latent: L) -> None:
+        """Write ``latent`` into ``self.start`` and into the model's colours and static poses."""
         raise NotImplementedError
 
     def expert_action(self) -> np.ndarray:
-        """The scripted expert's action (A,) float32 for the current state."""
+        """(A,) float32: the scripted expert's action in the current state."""
         raise NotImplementedError
 
     def is_success(self) -> bool:
-        """Whether the job is done in the current state."""
+        """Whether the task is solved in the current state."""
         raise NotImplementedError
 
     def closeness(self) -> float:
-        """How far the job is, 0 to 1, while it is neither done nor lost."""
+        """Partial progress in [0, 1] while the task is neither solved nor failed."""
         raise NotImplementedError
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """At most 16 numbers that a perfect single frame shows of a configuration.
 
         Args:
-            qpos: (nq,) of this episode, now or in its past.
+            qpos: (nq,) of this episode, now or earlier.
         """
         raise NotImplementedError
 
     @property
     def task(self) -> str:
-        """The task's name; LeRobot's tools ask for it beside ``task_description``."""
+        """The task's name. LeRobot's tools read it next to ``task_description``."""
         return self.NAME
 
     @property
@@ -138,35 +149,39 @@ class TaskContract(gymnasium.Env[dict[str, Any], np.ndarray]):
         raise NotImplementedError
 
     def failed(self) -> bool:
-        """Whether success is out of reach for good; ends the episode."""
+        """Whether success has become impossible; this ends the episode."""
         return False
 
     def lost(self) -> bool:
-        """Whether the robot itself can go on no more: no success in any task, and the end."""
+        """Whether the robot itself cannot continue (it fell); fails any task."""
         return False
 
     def after_step(self) -> None:
-        """Called after each control step, to remember what the state alone does not tell."""
+        """Called after each control step, to record what the state alone does not hold."""
 
     def begin_sound(self, sound: SoundScape) -> None:
-        """Called as an episode begins, to emit its cues; only where there are microphones."""
+        """Emit the sounds of the episode. Called at its start if there are microphones."""
 
-    def cues(self) -> list[Any]:
-        """Every value that ``latent[CUE]`` may have in this episode, as JSON; sound tasks only.
+    def cues(self) -> Sequence[Cue]:
+        """Every value that ``latent[CUE]`` may have in this episode; sound tasks only.
 
-        The episode is the same to the bit for each of them, but for what is heard.
+        Apart from what is heard, the episode is equal to the bit for all of them.
         """
         raise NotImplementedError
 
-    def fits(self, cue: Any) -> bool:
-        """Whether what was done by now is the job if ``latent[CUE]`` were ``cue``.
+    def fits(self, cue: Cue) -> bool:
+        """Whether the robot has solved the task if ``latent[CUE]`` were ``cue``.
 
-        A sound task's ``is_success`` is ``fits(latent[CUE])``; what it did is one irrevocable
-        choice, so that it fits one cue or none.
+        A sound task's ``is_success`` is ``fits(latent[CUE])``. The robot makes one irrevocable
+        choice, so it fits at most one cue.
         """
         raise NotImplementedError
 
     def twins(self, seed: int, index: int) -> Twins | None:
-        """A pair of episodes equal in last frame and proprioception; None for static tasks."""
+        """Two episodes with equal last frame and proprioception; None for static tasks.
+
+        Args:
+            seed: run seed. index: of the pair; both key the random draws.
+        """
         del seed, index
         return None

@@ -1,12 +1,12 @@
-"""The small types of an episode: how it starts, its twins, and what counts as an action."""
+"""The small types of an episode: how it starts, and what counts as an action."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from neon_sim.errors import ActionError
 
@@ -26,26 +26,12 @@ class Start:
     mocap_quat: np.ndarray
 
 
-@dataclass(frozen=True)
-class Twins:
-    """Two episodes that look the same now and need different actions.
-
-    Attributes:
-        latent_a, latent_b: latents for ``reset(options={"latent": ...})``.
-        steps: control steps to hold the start pose until frame and proprioception agree.
-    """
-
-    latent_a: dict[str, Any]
-    latent_b: dict[str, Any]
-    steps: int
-
-
-def check_action(action: Any, size: int) -> list[float]:
+def check_action(action: ArrayLike, size: int) -> list[float]:
     """Turn an action into ``size`` numbers.
 
     Raises:
-        ActionError: no numbers, wrong shape, or a value that is not finite; names index, value
-            and rule.
+        ActionError: not numeric, another shape, or a value that is not finite; the message names
+            the index, the value and the rule.
     """
     try:
         array = np.asarray(action)

@@ -1,15 +1,16 @@
-"""How long joints spend at what the robot can do: ends of their range, speed, torque."""
+"""How long joints spend at their limits of position, velocity and torque."""
 
 from __future__ import annotations
 
 import numpy as np
 
 KINDS = ("position", "velocity", "torque")
-NEAR_LIMIT_RAD, NEAR_TORQUE = 0.01, 0.99  # what counts as being at a limit
+NEAR_LIMIT_RAD = 0.01  # rad from the end of its range at which a joint counts as at its limit
+NEAR_TORQUE = 0.99  # share of the largest torque that counts as at the limit
 
 
 class LimitMeter:
-    """Tells how many control steps J joints spend at their limits.
+    """Records J joints step by step and reports the share of steps spent at each limit.
 
     Args:
         low, high: (J,) rad. velocity: (J,) rad/s. torque: (J,) Nm.
@@ -27,11 +28,14 @@ class LimitMeter:
         self._seen: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def count(self, position: np.ndarray, velocity: np.ndarray, torque: np.ndarray) -> None:
-        """Look once, at the end of a control step: (J,) rad, rad/s and Nm."""
+        """Record the end of a control step: (J,) rad, rad/s and Nm."""
         self._seen.append((position.copy(), velocity.copy(), torque.copy()))
 
     def _at(self) -> np.ndarray:
-        """(3, N, J) whether each joint was at each limit; told late, for a step must be quick."""
+        """(3, N, J) bool: whether each joint was at each limit.
+
+        Computed here rather than in ``count``, which runs in every control step.
+        """
         if not self._seen:
             return np.zeros((len(KINDS), 1, len(self._low)), dtype=bool)
         position, velocity, torque = (np.stack(rows) for rows in zip(*self._seen, strict=True))
@@ -47,11 +51,12 @@ class LimitMeter:
         """Share of control steps since ``reset`` that each joint spent at a limit.
 
         Returns:
-            ``position`` (within 0.01 rad of its range or beyond), ``velocity`` (at the largest
-            or beyond) and ``torque`` (99 % of the motor's), each (J,) float64 in [0, 1].
+            ``position`` (within 0.01 rad of an end of its range, or beyond), ``velocity`` (at
+            the largest, or beyond) and ``torque`` (at least 99 % of the largest), each (J,)
+            float64 in [0, 1].
         """
         return dict(zip(KINDS, self._at().mean(axis=1), strict=True))
 
     def some_joint(self) -> dict[str, float]:
-        """Share of control steps since ``reset`` in which some joint was at a limit, by kind."""
+        """Share of control steps since ``reset`` with at least one joint at a limit, by kind."""
         return dict(zip(KINDS, self._at().any(axis=2).mean(axis=1).tolist(), strict=True))

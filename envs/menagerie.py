@@ -1,21 +1,21 @@
-"""The published robots: where they are, and our contact geoms on their bodies."""
+"""The published robots: where their files are, and our contact geoms on their bodies."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from neon_sim.errors import ConfigError
 from neon_sim.robots import MODELS
+from neon_sim.simulation.gl import mujoco
 
-BODIES = MODELS  # what ``robot`` may be
+BODIES = MODELS  # values of the setting ``robot``
 
 
 def menagerie_file(folder: str, name: str) -> Path:
-    """Where a published robot is: ``MENAGERIE_ROOT/folder/name``.
+    """Path of a published robot: ``MENAGERIE_ROOT/folder/name``.
 
     Raises:
         ConfigError: ``MENAGERIE_ROOT`` is unset, or holds no such file.
@@ -33,12 +33,12 @@ def menagerie_file(folder: str, name: str) -> Path:
     return file
 
 
-def copy_hull(source: Any, target: Any) -> None:
-    """Give ``target``'s bodies the colliding geoms of ``source``; only ``*_pad`` ones are seen."""
+def copy_hull(source: mujoco.MjSpec, target: mujoco.MjSpec) -> None:
+    """Add the colliding geoms of ``source`` to ``target``; only ``*_pad`` geoms are visible."""
     for geom in source.geoms:
         if not geom.conaffinity:
             continue
-        pad = geom.name.endswith("_pad")  # ours alone, so it must be seen
+        pad = geom.name.endswith("_pad")  # the published meshes have no such part
         copy = target.body(geom.parent.name).add_geom(
             name=geom.name,
             type=geom.type,

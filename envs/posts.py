@@ -1,21 +1,35 @@
-"""Posts with coloured knobs, as parts of the world without contact: a touch is a distance."""
+"""Posts with coloured knobs. They have no contact: a touch is a small distance to the knob."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict
 
 import numpy as np
+
+from neon_sim.simulation.gl import mujoco
 
 from .scene import COLOURS, CYLINDER, GHOST_BITS, SPHERE
 from .task import Task
 
 NUM_POSTS = 3
-ASIDE = np.array([-0.015, 0.0, 0.01])  # from a knob to its near upper side, m
+ASIDE = np.array([-0.015, 0.0, 0.01])  # m from a knob's middle towards its near upper side
+
+
+class PostsLatent(TypedDict):
+    """Three posts.
+
+    Keys:
+        places: m, x and y or x, y and z of each post.
+        colours: three of ``COLOURS``; the first is the one to touch.
+    """
+
+    places: list[list[float]]
+    colours: list[str]
 
 
 def add_post(
-    spec: Any,
+    spec: mujoco.MjSpec,
     index: int,
     stem: tuple[float, float, float],
     knob: tuple[float, float],
@@ -25,8 +39,10 @@ def add_post(
     """Add body ``post{index}`` with geoms ``stem{index}`` and ``knob{index}``.
 
     Args:
-        stem: radius, half its height and height of its middle above the body, m.
-        knob: radius and height of its middle, m. rgba, stem_rgba: their colours.
+        spec: of the scene. index: of the post.
+        stem: radius, half height, and height of its middle above the body, m.
+        knob: radius, and height of its middle above the body, m.
+        rgba: colour of the knob. stem_rgba: colour of the stem.
     """
     radius, half, middle = stem
     body = spec.worldbody.add_body(name=f"post{index}")
@@ -49,13 +65,17 @@ def add_post(
 
 
 def draw_colours(rng: np.random.Generator) -> list[str]:
-    """Three of the four colours, in any order."""
+    """Three of the four colours, in random order."""
     order = rng.permutation(len(COLOURS))[:NUM_POSTS]
     return [list(COLOURS)[int(index)] for index in order]
 
 
 def visible_posts(colours: Sequence[str], places: np.ndarray) -> list[float]:
-    """Per colour of ``COLOURS``: whether it is there, and its place, a row of (N, 2 or 3) m."""
+    """For each of ``COLOURS``: 1 and the place of its post, or zeros if it has none.
+
+    Args:
+        colours: of the N posts. places: (N, 2 or 3) m.
+    """
     state: list[float] = []
     by_colour = dict(zip(colours, places.tolist(), strict=True))
     for colour in COLOURS:
@@ -64,15 +84,14 @@ def visible_posts(colours: Sequence[str], places: np.ndarray) -> list[float]:
     return state
 
 
-class NamedPost(Task):
-    """Three posts stand at random; the first one's colour is named, touching another fails.
-
-    A latent is ``{"places": [[x, y, ...], ...], "colours": [...]}``.
+class NamedPost(Task[PostsLatent]):
+    """Touch the named one of three posts. Touching another fails.
 
     Class attributes:
-        TOUCH_M, WRONG_M: from what touches to the middle of the named knob, of another.
-        PLACE_AXES: how many coordinates of a place are drawn. KNOB_M: height of a knob above
-            its place.
+        TOUCH_M: distance to the middle of the named knob that counts as a touch.
+        WRONG_M: distance to the middle of another knob that counts as a touch.
+        PLACE_AXES: how many coordinates of a place are drawn.
+        KNOB_M: height of a knob above its place.
     """
 
     TOUCH_M: ClassVar[float]
@@ -81,30 +100,33 @@ class NamedPost(Task):
     KNOB_M: ClassVar[float]
 
     def draw_places(self, rng: np.random.Generator) -> list[list[float]]:
-        """Three places in m."""
+        """Draw the three places, m."""
         raise NotImplementedError
 
     def touching(self) -> np.ndarray:
-        """(H, 3) m of what may touch."""
+        """(H, 3) m: the points of the robot that can touch."""
         raise NotImplementedError
 
-    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Three places, three of four colours, the first one named."""
+    def sample_latent(self, rng: np.random.Generator) -> PostsLatent:
+        """Draw places and colours."""
         return {"places": self.draw_places(rng), "colours": draw_colours(rng)}
 
-    def apply_latent(self, latent: dict[str, Any]) -> None:
+    def apply_latent(self, latent: PostsLatent) -> None:
         """Move and paint the posts."""
         self._touched_wrong = False
         self._distances_tick, self._distances_now = -1, np.zeros(NUM_POSTS)
-        self._knobs = place_posts(self.model, latent, self.KNOB_M)
+        self._knobs = place_posts(self.model, latent["places"], latent["colours"], self.KNOB_M)
 
     @property
     def task_description(self) -> str:
-        """Names the colour."""
+        """Names the colour to touch."""
         return f"touch the {self.latent['colours'][0]} post"
 
     def _distances(self) -> np.ndarray:
-        """(3,) m from each knob, the named one first, to what is nearest; once a tick."""
+        """(3,) m from each knob to the nearest touching point; the named knob is first.
+
+        Computed once a tick.
+        """
         if self._distances_tick != self.tick or self.tick == 0:
             offsets = self._knobs[None] - self.touching()[:, None]
             self._distances_now = np.sqrt((offsets * offsets).sum(axis=2).min(axis=0))
@@ -112,11 +134,11 @@ class NamedPost(Task):
         return self._distances_now
 
     def after_step(self) -> None:
-        """Remember a touch of a wrong post."""
+        """Record a touch of a wrong post."""
         self._touched_wrong |= bool(self._distances()[1:].min() < self.WRONG_M)
 
     def is_success(self) -> bool:
-        """The named knob is touched and none has been before."""
+        """The named knob is touched, and no other has been touched."""
         return not self._touched_wrong and bool(self._distances()[0] < self.TOUCH_M)
 
     def failed(self) -> bool:
@@ -124,21 +146,28 @@ class NamedPost(Task):
         return self._touched_wrong
 
     def closeness(self) -> float:
-        """1 at the named knob, 0 from 0.6 m on."""
+        """1 at the named knob, falling to 0 at 0.6 m from it."""
         rest = max(float(self._distances()[0]) - self.TOUCH_M, 0.0)
         return max(0.0, 1.0 - rest / 0.6)
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
-        """Per colour: whether it is there, and where."""
+        """For each colour: whether it is there, and where."""
         del qpos  # posts stand still
         return visible_posts(self.latent["colours"], self._knobs[:, : self.PLACE_AXES])
 
 
-def place_posts(model: Any, latent: dict[str, Any], knob_m: float) -> np.ndarray:
-    """Move and paint the posts of a latent; (3, 3) m of their knobs, ``knob_m`` above places."""
+def place_posts(
+    model: mujoco.MjModel, places_m: list[list[float]], colours: list[str], knob_m: float
+) -> np.ndarray:
+    """Move and paint the posts.
+
+    Returns:
+        (3, 3) m: the middles of their knobs, ``knob_m`` above the places.
+    """
     places = np.zeros((NUM_POSTS, 3))
-    for index, (place, colour) in enumerate(zip(latent["places"], latent["colours"], strict=True)):
+    for index, (place, colour) in enumerate(zip(places_m, colours, strict=True)):
         places[index, : len(place)] = place
         model.body(f"post{index}").pos[:] = places[index]
         model.geom(f"knob{index}").rgba[:] = COLOURS[colour]
-    return places + np.array([0.0, 0.0, knob_m])
+    places[:, 2] += knob_m
+    return places

@@ -1,9 +1,10 @@
-"""``python -m neon_sim.envs.reflex_search out=DIR``: gains of the balance's reflex, by CMA-ES.
+"""``python -m neon_sim.envs.reflex_search out=DIR``: search the gains of the balance's reflex.
 
-Every generation draws pushes of its own; each candidate is pushed by all of them and scored by how
-long it stands and how soon it is calm. The gains are the mean of the last generation, not its
-luckiest candidate. (mu/mu_w, lambda)-CMA-ES as of Hansen 2016, "The CMA Evolution Strategy: A
-Tutorial" (arXiv:1604.00772), appendix A; it goes on from ``DIR/search.json`` where there is one.
+Every generation draws new pushes. Each candidate faces all of them and is scored by how long it
+stands and how soon it is calm. The result is the mean of the last generation, since its best
+candidate may only have been lucky. The method is (mu/mu_w, lambda)-CMA-ES (Hansen 2016, "The CMA
+Evolution Strategy: A Tutorial", arXiv:1604.00772, appendix A). It resumes from
+``DIR/search.json`` if that file exists.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, NotRequired
 
 import numpy as np
 from annotated_types import Interval
+from numpy.typing import ArrayLike
 from typing_extensions import TypedDict
 
 from neon_sim.command import entry_point
@@ -27,13 +29,13 @@ from neon_sim.rules import Seed, hold_rules
 from neon_sim.schema import read_json
 from neon_sim.seeding import keyed_rng
 
-from .humanoid.balance import HumanoidBalance
-from .humanoid.learned_balance import GAIN_NAMES, Reflex
+from .humanoid.balance import HumanoidBalance, Pushes
+from .humanoid.learned_balance import GAIN_NAMES, Learned, Reflex
 from .humanoid.robot import NUM_JOINTS
 
 COMMAND = "python -m neon_sim.envs.reflex_search"
-# Where it starts, and how far it looks at first, in the order of GAIN_NAMES; from shorter searches
-# of this kind under fixed pushes, plane by plane.
+# Mean and spread of the first generation, in the order of GAIN_NAMES. They come from shorter
+# searches under fixed pushes, one plane at a time.
 START = np.array(
     [
         *(-1.75, -5.36, 1.35, 9.22, 0.36, -0.1, 0.38, -1.08),
@@ -42,21 +44,26 @@ START = np.array(
     ]
 )
 SPREAD = np.array([2.0, 3.0, 1.0, 3.0, 0.5, 0.6, 0.3, 0.6] * 3)
-CASES, IMPULSES_NS = 8, (9.0, 14.0)  # pushes of a generation; the other side is a mirror image
-PUSH_STEP, MAX_STEPS, CALM_STEPS, LOST_HEIGHT_M = 5, 150, 8, 0.62
-CALM = np.array([0.35] * 3 + [0.35, 0.35, 0.12, 0.12])  # of observation 2 to 8
-PRIOR = 5e-4  # cost of a gain that lies one spread off the start, squared
+CASES = 8  # pushes of a generation, all to one side: the other is its mirror image
+IMPULSES_NS = (9.0, 14.0)
+PUSH_STEP = 5  # control step of the push
+MAX_STEPS = 150  # control steps of a trial
+CALM_STEPS = 8  # successive calm control steps after which a trial ends
+LOST_HEIGHT_M = 0.62  # height of the pelvis below which the robot has fallen
+# Largest absolute values of numbers 2 to 8 of the observation in a calm step.
+CALM = np.array([0.35] * 3 + [0.35, 0.35, 0.12, 0.12])
+PRIOR = 5e-4  # cost of a gain that lies one spread from the start; grows with the square
 
 
 @dataclass
 class ReflexSearchConfig:
-    """One search.
+    """Settings of a search.
 
     Attributes:
-        out: folder for ``reflex.json`` and the resumable ``search.json``.
-        generations: in all, those of earlier calls counted.
-        population: candidates of a generation.
-        seed: of the candidates.
+        out: folder for ``reflex.json`` and ``search.json``, from which a search resumes.
+        generations: total number, including those of earlier calls.
+        population: candidates per generation.
+        seed: of the candidates and pushes.
     """
 
     out: str = ""
@@ -65,7 +72,7 @@ class ReflexSearchConfig:
     seed: Seed = 0
 
     def validate(self) -> None:
-        """Hold the rules of the docstring.
+        """Check every setting.
 
         Raises:
             ConfigError: a value outside its rule.
@@ -76,7 +83,7 @@ class ReflexSearchConfig:
 
 
 class State(TypedDict):
-    """Everything the next generation depends on."""
+    """Everything on which the next generation depends."""
 
     generation: int
     sigma: float
@@ -89,10 +96,10 @@ class State(TypedDict):
 
 
 class Search:
-    """CMA-ES, maximising, from the origin.
+    """CMA-ES that maximises a score, starting from the origin.
 
-    Attributes:
-        state: a ``State``.
+    Args:
+        size: number of dimensions. population: candidates per generation. seed: of the draws.
     """
 
     def __init__(self, size: int, population: int, seed: int) -> None:
@@ -108,25 +115,33 @@ class Search:
         self._c_mu = min(1 - self._c_1, 2 * (m - 2 + 1 / m) / ((n + 2) ** 2 + m))
         self._chi = np.sqrt(n) * (1 - 1 / (4 * n) + 1 / (21 * n * n))
         zeros = [0.0] * n
-        self.state: dict[str, Any] = {"generation": 0, "sigma": 0.5, "mean": zeros, "curve": []}
-        self.state |= {"path_c": zeros, "path_sigma": zeros, "covariance": np.eye(n).tolist()}
+        self.state: State = {
+            "generation": 0,
+            "sigma": 0.5,
+            "mean": zeros,
+            "curve": [],
+            "path_c": zeros,
+            "path_sigma": zeros,
+            "covariance": np.eye(n).tolist(),
+        }
 
     def resume(self, path: Path) -> None:
-        """Go on from what an earlier call saved.
+        """Continue from the state that an earlier call saved.
 
         Raises:
-            CheckpointError: damaged, or of another number of gains.
+            CheckpointError: a damaged file, or another number of gains.
         """
         mend = "delete it to begin anew, or choose another out="
         state = read_json(path, State, CheckpointError, mend)
         n = len(self.state["mean"])
-        sizes = {len(state[key]) for key in ("mean", "path_c", "path_sigma", "covariance")}
+        sizes = {len(state["mean"]), len(state["path_c"]), len(state["path_sigma"])}
+        sizes.add(len(state["covariance"]))
         if sizes | {len(row) for row in state["covariance"]} != {n}:
             raise CheckpointError(f"{path} must hold a search over {n} gains (got {sizes}); {mend}")
-        self.state = dict(state)
+        self.state = state
 
     def generation(self, score: Callable[[np.ndarray], float]) -> None:
-        """Draw, score and learn from one population."""
+        """Draw a population, score it and update the distribution."""
         s, n = self.state, len(self.state["mean"])
         mean, covariance = np.array(s["mean"]), np.array(s["covariance"])
         values, axes = np.linalg.eigh(covariance)
@@ -143,18 +158,18 @@ class Search:
     def _update(
         self, steps: np.ndarray, values: np.ndarray, axes: np.ndarray, covariance: np.ndarray
     ) -> None:
-        """Paths, covariance and step size (equations 42 to 47 of the tutorial)."""
+        """Update paths, covariance and step size (equations 42 to 47 of the tutorial)."""
         s, n = self.state, len(values)
-        way = self._weights @ steps
+        mean_step = self._weights @ steps
         cs, cc, m = self._c_sigma, self._c_c, self._mu_eff
-        whitened = axes @ ((axes.T @ way) / np.sqrt(values))
+        whitened = axes @ ((axes.T @ mean_step) / np.sqrt(values))
         path_sigma = (1 - cs) * np.array(s["path_sigma"]) + np.sqrt(cs * (2 - cs) * m) * whitened
         length = float(np.linalg.norm(path_sigma))
         s["generation"] += 1
         usual = length / np.sqrt(1 - (1 - cs) ** (2 * s["generation"])) < (
             1.4 + 2 / (n + 1)
         ) * float(self._chi)
-        path_c = (1 - cc) * np.array(s["path_c"]) + usual * np.sqrt(cc * (2 - cc) * m) * way
+        path_c = (1 - cc) * np.array(s["path_c"]) + usual * np.sqrt(cc * (2 - cc) * m) * mean_step
         rank_mu = (steps.T * self._weights) @ steps
         covariance = (1 - self._c_1 - self._c_mu) * covariance
         covariance += self._c_1 * np.outer(path_c, path_c) + self._c_mu * rank_mu
@@ -164,42 +179,53 @@ class Search:
         s["covariance"] = ((covariance + covariance.T) / 2).tolist()
 
 
-def gains_of(place: Any) -> dict[str, float]:
-    """Gains at a place (24,) of the search: so many spreads off the start."""
+def gains_of(place: ArrayLike) -> dict[str, float]:
+    """The gains at (24,) ``place``, in spreads from the start."""
     gains = START + SPREAD * np.asarray(place)
     return {name: round(float(g), 4) for name, g in zip(GAIN_NAMES, gains, strict=True)}
 
 
 def draw_pushes(seed: int, generation: int) -> list[tuple[float, float]]:
-    """(N s, rad) of a generation's pushes, spread evenly from ahead to behind."""
+    """Impulse, N s, and direction, rad, of each push of a generation.
+
+    The directions are spread evenly over the left side, from ahead to behind.
+    """
     rng = keyed_rng("reflex-pushes", seed, generation)
-    ways = np.pi * (np.arange(CASES) + rng.uniform(size=CASES)) / CASES
-    return list(zip(rng.uniform(*IMPULSES_NS, CASES).tolist(), ways.tolist(), strict=True))
+    angles = np.pi * (np.arange(CASES) + rng.uniform(size=CASES)) / CASES
+    return list(zip(rng.uniform(*IMPULSES_NS, CASES).tolist(), angles.tolist(), strict=True))
 
 
 class Judge:
-    """Pushes a robot with one reflex after another."""
+    """Pushes a robot with one reflex after another, and scores them.
+
+    Attributes:
+        pushes: impulse, N s, and direction, rad, of those that every reflex faces.
+    """
 
     def __init__(self) -> None:
         self.pushes: list[tuple[float, float]] = []
         self.env = HumanoidBalance(cameras=(), lower="reflex")
-        self.lower: Any = self.env.lower
+        assert isinstance(self.env.lower, Learned)
+        self.lower = self.env.lower
 
     def score(self, place: np.ndarray) -> float:
-        """Mean over ``pushes``; 1 to 1.2 for one that is survived, less than 0.75 for a fall."""
+        """Mean score over ``pushes``, less the prior's cost.
+
+        A push scores 1 to 1.2 if the robot stands, and less than 0.75 if it falls.
+        """
         self.lower.reflex = Reflex(gains_of(place))
         outcomes = [self.stands(*case) for case in self.pushes]
         return float(np.mean(outcomes) - PRIOR * np.square(place).sum())
 
-    def stands(self, impulse: float, way: float) -> float:
-        """Outcome of one push: above 1 the sooner it is calm, below 0.75 the sooner it fell."""
+    def stands(self, impulse: float, angle: float) -> float:
+        """Score of one push: higher the sooner the robot is calm, or the later it falls."""
         env = self.env
         steps = [PUSH_STEP, 10 * MAX_STEPS]
-        latent = {"impulse": impulse, "directions": [way, way], "steps": steps}
+        latent: Pushes = {"impulse": impulse, "directions": [angle, angle], "steps": steps}
         env.reset(seed=0, options={"latent": latent})
         calm, action = 0, np.zeros(NUM_JOINTS)
         for step in range(MAX_STEPS):
-            env.advance(action, past_end=True)  # the fall is judged by height alone
+            env.advance(action, past_end=True)  # height alone decides whether it fell
             if env.data.qpos[2] < LOST_HEIGHT_M:
                 return 0.5 * step / 100
             quiet = step > 20 and bool((np.abs(self.lower.observe()[2:9]) < CALM).all())
@@ -210,7 +236,7 @@ class Judge:
 
 
 def search(config: ReflexSearchConfig) -> Path:
-    """Search, or go on searching; returns the path of the gains."""
+    """Start or resume a search; returns the path of the gains."""
     out = Path(config.out)
     hold_folder("out", out)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,26 +1,25 @@
-"""What a scene has around the robot: table or hall, floor, sky, light, colours, cameras."""
+"""The scene around the robot: table or hall, floor, sky, light, colours and cameras."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from neon_sim.simulation.gl import mujoco
 
-# Saturated and far apart, so that 96 pixels suffice to tell them.
+# Saturated and far apart, so that images of 96 pixels suffice to tell them apart. RGBA.
 COLOURS: dict[str, tuple[float, float, float, float]] = {
     "red": (0.90, 0.12, 0.10, 1.0),
     "green": (0.10, 0.68, 0.22, 1.0),
     "blue": (0.10, 0.30, 0.95, 1.0),
     "yellow": (1.00, 0.82, 0.05, 1.0),
 }
-# Collision bits: an object meets objects, hand and table; the table meets objects and hand.
+# Collision bits: an object touches objects, hand and table; the table touches objects and hand.
 OBJECT_BITS = {"contype": 2, "conaffinity": 2}
 STATIC_BITS = {"contype": 0, "conaffinity": 6}
 GHOST_BITS = {"contype": 0, "conaffinity": 0}
-SOLE_BIT = 8  # a humanoid's soles, which a floor must meet
+SOLE_BIT = 8  # of a humanoid's soles; a floor must collide with it
 
 BOX = mujoco.mjtGeom.mjGEOM_BOX
 SPHERE = mujoco.mjtGeom.mjGEOM_SPHERE
@@ -31,7 +30,12 @@ PLANE = mujoco.mjtGeom.mjGEOM_PLANE
 
 @dataclass(frozen=True)
 class View:
-    """Where a camera stands and looks: metres in the arm's frame, degrees."""
+    """Pose and field of view of a fixed camera.
+
+    Attributes:
+        position, target: m, world frame; the camera looks from one to the other.
+        fovy: vertical field of view, degrees.
+    """
 
     position: tuple[float, float, float]
     target: tuple[float, float, float]
@@ -43,7 +47,7 @@ VIEW = View((1.55, -0.95, 0.85), (0.40, 0.02, 0.22), 42.0)
 
 
 def look_at(view: View) -> np.ndarray:
-    """(6,) the camera's x and y axes in the world, so that it looks at the target, upright."""
+    """(6,) x and y axes, in the world frame, of an upright camera that looks at the target."""
     back = np.array(view.position) - np.array(view.target)
     back /= np.linalg.norm(back)
     right = np.cross([0.0, 0.0, 1.0], back)
@@ -51,22 +55,22 @@ def look_at(view: View) -> np.ndarray:
     return np.concatenate([right, np.cross(back, right)])
 
 
-def add_camera(spec: Any, name: str, view: View) -> None:
-    """Put a fixed camera into the scene."""
+def add_camera(spec: mujoco.MjSpec, name: str, view: View) -> None:
+    """Add a fixed camera."""
     quat = axes_to_quat(look_at(view).reshape(2, 3))
     spec.worldbody.add_camera(name=name, pos=view.position, quat=quat, fovy=view.fovy)
 
 
 def axes_to_quat(axes: np.ndarray) -> np.ndarray:
-    """(4,) quaternion, w first, of a frame whose x and y axes are the rows of (2, 3) ``axes``."""
+    """(4,) quaternion, w first, of the frame whose x and y axes are the rows of (2, 3) ``axes``."""
     rotation = np.column_stack([*axes, np.cross(*axes)])
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, rotation.ravel())
     return quat
 
 
-def add_room(spec: Any) -> None:
-    """Floor, table, sky and light around an arm that stands on the table at z = 0."""
+def add_room(spec: mujoco.MjSpec) -> None:
+    """Add floor, table, sky and light for an arm that stands on the table at z = 0."""
     world = spec.worldbody
     _add_sky(spec)
     world.add_geom(
@@ -86,13 +90,14 @@ def add_room(spec: Any) -> None:
         **STATIC_BITS,
     )
     _add_light(spec, (0.8, -0.8, 2.0))
-    spec.stat.extent, spec.stat.center = 1.2, [0.4, 0.0, 0.2]  # sharp shadows, known clip planes
+    # fixed, so that clip planes and the sharpness of shadows do not depend on the scene
+    spec.stat.extent, spec.stat.center = 1.2, [0.4, 0.0, 0.2]
     spec.visual.map.znear = 0.02
     spec.visual.map.zfar = 12.0
 
 
-def add_hall(spec: Any) -> None:
-    """Floor, sky and light around a humanoid that stands on the floor at z = 0."""
+def add_hall(spec: mujoco.MjSpec) -> None:
+    """Add floor, sky and light for a humanoid that stands on the floor at z = 0."""
     world = spec.worldbody
     _add_sky(spec)
     world.add_geom(
@@ -118,7 +123,7 @@ def add_hall(spec: Any) -> None:
     spec.visual.map.zfar = 12.0
 
 
-def _add_sky(spec: Any) -> None:
+def _add_sky(spec: mujoco.MjSpec) -> None:
     spec.add_texture(
         name="sky",
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
@@ -130,7 +135,7 @@ def _add_sky(spec: Any) -> None:
     )
 
 
-def _add_light(spec: Any, position: tuple[float, float, float]) -> None:
+def _add_light(spec: mujoco.MjSpec, position: tuple[float, float, float]) -> None:
     spec.visual.headlight.ambient = [0.40, 0.40, 0.41]
     spec.visual.headlight.diffuse = [0.22, 0.22, 0.23]
     spec.visual.headlight.specular = [0.0, 0.0, 0.0]

@@ -1,17 +1,16 @@
-"""What a robot and its surroundings are made of, and where its microphones sit."""
+"""The materials of a robot and its surroundings, and where its microphones are mounted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from neon_sim.audio.microphones import Mount
 from neon_sim.audio.soundscape import SoundScape
 from neon_sim.simulation.gl import mujoco
 from neon_sim.simulation.world import World
 
-# The arm: a head above its base that looks along +x over the table; a piezo on the hand.
-# The humanoid: the middle of its line of four capsules (``assets/humanoid.xml``).
+# The arm has a head above its base, facing +x over the table, and a contact microphone on the hand.
+# The humanoid's is the middle of its line of four microphone capsules (``assets/humanoid.xml``).
 MOUNTS = {
     "arm": Mount(position=(0.0, 0.0, 0.75), contact_body="hand"),
     "humanoid": Mount(
@@ -37,11 +36,11 @@ def make_sound(
     materials: Mapping[str, str],
     robot: str = "arm",
 ) -> SoundScape:
-    """Microphones at a robot.
+    """The soundscape of a task, heard by the microphones of its robot.
 
     Args:
-        world: of a task. microphones: names of arrays. room: a name of ``ROOMS``.
-        materials: of the task's geoms or bodies; the table and the floor are wood.
+        world: of the task. microphones: names of arrays. room: a name of ``ROOMS``.
+        materials: geom or body of the task -> material; table and floor are wood.
         robot: ``"arm"`` (metal) or ``"humanoid"`` (plastic shells, rubber soles).
     """
     mount = MOUNTS[robot]
@@ -56,8 +55,8 @@ def make_sound(
     )
 
 
-def _bodies(model: Any, robot: str) -> dict[str, str]:
-    """Every body of the robot -> the material of its shell."""
+def _bodies(model: mujoco.MjModel, robot: str) -> dict[str, str]:
+    """The material of its shell for every body of the robot."""
     root = model.body_rootid[model.body(MOUNTS[robot].contact_body).id]
     bodies = [body for body in range(model.nbody) if model.body_rootid[body] == root]
     kind = mujoco.mjtObj.mjOBJ_BODY

@@ -1,16 +1,15 @@
-"""What every task is, whatever robot does it: the Gymnasium contract, episodes, frames, states.
+"""The base class of every task: the Gymnasium interface, episodes, frames and states.
 
-``ArmTask`` (``base.py``) and ``HumanoidTask`` (``humanoid_base.py``) add a robot: how its model is
-made (``_make_spec``), how an episode puts it into its start pose (``_place_robot``), what an
-action does to its motors (``_drive``), and what it feels of itself
-(``agent_pos``). Their docstrings say how a task is written.
+``ArmTask`` and ``HumanoidTask`` add a robot: how its model is made (``_make_spec``), its start
+pose (``_place_robot``), how an action drives its motors (``_drive``) and its proprioception
+(``agent_pos``). The docstring of ``arm/task.py`` says how to write a task.
 """
 
 from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,22 +18,25 @@ import numpy as np
 from gymnasium import spaces
 
 from neon_sim.audio.microphones import microphone_named
+from neon_sim.audio.pcm import RING_SAMPLES
 from neon_sim.audio.room import ROOMS
-from neon_sim.audio.soundscape import RING_SAMPLES
 from neon_sim.clock import CONTROL_HZ, latest_camera_tick
+from neon_sim.contracts import Info, Observation
 from neon_sim.errors import ConfigError, ResetNeededError
 from neon_sim.observation.clips import ClipConfig, ClipPlan, clip_flow, plan_clip, stretched
 from neon_sim.registry import clip_span_s
 from neon_sim.rules import hold
 from neon_sim.seeding import episode_rng
+from neon_sim.simulation.gl import mujoco
 from neon_sim.simulation.world import World
 
-from .contract import TaskContract
+from .contract import L, TaskContract
 from .episode import Start, check_action
 from .menagerie import BODIES
 from .settings import (
     ImageSize,
     Key,
+    ResetOptions,
     StartNoise,
     check_latent,
     check_name,
@@ -43,40 +45,39 @@ from .settings import (
     settings_of,
 )
 
-STATE_DIM = 16
+STATE_DIM = 16  # numbers of ``environment_state``
 HOLD_STEPS = 10  # control steps that success must last before the episode ends
-VIEW_HEIGHT, VIEW_WIDTH = 480, 640
-FIRST_DRAWN_SEED = 2**30  # run seeds that an environment draws for itself; nobody types these
+VIEW_HEIGHT, VIEW_WIDTH = 480, 640  # pixels of ``render``
+FIRST_DRAWN_SEED = 2**30  # from here on lie the run seeds that an environment draws itself
 
 
-class Task(TaskContract):
-    """A robot with a job to do.
+class Task(TaskContract[L]):
+    """A robot with a task, as a Gymnasium environment at 50 Hz.
 
     Args:
-        cameras: cameras in the observation; empty for none (then no image is drawn).
+        cameras: cameras in the observation; without any, no image is drawn.
         image_size: pixels per side of the square images.
         robot: ``"primitive"`` or ``"menagerie"`` (published meshes, ``MENAGERIE_ROOT``).
         render_mode: ``None`` or ``"rgb_array"``.
-        seed: run seed used until ``reset(seed=...)`` names another. With ``None`` the first reset
-            that names none draws one, 2**30 or above, and ``info["run_seed"]`` tells it: made side
-            by side without a seed, environments play different episodes.
-        start_noise: radius in rad of the perturbation of the start pose.
-        microphones: arrays, or one, in the observation (``mono``, ``linear4``, ``head_stereo``,
-            ``wrist_contact``); empty for none (then nothing is heard, and nothing is paid);
-            by default those that the task's ``MICROPHONES`` name.
-        room: whose reflections they hear: ``anechoic``, ``dry`` or ``live``.
-        privileged_info: tell the latent of the episode in the info of ``reset``, too: true
-            velocities, places of what is hidden, the cue. No robot knows them.
+        seed: run seed until ``reset(seed=...)`` sets another. With ``None`` the first reset
+            without a seed draws one, 2**30 or above, which ``info["run_seed"]`` tells. So
+            unseeded environments side by side play different episodes.
+        start_noise: radius of the perturbation of the start pose, rad.
+        microphones: arrays in the observation (``mono``, ``linear4``, ``head_stereo``,
+            ``wrist_contact``); the task's ``MICROPHONES`` by default. Without any, no sound is
+            computed.
+        room: the room whose reflections are heard: ``anechoic``, ``dry`` or ``live``.
+        privileged_info: add the episode's latent to the info of ``reset``. It holds what no
+            robot can know: true velocities, hidden places, the cue.
 
     Raises:
         ConfigError: a value outside its rule. UnknownNameError: no such setting, camera, robot,
             render mode, microphone or room.
 
     Attributes:
-        world: physics and cameras. sound: what is heard, or None.
-        limits: in how many of the control steps that ``count_limits`` saw since reset the joints
-            were at the robot's limits.
-        start: where ``apply_latent`` writes. latent: the latent of the running episode.
+        world: physics and cameras. sound: the soundscape, or None without microphones.
+        limits: joint limits in the control steps that ``count_limits`` recorded since reset.
+        start: the state in which the episode starts, filled by ``apply_latent``.
         control_step: control steps since reset.
     """
 
@@ -93,13 +94,14 @@ class Task(TaskContract):
         microphones: Sequence[str] | None = None,
         room: str = "anechoic",
         privileged_info: bool = False,
-        **unknown: Any,
+        **unknown: object,
     ) -> None:
         for name in unknown:
             check_name(f"setting of {type(self).__name__}", name, list(settings_of(type(self))))
-        microphones = self.MICROPHONES if microphones is None else microphones
-        microphones = check_names("microphones", microphones)
-        for name in microphones:
+        arrays = check_names(
+            "microphones", self.MICROPHONES if microphones is None else microphones
+        )
+        for name in arrays:
             microphone_named(name)
         check_name("room", room, list(ROOMS))
         self.cameras = check_names("cameras", cameras)
@@ -116,24 +118,22 @@ class Task(TaskContract):
         self._addresses: dict[str, tuple[int, int]] = {}
         self.world = World(self._make_spec(robot))
         for camera in self.cameras:
-            self.world.camera_id(camera)  # an unknown one is an error now
-        self.sound = self._make_sound(microphones, room) if microphones else None
-        self._seed, self._episode = (
-            None if seed is None else int(seed),
-            -1,
-        )  # of the run and in it; no seed until the first reset
+            self.world.camera_id(camera)  # raises now if there is no such camera
+        self.sound = self._make_sound(arrays, room) if arrays else None
+        self._seed = None if seed is None else int(seed)
+        self._episode = -1  # no episode until the first reset
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_dim,), np.float32)
         self.observation_space = self._make_observation_space()
-        self.latent: dict[str, Any] = {}
+        self._latent: L | None = None
         self.start = self._blank_start()
         self.control_step, self._over = 0, True
 
     # ---- Gymnasium ----------------------------------------------------------------------
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Start an episode; ``(task, version, seed, episode)`` alone decides how it starts.
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode. Its start depends only on ``(task, version, seed, episode)``.
 
         Args:
             seed: run seed; the episode index starts at 0 again.
@@ -145,56 +145,57 @@ class Task(TaskContract):
             (as at every step), and ``latent`` with ``privileged_info``.
 
         Raises:
-            ConfigError: a value outside its rule, or a latent of another task. UnknownNameError:
-                no such option.
+            ConfigError: a value outside its rule, or a latent of another task.
+            UnknownNameError: no such option.
         """
         hold("seed", seed, Key | None)
         seed = None if seed is None else int(seed)
         given = check_options(options)
         super().reset(seed=seed)
-        before = self._seed, self._episode, self.latent
-        self._over = True  # until all has gone well
+        before = self._seed, self._episode, self._latent
+        self._over = True  # until the set-up has succeeded
         try:
             self._set_up(seed, given)
-        except BaseException:  # nothing was begun, and no episode is skipped
-            self._seed, self._episode, self.latent = before
+        except BaseException:  # the next reset starts the episode that this one would have
+            self._seed, self._episode, self._latent = before
             raise
-        info = self._info(self._outcome()[0], self._last_progress)
+        info: dict[str, Any] = dict(self._info(self._outcome()[0], self._last_progress))
         if self.privileged_info:
             info["latent"] = copy.deepcopy(self.latent)
         return self.observe(), info
 
-    def _set_up(self, seed: int | None, given: dict[str, Any]) -> None:
-        """Choose the episode and begin it; ``given`` are checked options."""
+    def _set_up(self, seed: int | None, given: ResetOptions) -> None:
+        """Choose the episode and begin it."""
         if seed is not None:
             self._seed, self._episode = seed, -1
         elif self._seed is None:
             self._seed = int(self.np_random.integers(FIRST_DRAWN_SEED, 2 * FIRST_DRAWN_SEED))
-        self._episode = given.get("episode", self._episode + 1)
-        self.latent = self.sample_latent(self.rng("latent"))
-        noise = given.get("start_noise", self.start_noise)
-        if "latent" not in given:
-            self._begin(noise)
+        self._episode = self._episode + 1 if given.episode is None else given.episode
+        drawn = self.sample_latent(self.rng("latent"))
+        noise = self.start_noise if given.start_noise is None else given.start_noise
+        if given.latent is None:
+            self._begin(drawn, noise)
             return
-        self.latent = check_latent(given["latent"], self.latent)
+        latent = check_latent(given.latent, drawn)
         try:
-            self._begin(noise)
-            told = not self.CUE or self.latent[self.CUE] in self.cues()
+            self._begin(latent, noise)
+            is_known = not self.CUE or latent[self.CUE] in self.cues()
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"options['latent'] must be one that {self.NAME} can begin with "
                 f"({type(error).__name__}: {error}); take one that it drew (env.unwrapped.latent)"
             ) from error
-        if not told:
+        if not is_known:
             raise ConfigError(
                 f"options['latent'][{self.CUE!r}] must be one of {self.cues()} "
-                f"(got {self.latent[self.CUE]!r})"
+                f"(got {latent[self.CUE]!r})"
             )
 
-    def _begin(self, start_noise: float) -> None:
+    def _begin(self, latent: L, start_noise: float) -> None:
+        self._latent = latent
         self.start = self._blank_start()
         self._place_robot(start_noise)
-        self.apply_latent(self.latent)
+        self.apply_latent(latent)
         start = self.start
         self.world.reset(
             start.qpos,
@@ -210,26 +211,26 @@ class Task(TaskContract):
         self.control_step, self._held, self._over = 0, 0, False
         self._last_progress = self.progress()
 
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control step (20 ms): ``advance`` then ``observe``."""
         reward, terminated, truncated, info = self.advance(action)
-        return self.observe(), reward, terminated, truncated, info
+        return self.observe(), reward, terminated, truncated, dict(info)
 
     def advance(
         self, action: np.ndarray, *, past_end: bool = False
-    ) -> tuple[float, bool, bool, dict[str, Any]]:
-        """Ten physics ticks without drawing anything.
+    ) -> tuple[float, bool, bool, Info]:
+        """One control step (20 ms, ten physics ticks) without drawing an image.
 
         Args:
             action: (A,) in [-1, 1]; values beyond are clipped.
-            past_end: go on where the episode is over, too: for who watches what becomes of the
-                scene and asks for no outcome.
+            past_end: also continue after the end of the episode. For callers that watch the
+                scene and ignore the outcome.
 
         Returns:
             reward (change of progress), terminated, truncated, info.
 
         Raises:
-            ActionError: an action of another shape or with a value that is not finite.
+            ActionError: an action of another shape, or with a value that is not finite.
             ResetNeededError: before the first reset, or after the end of the episode.
         """
         if self._over and (self._episode < 0 or not past_end):
@@ -246,10 +247,15 @@ class Task(TaskContract):
         self._over = self._over or terminated or truncated
         return reward, terminated, truncated, self._info(success, progress)
 
-    def observe(self) -> dict[str, Any]:
-        """The observation now: ``agent_pos`` (P,), the newest frame of each camera in ``pixels``,
-        the last second of each microphone as ``audio`` (C, 16000)."""
-        observation: dict[str, Any] = {"agent_pos": self.agent_pos()}
+    def observe(self) -> Observation:
+        """The observation now.
+
+        Returns:
+            ``agent_pos`` (P,) float32 in [-1, 1]; with cameras ``pixels``, the newest frame of
+            each (S, S, 3) uint8; with microphones ``audio``, their last second (C, 16000)
+            float32 in [-1, 1].
+        """
+        observation: Observation = {"agent_pos": self.agent_pos()}
         if self.cameras:
             tick = latest_camera_tick(self.world.tick)
             observation["pixels"] = {name: self.frame(name, tick) for name in self.cameras}
@@ -257,11 +263,10 @@ class Task(TaskContract):
             observation["audio"] = self.sound.observation()
         return observation
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """(480, 640, 3) uint8 of the current state, for people.
+    def render(self) -> np.ndarray | None:
+        """(480, 640, 3) uint8: the current state, for people.
 
-        Returns:
-            None, and a warning, where no ``render_mode`` was asked for: Gymnasium's convention.
+        Without a ``render_mode`` it warns and returns None, as Gymnasium prescribes.
         """
         if self.render_mode is None:
             gymnasium.logger.warn(
@@ -274,31 +279,42 @@ class Task(TaskContract):
     def render_frame(
         self, tick: int, height: int = VIEW_HEIGHT, width: int = VIEW_WIDTH, camera: str = "view"
     ) -> np.ndarray:
-        """(height, width, 3) uint8 of a past camera tick, for people."""
+        """(height, width, 3) uint8: the scene at a past camera tick, for people."""
         return self.world.frame(camera, tick, height, width, "video")
 
     def close(self) -> None:
         """Free the cameras."""
         self.world.close()
 
-    # ---- what policies, recorders and judges read -----------------------------------------
+    # ---- what policies, recorders and evaluations read ------------------------------------
 
     @property
-    def model(self) -> Any:
-        """The compiled ``mujoco.MjModel``."""
+    def model(self) -> mujoco.MjModel:
+        """The compiled model."""
         return self.world.model
 
     @property
-    def data(self) -> Any:
-        """The live ``mujoco.MjData``."""
+    def data(self) -> mujoco.MjData:
+        """The live state."""
         return self.world.data
 
     @property
-    def run_seed(self) -> int:
-        """The seed of the run; with the index of the episode it decides how an episode starts.
+    def latent(self) -> L:
+        """What was drawn for the running episode, as JSON values.
 
         Raises:
-            ResetNeededError: made without a seed, and not reset yet.
+            ResetNeededError: no episode has begun.
+        """
+        if self._latent is None:
+            raise ResetNeededError(f"{self.NAME} has no latent before its first reset()")
+        return self._latent
+
+    @property
+    def run_seed(self) -> int:
+        """The seed of the run. Together with the episode's index it decides the start.
+
+        Raises:
+            ResetNeededError: made without a seed, and not yet reset.
         """
         if self._seed is None:
             raise ResetNeededError(f"{self.NAME} has no run seed before its first reset()")
@@ -310,12 +326,16 @@ class Task(TaskContract):
         return self.world.tick
 
     def frame(self, camera: str, tick: int, image_size: int | None = None) -> np.ndarray:
-        """(H, W, 3) uint8 as the camera saw it at a past camera tick; drawn when asked."""
+        """(S, S, 3) uint8: what a camera saw at a past camera tick; drawn when called.
+
+        Args:
+            camera: its name. tick: of a camera frame. image_size: S, the setting by default.
+        """
         size = self.image_size if image_size is None else image_size
         return self.world.frame(camera, tick, size, size)
 
     def sampling(self, config: ClipConfig) -> ClipConfig:
-        """``config``, its frames further apart where this task needs a longer past."""
+        """``config``, with frames further apart if this task needs a longer past."""
         return stretched(config, clip_span_s(self.NAME))
 
     def clip(self, config: ClipConfig) -> tuple[np.ndarray, ClipPlan]:
@@ -330,15 +350,15 @@ class Task(TaskContract):
         return np.stack([self.environment_state(int(tick)) for tick in plan.ticks])
 
     def flow_history(self, config: ClipConfig) -> np.ndarray:
-        """(T, 36, 2) float32: exact flow of each frame of the clip since the one before, in cells.
+        """(T, 36, 2) float32: exact flow from each frame of the clip to the next, in cells.
 
-        As ``World.flow``; zero for the first frame and for padding.
+        See ``World.flow``. The first frame and padding have zero flow.
         """
         plan = plan_clip(self.sampling(config), self.world.tick)
         return clip_flow(plan, partial(self.world.flow, config.camera))
 
     def environment_state(self, tick: int | None = None) -> np.ndarray:
-        """(16,) float32: what a perfect frame shows now or at a past camera tick, zero padded."""
+        """(16,) float32: what a perfect frame shows now, or at a past camera tick; zero padded."""
         qpos = self.world.data.qpos if tick is None else self.world.snapshot(tick).qpos
         state = np.zeros(STATE_DIM, dtype=np.float32)
         visible = self.visible_state(qpos)
@@ -346,11 +366,11 @@ class Task(TaskContract):
         return state
 
     def progress(self) -> float:
-        """How far the job is: 1 when it is done, 0 when it is lost, else ``closeness``."""
+        """1 when the task is solved, 0 when it has failed, otherwise ``closeness``."""
         return self._progress(*self._outcome())
 
     def initial_hash(self) -> str:
-        """Hex SHA-256 of the start's qpos and qvel and of the first front frame at 96 pixels."""
+        """Hex SHA-256 of the start's qpos and qvel, and of the first front frame at 96 pixels."""
         digest = hashlib.sha256(self.start.qpos.tobytes())
         digest.update(self.start.qvel.tobytes())
         digest.update(self.world.frame("front", 0, 96, 96).tobytes())
@@ -359,7 +379,7 @@ class Task(TaskContract):
     # ---- helpers for tasks ------------------------------------------------------------------
 
     def rng(self, stream: str) -> np.random.Generator:
-        """Generator of one named stream of this episode."""
+        """The random generator of a named stream of this episode."""
         return episode_rng(self.NAME, self.VERSION, self.run_seed, self._episode, stream)
 
     def place_body(
@@ -369,23 +389,24 @@ class Task(TaskContract):
         velocity: Sequence[float] = (0.0, 0.0, 0.0),
         yaw: float = 0.0,
     ) -> None:
-        """Let the episode start with a free body here: m, m/s, rad about z."""
+        """Set where a free body starts the episode: m, m/s, rad about z."""
         joint = self.model.joint(self.model.body(name).jntadr[0])
         q, v = joint.qposadr[0], joint.dofadr[0]
         self.start.qpos[q : q + 7] = [*position, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
         self.start.qvel[v : v + 3] = velocity
 
     def body_position(self, name: str, qpos: np.ndarray | None = None) -> np.ndarray:
-        """(3,) m of a free body, now or in a past configuration."""
+        """(3,) m: place of a free body, now or in a past configuration."""
         q = self._address(name)[0]
-        return (self.world.data.qpos if qpos is None else qpos)[q : q + 3].copy()
+        return np.array((self.world.data.qpos if qpos is None else qpos)[q : q + 3])
 
     def body_velocity(self, name: str) -> np.ndarray:
-        """(3,) m/s of a free body now (for experts and judges; no policy sees it)."""
+        """(3,) m/s: velocity of a free body now. Experts and success read it, policies do not."""
         v = self._address(name)[1]
-        return self.world.data.qvel[v : v + 3].copy()
+        return np.array(self.world.data.qvel[v : v + 3])
 
     def _address(self, name: str) -> tuple[int, int]:
+        """Where a free body begins in qpos and in qvel."""
         if name not in self._addresses:
             joint = self.model.joint(self.model.body(name).jntadr[0])
             self._addresses[name] = (int(joint.qposadr[0]), int(joint.dofadr[0]))
@@ -394,7 +415,7 @@ class Task(TaskContract):
     # ---- inside ---------------------------------------------------------------------------
 
     def _step_physics(self, points: np.ndarray) -> None:
-        """``n`` physics ticks with motor set points (n, nu)."""
+        """Advance n physics ticks with motor set points (n, nu)."""
         (self.world if self.sound is None else self.sound).step(points)
 
     def _outcome(self) -> tuple[bool, bool]:
@@ -425,6 +446,7 @@ class Task(TaskContract):
         )
 
     def _why_over(self) -> str:
+        """The error message of a step outside an episode."""
         if self._episode < 0:
             return f"{self.NAME} has not begun: call reset() before step()"
         return (
@@ -437,7 +459,7 @@ class Task(TaskContract):
             return 1.0
         return 0.0 if failed else self.closeness()
 
-    def _info(self, success: bool, progress: float) -> dict[str, Any]:
+    def _info(self, success: bool, progress: float) -> Info:
         return {
             "is_success": success,
             "progress": progress,

@@ -9,7 +9,7 @@ import numpy as np
 from neon_sim.audio.sources import Beep
 from neon_sim.envs.arm.robot import HOME, joint_action
 from neon_sim.envs.arm.task import ArmTask
-from neon_sim.envs.hearing import HearingTask
+from neon_sim.envs.hearing import HearingTask, draw_cue
 from neon_sim.envs.scene import GHOST_BITS, SPHERE
 from neon_sim.observation.batch import ClipBatch
 
@@ -30,11 +30,11 @@ class ArmBeep(HearingTask, ArmTask):
         """A lamp."""
         spec.worldbody.add_geom(name="lamp", type=SPHERE, size=[0.06, 0, 0], pos=LAMP, **GHOST_BITS)
 
-    def sample_scene(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Nothing varies."""
-        return {"offset": float(rng.uniform())}
+    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Only the side matters."""
+        return {"offset": float(rng.uniform()), "side": draw_cue(rng, list(HZ))}
 
-    def cues_of(self, scene: dict[str, Any]) -> list[Any]:
+    def cues_of(self, latent: dict[str, Any]) -> list[Any]:
         """Two beeps."""
         return list(HZ)
 
@@ -136,7 +136,7 @@ class Uneven(ArmBeep):
 class Unlisted(ArmBeep):
     """The cue is none of those it names."""
 
-    def cues_of(self, scene: dict[str, Any]) -> list[Any]:
+    def cues_of(self, latent: dict[str, Any]) -> list[Any]:
         return ["left", "middle"]
 
     def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:

@@ -1,25 +1,27 @@
-"""The basket on the hand, in which a ball is caught; it opens along the hand's x."""
+"""A basket on the hand to catch a ball in. It opens along the hand's x."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+
+from neon_sim.simulation.gl import mujoco
 
 from ..scene import BOX
 
-BASKET_Z, BASKET_DEPTH = 0.20, 0.11  # m in the frame of the hand
-FLARE_RAD = 0.15
-FLOOR_X = -0.035
-TOOL = (0.03, 0.0, BASKET_Z)
+# Lengths in m, places in the frame of the hand.
+BASKET_Z = 0.20  # of the basket's middle
+BASKET_DEPTH = 0.11
+FLARE_RAD = 0.15  # angle of the walls, outwards
+FLOOR_X = -0.035  # of the basket's floor
+TOOL = (0.03, 0.0, BASKET_Z)  # inside the basket
 WALL_RGBA = (0.16, 0.42, 0.72, 1.0)
 
 
-def add_basket(hand: Any, half: float) -> None:
-    """Five thin boxes on the hand.
+def add_basket(hand: mujoco.MjsBody, half: float) -> None:
+    """Add the basket to the hand: a floor and four walls.
 
     Args:
-        hand: body of the spec. half: half the width of the floor, m.
+        hand: its body in the spec. half: half width of the floor, m.
     """
     wall = {"rgba": list(WALL_RGBA), "contype": 0, "conaffinity": 2, "density": 0.0}
     high, thin = BASKET_DEPTH / 2, 0.004
@@ -47,7 +49,11 @@ def add_basket(hand: Any, half: float) -> None:
 
 
 def inside(point: tuple[float, float, float], half: float) -> bool:
-    """Whether a point, m in the frame of the hand, is in a basket of half width ``half``."""
+    """Whether a point is in the basket.
+
+    Args:
+        point: m in the frame of the hand. half: half width of the floor, m.
+    """
     x, y, z = point
     width = half + 0.01
     deep = FLOOR_X < x < FLOOR_X + BASKET_DEPTH

@@ -1,38 +1,41 @@
 """ArmBlock: keep a sliding puck out of a goal that is wider than the arm can cover in time.
 
-The puck slides without friction, as on an air table, along a straight line. The goal is
-about five times as wide as the paddle, and where the puck is tells little about where it
-will cross the line: start and target are independent.
+The puck slides without friction, as on an air table, along a straight line. The goal is about
+five times as wide as the paddle. Start and target are independent, so the puck's place tells
+little about where it will cross the line.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from neon_sim.contracts import Twins
 from neon_sim.simulation.gl import mujoco
 
 from ..scene import BOX, COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
-from .intercept import SlideTask
+from .intercept import Motion, SlideTask
 from .robot import hand_rotation, hide_fingers
-from .task import Twins
 
 PUCK_RADIUS, PUCK_HEIGHT = 0.058, 0.05  # m
-RINK_TOP = 0.004
+RINK_TOP = 0.004  # height of the rink's surface, m
 START_X, GOAL_X, PADDLE_X = 1.36, 0.45, 0.56  # m; PADDLE_X is the paddle's front face
 PADDLE_HALF = (0.012, 0.07, 0.045)  # m: thickness, width, height
-TOOL = (0.0, 0.0, 0.13)
-TRAVEL_S = (0.74, 0.78)  # from the start to the paddle
-TWIN_STEPS = 12
+TOOL = (0.0, 0.0, 0.13)  # m in the frame of the hand: the middle of the paddle
+TRAVEL_S = (0.74, 0.78)  # s from the start to the paddle
+TWIN_STEPS = 12  # control steps until twins look the same
 PUCK_KG = 0.2
-PADDLE_BIT = 8  # the paddle meets the puck only
-SOLREF = [0.012, 1.0]
-STOPPED_M_S = -0.02
+PADDLE_BIT = 8  # collision bit of paddle and puck alone
+SOLREF = [0.012, 1.0]  # s and damping ratio of the puck's contact
+STOPPED_M_S = -0.02  # above this velocity along x the puck no longer approaches the goal
 
 
 class ArmBlock(SlideTask):
-    """Stop the puck in front of the goal line."""
+    """Success: the paddle has touched the puck, which no longer approaches the goal.
+
+    Failure: the puck has crossed the goal line.
+    """
 
     NAME = "arm_block"
     EPISODE_STEPS = 60
@@ -49,8 +52,8 @@ class ArmBlock(SlideTask):
         "view": View((1.9, -1.15, 1.25), (0.65, 0.0, 0.1), 42.0),
     }
 
-    def build_scene(self, spec: Any) -> None:
-        """Rink, goal line, puck on two slides, paddle on the hand."""
+    def build_scene(self, spec: mujoco.MjSpec) -> None:
+        """Add rink, goal line, a puck on two slides and a paddle on the hand."""
         hide_fingers(spec)
         paddle = spec.body("hand").add_geom(
             name="paddle",
@@ -99,7 +102,7 @@ class ArmBlock(SlideTask):
             rgba=COLOURS["red"],
             **ghost,
         )
-        # What the paddle feels: a sphere, whose contact with a box's edge is exact.
+        # Contact is that of a sphere, since MuJoCo computes sphere against box exactly.
         puck.add_geom(
             name="puck_hull",
             type=SPHERE,
@@ -114,8 +117,8 @@ class ArmBlock(SlideTask):
             solref=SOLREF,
         )
 
-    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> dict[str, Any]:
-        """A straight line from the far end to the paddle's face."""
+    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> Motion:
+        """Draw the speed of a straight line from the far end to the paddle's face."""
         travel_s = float(rng.uniform(*TRAVEL_S))
         distance = START_X - PADDLE_X - PUCK_RADIUS
         return {
@@ -124,7 +127,7 @@ class ArmBlock(SlideTask):
         }
 
     def arrival(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """Centre of the paddle when the puck touches its face."""
+        """Centre of the paddle, m, when the puck touches its face."""
         time_s = (position[0] - PADDLE_X - PUCK_RADIUS) / -velocity[0]
         return np.array([PADDLE_X - PADDLE_HALF[0], position[1] + velocity[1] * time_s, 0.06])
 
@@ -134,7 +137,7 @@ class ArmBlock(SlideTask):
         return "stop the moving puck in front of the goal"
 
     def is_success(self) -> bool:
-        """The paddle has met the puck, which is in front of the line and does not approach."""
+        """The paddle has touched the puck, which is before the line and does not approach it."""
         if not self._struck:
             return False
         return bool(self.thing_position()[0] > GOAL_X and self.thing_velocity()[0] > STOPPED_M_S)
@@ -144,12 +147,12 @@ class ArmBlock(SlideTask):
         return bool(self.data.qpos[self._q] < GOAL_X)
 
     def closeness(self) -> float:
-        """How near the paddle is to where the puck will arrive; at most a half."""
-        distance = abs(float(self.data.site_xpos[self._tool, 1]) - self._aim[1])
+        """How near the paddle is to where the puck will arrive, in [0, 0.5]."""
+        distance = abs(float(self.data.site_xpos[self._tool, 1]) - float(self._aim[1]))
         return 0.5 * max(0.0, 1.0 - distance / 0.5)
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
-        """Where the puck is."""
+        """Place of the puck, m; then 1."""
         return [*self.thing_position(qpos).tolist(), 1.0]
 
     def twins(self, seed: int, index: int) -> Twins:

@@ -1,46 +1,60 @@
-"""ArmConveyorPick: lift a cup that stands still or slides by. Is it moving, and which way?
+"""ArmConveyorPick: lift a cup that stands still on a belt or slides along it, either way.
 
-The belt has no friction and the hand is a gate: its fingers open across the belt, so a cup
-slides through it. Whoever knows the velocity moves along with the cup while the fingers
-close; whoever sees one frame closes where the cup was.
+The belt has no friction. The fingers open across it, so the cup can slide between them. A policy
+that knows the velocity moves along with the cup while the fingers close. A policy that sees one
+frame closes them where the cup was.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict
 
 import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S
+from neon_sim.contracts import Twins
 from neon_sim.seeding import episode_rng
+from neon_sim.simulation.gl import mujoco
 
 from ..scene import BOX, COLOURS, CYLINDER, GHOST_BITS, OBJECT_BITS, PLANE, VIEW, View
 from .robot import hand_rotation, joint_action
-from .task import ArmTask, Twins
+from .task import ArmTask
 
 BELT_X, BELT_HALF_WIDTH, BELT_TOP = 0.50, 0.075, 0.012  # m
 CUP_HALF, CUP_HALF_HEIGHT, CUP_MASS = 0.025, 0.04, 0.12  # m, m, kg
 CUP_Z = BELT_TOP + CUP_HALF_HEIGHT
 LIFT_M = 0.10
-GRIP_Z = CUP_Z + 0.015
-SPEED_RANGE = (0.10, 0.60)  # m/s
-STILL_SHARE = 0.2
-MIDDLE_S, MIDDLE_RANGE = 0.6, 0.20  # where the cup is after 0.6 s says nothing about its speed
-START_RANGE = 0.40  # m, all of it in sight
-END_M = 0.62  # beyond, the cup is gone
+GRIP_Z = CUP_Z + 0.015  # height of the tool point at the grip, m
+SPEED_RANGE = (0.10, 0.60)  # m/s, of a moving cup
+STILL_SHARE = 0.2  # of the episodes, in which the cup stands still
+# The cup's place after MIDDLE_S is drawn independently of its velocity.
+MIDDLE_S, MIDDLE_RANGE = 0.6, 0.20  # s, m
+START_RANGE = 0.40  # m, all of it visible
+END_M = 0.62  # m; beyond it the cup is out of reach
 HAND = hand_rotation("x")
-HOVER = np.array([0.0, 0.027, 0.0, -2.369, 0.0, 2.396, -np.pi / 4])  # (0.5, 0, 0.18) m
-# Expert: the ramp follows a moving target by a servo lag and the way it needs to stop.
-LAG_S, STOP_ACCELERATION = 0.035, 5.6  # s, m/s^2 at the hand
-HOVER_Z, LIFT_Z = GRIP_Z + 0.075, 0.25
-ABOVE_X, ABOVE_Y = 0.012, 0.035  # m: near enough to the cup to go down
-DRIFT_M_S, HAND_SPEED = 0.25, 0.6  # m/s: slow enough past the cup to go down; along the belt
-CLOSE_M, KEEP_M, CLOSING_S = 0.016, 0.030, 0.10  # m along the belt: to begin, to go on
-EMPTY_TRAVEL, HELD_TRAVEL, CLOSING_TRAVEL = 0.020, 0.0262, 0.038  # m of finger travel
+HOVER = np.array([0.0, 0.027, 0.0, -2.369, 0.0, 2.396, -np.pi / 4])  # tool at (0.5, 0, 0.18) m
+# The expert. The hand trails a moving target by the servo's lag and its stopping distance.
+LAG_S = 0.035
+STOP_ACCELERATION = 5.6  # m/s^2, at the hand
+HOVER_Z, LIFT_Z = GRIP_Z + 0.075, 0.25  # m
+ABOVE_X, ABOVE_Y = 0.012, 0.035  # m from the cup within which the hand goes down
+DRIFT_M_S = 0.25  # largest velocity relative to the cup at which the hand goes down
+HAND_SPEED = 0.6  # m/s, along the belt
+CLOSE_M, KEEP_M = 0.016, 0.030  # m along the belt within which to begin closing, to go on closing
+CLOSING_S = 0.10  # s that closing takes
+EMPTY_TRAVEL, HELD_TRAVEL = 0.020, 0.0262  # m of finger travel between which the cup is held
+CLOSING_TRAVEL = 0.038  # m of finger travel below which the fingers are closing
 
 
-class ArmConveyorPick(ArmTask):
-    """Grasp the cup on the belt and lift it by 10 cm."""
+class SlidingCup(TypedDict):
+    """The cup: ``y`` at the start, m, and its ``velocity`` along y, m/s."""
+
+    y: float
+    velocity: float
+
+
+class ArmConveyorPick(ArmTask[SlidingCup]):
+    """Success: the cup is lifted by 10 cm. Failure: it left the belt's reach or fell over."""
 
     NAME = "arm_conveyor_pick"
     EPISODE_STEPS = 125
@@ -51,8 +65,8 @@ class ArmConveyorPick(ArmTask):
         "view": VIEW,
     }
 
-    def build_scene(self, spec: Any) -> None:
-        """A frictionless belt along y and one cup (a box for contact, round for the eye)."""
+    def build_scene(self, spec: mujoco.MjSpec) -> None:
+        """Add a frictionless belt along y and one cup."""
         world = spec.worldbody
         world.add_geom(
             name="belt",
@@ -64,7 +78,7 @@ class ArmConveyorPick(ArmTask):
             conaffinity=4,
         )
         world.add_geom(
-            name="slide",  # what carries the cup: contact of a plane is exact, so twins stay equal
+            name="slide",  # carries the cup; contact with a plane is exact, so twins stay equal
             type=PLANE,
             size=[1, 1, 0.1],
             pos=[0, 0, BELT_TOP],
@@ -109,8 +123,8 @@ class ArmConveyorPick(ArmTask):
                 **GHOST_BITS,
             )
 
-    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Velocity 0 or +-(0.1 to 0.6) m/s; the place after 0.6 s is drawn apart from it."""
+    def sample_latent(self, rng: np.random.Generator) -> SlidingCup:
+        """Draw the velocity and, independently of it, the place after 0.6 s."""
         velocity = 0.0
         if rng.random() >= STILL_SHARE:
             velocity = float(rng.uniform(*SPEED_RANGE) * rng.choice([-1.0, 1.0]))
@@ -119,17 +133,17 @@ class ArmConveyorPick(ArmTask):
             if abs(start) <= START_RANGE:
                 return {"y": start, "velocity": velocity}
 
-    def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Put the cup on the belt and let it slide."""
+    def apply_latent(self, latent: SlidingCup) -> None:
+        """Start the cup on the belt."""
         self.place_body("cup", (BELT_X, latent["y"], CUP_Z), (0.0, latent["velocity"], 0.0))
 
     @property
     def task_description(self) -> str:
-        """Always the same: whether it moves is for the policy to see."""
+        """The same in every episode, whether the cup moves or not."""
         return "lift the cup from the belt"
 
     def is_success(self) -> bool:
-        """The cup is 10 cm up and between the fingers."""
+        """The cup is 10 cm higher and at the fingers."""
         cup = self.body_position("cup")
         near = np.abs(cup - self.tool_position()).max() < 0.06
         return bool(cup[2] > CUP_Z + LIFT_M and near)
@@ -140,18 +154,18 @@ class ArmConveyorPick(ArmTask):
         return bool(abs(cup[1]) > END_M or cup[2] < CUP_Z - 0.01)
 
     def closeness(self) -> float:
-        """Half for being at the cup, half for the lift."""
+        """Half for being at the cup, half for lifting it."""
         cup = self.body_position("cup")
         near = max(0.0, 1.0 - float(np.linalg.norm(cup - self.tool_position())) / 0.5)
         lift = min(max(float(cup[2]) - CUP_Z, 0.0) / LIFT_M, 1.0)
         return 0.5 * near + 0.5 * lift
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
-        """The cup's place."""
+        """Place of the cup, m."""
         return [float(value) for value in self.body_position("cup", qpos)]
 
     def expert_action(self) -> np.ndarray:
-        """Move along above the cup, go down, close while it is in the gate, lift."""
+        """Move along above the cup, go down, close while it is between the fingers, lift."""
         cup, hand, travel = self.body_position("cup"), self.tool_position(), self.finger_travel()
         offset = np.abs(cup - hand)
         if offset[1] < KEEP_M and EMPTY_TRAVEL < travel < HELD_TRAVEL:
@@ -171,22 +185,23 @@ class ArmConveyorPick(ArmTask):
 
     @staticmethod
     def _seconds_to_meet(offset: float, speed: float) -> float:
-        """Time in s until a hand at ``HAND_SPEED`` is where the cup is by then."""
+        """Seconds until a hand at ``HAND_SPEED`` catches up with the cup."""
         seconds = 0.0
         for _ in range(4):
-            way = max(abs(offset + speed * seconds) - ABOVE_Y, 0.0)
-            seconds = min(way / HAND_SPEED, 0.6)
+            distance = max(abs(offset + speed * seconds) - ABOVE_Y, 0.0)
+            seconds = min(distance / HAND_SPEED, 0.6)
         return seconds
 
     def _go(self, y: float, z: float, gripper: float) -> np.ndarray:
+        """Bring the tool point over the belt to (y, z), m."""
         target = np.array([BELT_X, y, z])
         return joint_action(self.kinematics.inverse(target, HAND, posture=HOVER), gripper)
 
     def twins(self, seed: int, index: int) -> Twins:
-        """Two cups that meet in one place after 0.24 s, one going left, one going right."""
+        """Two cups that are at the same place after 0.24 s, one going left, one going right."""
         rng = episode_rng(self.NAME, self.VERSION, seed, index, "twins")
         steps = 12
         place, speed = float(rng.uniform(-0.15, 0.15)), float(rng.uniform(0.2, 0.6))
-        way = speed * steps * CONTROL_DT_S
-        pair = [{"y": place - sign * way, "velocity": sign * speed} for sign in (1.0, -1.0)]
+        moved = speed * steps * CONTROL_DT_S
+        pair = [SlidingCup(y=place - sign * moved, velocity=sign * speed) for sign in (1.0, -1.0)]
         return Twins(pair[0], pair[1], steps)

@@ -1,33 +1,36 @@
-"""The cup on the hand: what the tasks share in which a rolling ball has to come to rest in it.
+"""What the tasks share in which a rolling ball has to come to rest in a cup on the hand.
 
-The ball slides on two axes, as if on a smooth table. It is met once it has rested in the cup
-for a moment; a moving hand may lose it again, so that stays met.
+The ball slides along two axes, as on a smooth table. It counts as caught once it has rested in the
+cup for a moment. It stays caught afterwards, even if a moving hand loses it again.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from neon_sim.simulation.gl import mujoco
 
 from ..scene import BOX, COLOURS, SPHERE
-from .intercept import SlideTask
+from .intercept import Motion, SlideTask
 from .robot import hand_rotation
 
-BALL_RADIUS, BALL_KG = 0.05, 0.1
-BOARD_TOP = 0.004
-CUP_X, LOST_X = 0.56, 0.46  # m: the inner face of the cup; behind the hand
-TOOL = (0.0, 0.0, 0.13)
-CUP_HALF, CUP_SIDE, CUP_FLARE_RAD = 0.080, 0.04, 0.6  # m, m, rad
-BALL_BIT = 8  # the ball meets the cup, and walls that say so
-RESTING_M_S = 0.5  # relative to the cup
-RESTING_STEPS = 3  # control steps of rest in the cup after which the ball counts as met
+BALL_RADIUS, BALL_KG = 0.05, 0.1  # m, kg
+BOARD_TOP = 0.004  # height of the board's surface, m
+CUP_X = 0.56  # m, the inner face of the cup
+LOST_X = 0.46  # m, behind the hand
+TOOL = (0.0, 0.0, 0.13)  # m in the frame of the hand: the middle of the cup's inner face
+CUP_HALF = 0.080  # half width of the back, m
+CUP_SIDE = 0.04  # half length of a side, m
+CUP_FLARE_RAD = 0.6  # angle of the sides, outwards from +x
+BALL_BIT = 8  # collision bit of the ball, the cup, and walls that the ball bounces off
+RESTING_M_S = 0.5  # below this speed relative to the cup the ball rests
+RESTING_STEPS = 3  # control steps of rest in the cup after which the ball counts as caught
 
 
 class CupTask(SlideTask):
-    """The ball has to rest in the cup."""
+    """Success: the ball has rested in the cup. Failure: it has passed the hand."""
 
     THING = "ball"
     HEIGHT_M = BOARD_TOP + BALL_RADIUS
@@ -38,8 +41,8 @@ class CupTask(SlideTask):
     HAND = hand_rotation("y")
 
     @staticmethod
-    def add_cup(hand: Any) -> None:
-        """A back and two flared sides on the hand, open towards +x."""
+    def add_cup(hand: mujoco.MjsBody) -> None:
+        """Add the cup to the hand: a back and two flared sides, open towards +x."""
         style = {
             "rgba": [0.86, 0.25, 0.20, 1],
             "contype": BALL_BIT,
@@ -67,8 +70,8 @@ class CupTask(SlideTask):
                 **style,
             )
 
-    def add_ball(self, world: Any) -> None:
-        """The ball, which slides along x and y."""
+    def add_ball(self, world: mujoco.MjsBody) -> None:
+        """Add the ball, which slides along x and y."""
         ball = world.add_body(name="ball", pos=[0, 0, self.HEIGHT_M])
         for axis in range(2):
             ball.add_joint(
@@ -90,23 +93,23 @@ class CupTask(SlideTask):
             solref=[0.012, 1.0],
         )
 
-    def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Place the ball; it has not rested in the cup yet."""
+    def apply_latent(self, latent: Motion) -> None:
+        """Place the ball and reset the count of its rest in the cup."""
         super().apply_latent(latent)
         self._rest_steps = 0
 
     def after_step(self) -> None:
-        """Count how long the ball has rested in the cup; once long enough, it stays met."""
+        """Count how long the ball has rested in the cup, up to ``RESTING_STEPS``."""
         super().after_step()
         if self._rest_steps < RESTING_STEPS:
             self._rest_steps = self._rest_steps + 1 if self._rests() else 0
 
     def is_success(self) -> bool:
-        """The ball has been met: it rested in the cup for a moment, and has not run past."""
+        """The ball has rested in the cup for ``RESTING_STEPS`` and has not passed the hand."""
         return self._rest_steps >= RESTING_STEPS and not self.failed()
 
     def _rests(self) -> bool:
-        """Whether the ball, once touched, is in the cup and moves with it."""
+        """Whether the ball has been touched, is in the cup and moves with it."""
         if not self._struck:
             return False
         x, y, _ = self.in_hand(self.thing_position().tolist())
@@ -123,10 +126,10 @@ class CupTask(SlideTask):
         return float(np.sqrt(off @ off))
 
     def failed(self) -> bool:
-        """The ball has run past the hand."""
+        """The ball has passed the hand."""
         return bool(self.data.qpos[self._q] < LOST_X)
 
     def closeness(self) -> float:
-        """How near the cup is to where the ball will arrive; at most a half."""
-        distance = abs(float(self.data.site_xpos[self._tool, 1]) - self._aim[1])
+        """How near the cup is to where the ball will arrive, in [0, 0.5]."""
+        distance = abs(float(self.data.site_xpos[self._tool, 1]) - float(self._aim[1]))
         return 0.5 * max(0.0, 1.0 - distance / 0.5)

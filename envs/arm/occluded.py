@@ -1,34 +1,39 @@
-"""ArmOccluded: a ball rolls behind a screen; be where it comes out, before it does.
+"""ArmOccluded: a ball rolls under a screen; wait where it will come out.
 
-The screen is a roof over the whole width of the lanes, seen from above: under it nothing
-of the ball can be seen, and when it comes out it is already at the hand. Its path is
-oblique, and start and exit are independent, so the place where it vanished does not tell
-where it will appear: only how it moved does.
+The screen is a roof over the whole width of the lanes, seen from above. Under it the ball is
+invisible, and when it comes out it is already at the hand. Its path is oblique, and start and
+exit are independent. So the place where it vanished does not tell where it will appear; only its
+motion does.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from neon_sim.contracts import Twins
 from neon_sim.seeding import keyed_rng
+from neon_sim.simulation.gl import mujoco
 
 from ..scene import BOX, GHOST_BITS, View
 from .cup import BALL_RADIUS, BOARD_TOP, CUP_X, CupTask
-from .intercept import TWIN_TARGETS_APART_M
+from .intercept import TWIN_TARGETS_APART_M, Motion
 from .robot import hide_fingers
-from .task import Twins
 
 START_X = 1.47  # m
 SCREEN_X, SCREEN_Z, SCREEN_HALF_Y = (0.66, 1.10), (0.125, 0.140), 0.68  # m
-TRAVEL_S = (0.78, 0.86)  # from the start to the cup
+TRAVEL_S = (0.78, 0.86)  # s from the start to the cup
 FRONT_VIEW = View((1.75, 0.0, 1.75), (0.95, 0.0, 0.0), 40.0)
-TWIN_STEPS = 26
+TWIN_STEPS = 26  # control steps until twins look the same
 
 
 def _sight_normal(x: float, z: float) -> np.ndarray:
-    """(2,) unit normal, towards +x, of the camera's plane of sight through an edge along y."""
+    """(2,) unit normal, in x and z, of the plane through the front camera and an edge along y.
+
+    Args:
+        x, z: of the edge, m.
+    """
     along = np.array([x - FRONT_VIEW.position[0], z - FRONT_VIEW.position[2]])
     along /= np.sqrt(along @ along)
     return np.array([-along[1], along[0]])
@@ -40,10 +45,10 @@ _ENTRY_NORMAL, _EXIT_NORMAL = _sight_normal(*_ENTRY), _sight_normal(*_EXIT)
 
 
 def ball_visible(place: np.ndarray) -> bool:
-    """Whether anything of a ball at (3,) m shows beside the screen in the front camera.
+    """Whether any part of a ball at (3,) m is visible to the front camera.
 
-    The screen is wider than the lanes, so what it hides lies between two planes through
-    the camera and its edges along y; the ball is hidden when all of it is.
+    The screen is wider than the lanes. So the hidden region lies between two planes, each through
+    the camera and one of the screen's edges along y.
     """
     before = (place[[0, 2]] - _ENTRY) @ _ENTRY_NORMAL
     after = (place[[0, 2]] - _EXIT) @ _EXIT_NORMAL
@@ -51,7 +56,7 @@ def ball_visible(place: np.ndarray) -> bool:
 
 
 class ArmOccluded(CupTask):
-    """The cup on the hand has to meet the ball as it comes out from behind the screen."""
+    """Success: the ball has rested in the cup. Failure: it has passed the hand."""
 
     NAME = "arm_occluded"
     EPISODE_STEPS = 70
@@ -61,15 +66,15 @@ class ArmOccluded(CupTask):
         "view": View((1.9, -1.2, 1.2), (0.68, 0.0, 0.1), 42.0),
     }
 
-    def build_scene(self, spec: Any) -> None:
-        """Board, screen, ball on two slides, cup on the hand."""
+    def build_scene(self, spec: mujoco.MjSpec) -> None:
+        """Add board, screen, a ball on two slides and a cup on the hand."""
         hide_fingers(spec)
         self.add_cup(spec.body("hand"))
         self._add_board(spec.worldbody)
         self.add_ball(spec.worldbody)
 
     @staticmethod
-    def _add_board(world: Any) -> None:
+    def _add_board(world: mujoco.MjsBody) -> None:
         ghost = dict(GHOST_BITS)
         world.add_geom(
             name="board",
@@ -95,8 +100,8 @@ class ArmOccluded(CupTask):
                 **ghost,
             )
 
-    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> dict[str, Any]:
-        """A straight line from the far end to the cup, at one of several speeds."""
+    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> Motion:
+        """Draw the speed of a straight line from the far end to the cup."""
         travel_s = float(rng.uniform(*TRAVEL_S))
         distance = START_X - CUP_X - BALL_RADIUS
         return {
@@ -105,7 +110,7 @@ class ArmOccluded(CupTask):
         }
 
     def arrival(self, position: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """Middle of the cup's inner face when the ball touches it."""
+        """Middle of the cup's inner face, m, when the ball touches it."""
         time_s = (position[0] - CUP_X - BALL_RADIUS) / -velocity[0]
         return np.array([CUP_X, position[1] + velocity[1] * time_s, 0.06])
 
@@ -115,12 +120,12 @@ class ArmOccluded(CupTask):
         return "stop the ball when it comes out from behind the screen"
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
-        """Where the ball is and 1 when it can be seen, else zeros."""
+        """Place of the ball, m, and 1 if it is visible; otherwise zeros."""
         place = self.thing_position(qpos)
         return [*place.tolist(), 1.0] if ball_visible(place) else [0.0] * 4
 
     def twins(self, seed: int, index: int) -> Twins:
-        """Two balls, both hidden, that will come out at different places."""
+        """Two hidden balls that will come out at different places."""
         rng = keyed_rng(self.NAME, self.VERSION, seed, index, "twins")
         while True:
             first, second = self.sample_latent(rng), self.sample_latent(rng)

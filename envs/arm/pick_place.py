@@ -1,14 +1,16 @@
 """ArmPickPlace: put the block of the named colour into the bowl. A static control.
 
-Nothing moves that the arm does not move, and the current frame shows all there is, so
-seeing time must not help.
+Only the arm moves things, and the current frame shows everything the task needs, so history must
+not help.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict
 
 import numpy as np
+
+from neon_sim.simulation.gl import mujoco
 
 from ..scene import BOX, COLOURS, CYLINDER, OBJECT_BITS, STATIC_BITS
 from .robot import hand_rotation, joint_action
@@ -17,33 +19,50 @@ from .task import ArmTask
 NUM_BLOCKS = 3
 BLOCK_HALF, BLOCK_HALF_HEIGHT, BLOCK_MASS = 0.022, 0.025, 0.08  # m, m, kg
 BOWL_RADIUS, BOWL_HEIGHT, BOWL_SIDES = 0.10, 0.035, 10  # m
-BLOCK_X, BLOCK_Y = (0.40, 0.62), (-0.28, 0.05)
-BOWL_X, BOWL_Y = (0.44, 0.56), (0.18, 0.23)
-BLOCK_GAP, BOWL_GAP = 0.13, 0.19  # m between centres: the open hand fits in
+BLOCK_X, BLOCK_Y = (0.40, 0.62), (-0.28, 0.05)  # m
+BOWL_X, BOWL_Y = (0.44, 0.56), (0.18, 0.23)  # m
+BLOCK_GAP, BOWL_GAP = 0.13, 0.19  # m, smallest distances of centres, so that the open hand fits in
 IN_BOWL_M = 0.085
 HAND = hand_rotation("y")
-# Expert: heights of the grip point, and how near is near enough.
-GRIP_Z, HOVER_Z, CARRY_Z, CLEAR_Z = 0.03, 0.12, 0.19, (0.07, 0.13)
-FUNNEL_M, LOW_M = (0.015, 0.04), 0.022  # sideways: all the way down, not yet; above the grip
-AROUND_M, OVER_BOWL_M = 0.026, 0.045
-EMPTY_TRAVEL, HELD_TRAVEL, OPEN_TRAVEL = 0.017, 0.0245, 0.030  # m of finger travel
+# The expert. Heights of the grip point, m:
+GRIP_Z, HOVER_Z, CARRY_Z = 0.03, 0.12, 0.19
+CLEAR_Z = (0.07, 0.13)  # a held block begins to move to the bowl, is clear of all others
+FUNNEL_M = (0.015, 0.04)  # m beside the block: the hand goes all the way down, stays up
+LOW_M = 0.022  # m above the grip below which the fingers close
+AROUND_M, OVER_BOWL_M = 0.026, 0.045  # m within which the hand is around the block, over the bowl
+EMPTY_TRAVEL, HELD_TRAVEL = 0.017, 0.0245  # m of finger travel between which a block is held
+OPEN_TRAVEL = 0.030  # m of finger travel above which the hand has let go
+
+
+class PickPlaceLatent(TypedDict):
+    """What varies between episodes.
+
+    Keys:
+        places: x and y of each block, m.
+        colours: of the blocks; the first is named.
+        bowl: x and y of the bowl, m.
+    """
+
+    places: list[list[float]]
+    colours: list[str]
+    bowl: list[float]
 
 
 def _blend(value: float, start: float, end: float) -> float:
-    """0 up to ``start``, 1 from ``end`` on, straight in between."""
+    """0 up to ``start``, 1 from ``end`` on, linear between."""
     return min(max((value - start) / (end - start), 0.0), 1.0)
 
 
-class ArmPickPlace(ArmTask):
-    """Three coloured blocks and a bowl on the table."""
+class ArmPickPlace(ArmTask[PickPlaceLatent]):
+    """Success: the named block lies in the bowl, released. Failure: it fell off the table."""
 
     NAME = "arm_pick_place"
     EPISODE_STEPS = 225
     START: ClassVar[np.ndarray] = np.array([0.0, -0.232, 0.0, -2.46, 0.0, 2.227, np.pi / 4])
     MIN_START_HEIGHT_M = 0.12
 
-    def build_scene(self, spec: Any) -> None:
-        """Blocks with free joints; a bowl of a plate and a low wall of boxes."""
+    def build_scene(self, spec: mujoco.MjSpec) -> None:
+        """Add three blocks, and a bowl made of a plate and a low wall of boxes."""
         for index in range(NUM_BLOCKS):
             block = spec.worldbody.add_body(name=f"block{index}", pos=[0.5, 0.2 * index, 0.03])
             block.add_freejoint()
@@ -76,8 +95,8 @@ class ArmPickPlace(ArmTask):
                 **STATIC_BITS,
             )
 
-    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Places of the blocks (the first is named), three of four colours, the bowl's place."""
+    def sample_latent(self, rng: np.random.Generator) -> PickPlaceLatent:
+        """Draw places that leave room for the hand, and three of four colours."""
         bowl = [float(rng.uniform(*BOWL_X)), float(rng.uniform(*BOWL_Y))]
         places: list[list[float]] = []
         while len(places) < NUM_BLOCKS:
@@ -92,8 +111,8 @@ class ArmPickPlace(ArmTask):
             "bowl": bowl,
         }
 
-    def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Place and paint."""
+    def apply_latent(self, latent: PickPlaceLatent) -> None:
+        """Place and paint the blocks; place the bowl."""
         for index, (place, colour) in enumerate(
             zip(latent["places"], latent["colours"], strict=True)
         ):
@@ -104,10 +123,11 @@ class ArmPickPlace(ArmTask):
 
     @property
     def task_description(self) -> str:
-        """Names the colour."""
+        """Names the colour of the block."""
         return f"put the {self.latent['colours'][0]} block into the bowl"
 
     def _in_bowl(self, block: np.ndarray) -> bool:
+        """Whether a block at (3,) m lies in the bowl."""
         return block[2] < 0.055 and bool(np.hypot(*(block[:2] - self._bowl)) < IN_BOWL_M)
 
     def is_success(self) -> bool:
@@ -122,14 +142,14 @@ class ArmPickPlace(ArmTask):
         return bool(self.body_position("block0")[2] < -0.05)
 
     def closeness(self) -> float:
-        """A third for the hand at the block, two for the block at the bowl."""
+        """Up to 0.3 for the hand near the block, up to 0.6 for the block near the bowl."""
         block = self.body_position("block0")
         near = max(0.0, 1.0 - float(np.linalg.norm(block - self.tool_position())) / 0.6)
         way = max(0.0, 1.0 - float(np.hypot(*(block[:2] - self._bowl))) / 0.7)
         return 0.3 * near + 0.6 * way
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
-        """Per colour the block's place (zeros where there is none), then the bowl's x and y."""
+        """For each colour the block's place, m, or zeros; then x and y of the bowl, m."""
         state: list[float] = []
         for colour in COLOURS:
             if colour in self.latent["colours"]:
@@ -140,10 +160,10 @@ class ArmPickPlace(ArmTask):
         return [*state, float(self._bowl[0]), float(self._bowl[1])]
 
     def expert_action(self) -> np.ndarray:
-        """Down a funnel onto the block, close, up and over to the bowl, open.
+        """Go down onto the block, close, lift it over to the bowl, open.
 
-        Targets blend from one phase into the next with the place of hand and block, so that
-        near states have near labels: a policy that errs by a centimetre still gets through.
+        Targets blend between phases with the places of hand and block, so that similar states
+        have similar labels. A policy that errs by a centimetre still succeeds.
         """
         block, hand = self.body_position("block0"), self.tool_position()
         if self._in_bowl(block):
@@ -162,5 +182,6 @@ class ArmPickPlace(ArmTask):
         return self._go(block[:2], GRIP_Z + high * (HOVER_Z - GRIP_Z), -1.0 if closing else 1.0)
 
     def _go(self, place: np.ndarray, z: float, gripper: float) -> np.ndarray:
+        """Bring the grip point over (2,) ``place`` to height ``z``, m."""
         target = np.array([place[0], place[1], z])
         return joint_action(self.kinematics.inverse(target, HAND, posture=self.START), gripper)

@@ -1,14 +1,14 @@
-"""Bodies that follow a plan, whatever happens around them: a shell game's cups, a moving camera.
+"""Bodies that follow a prescribed path: a shell game's cups, a moving camera.
 
-They hang on slide joints, so that a configuration tells where they are. At the end of each
-control step they are put where the plan wants them, with the velocity that leads to the next
-place, so that no error adds up.
+They have slide joints, so their places are part of a configuration. At the end of each control
+step they are set on the path, with the velocity that leads to its next place, so that no error
+accumulates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -20,8 +20,18 @@ from ..episode import Start
 Path = Callable[[int], np.ndarray]  # control step -> (n,) m along the joints
 
 
-def add_slides(body: Any, axes: str) -> None:
-    """Let a body move along some of ``xyz``; it has no weight. Joints: ``<body>_x`` and so on."""
+class State(Protocol):
+    """Positions (nq,) and velocities (nv,): ``mujoco.MjData`` or ``Start``."""
+
+    qpos: np.ndarray
+    qvel: np.ndarray
+
+
+def add_slides(body: mujoco.MjsBody, axes: str) -> None:
+    """Let a body slide along ``axes``, letters of ``xyz``, without weight.
+
+    The joints are named ``<body>_x``, ``<body>_y`` and ``<body>_z``.
+    """
     body.gravcomp = 1.0
     for axis in axes:
         body.add_joint(
@@ -35,23 +45,23 @@ class Rails:
     """Moves slide joints along a path.
 
     Args:
-        model: compiled. joints: n names, in the order of a path's numbers.
+        model: compiled. joints: n names, in the order of the numbers of a path.
     """
 
-    def __init__(self, model: Any, joints: Sequence[str]) -> None:
+    def __init__(self, model: mujoco.MjModel, joints: Sequence[str]) -> None:
         self._q = [int(model.joint(name).qposadr[0]) for name in joints]
         self._v = [int(model.joint(name).dofadr[0]) for name in joints]
 
     def begin(self, start: Start, path: Path) -> None:
-        """Let an episode start on the path."""
+        """Start an episode on the path."""
         self.follow(start, path, 0)
 
-    def follow(self, state: Any, path: Path, step: int) -> None:
-        """Put ``state`` (``qpos``, ``qvel``) where the path is at a control step."""
+    def follow(self, state: State, path: Path, step: int) -> None:
+        """Set ``state`` to the place and velocity of the path at a control step."""
         here, there = path(step), path(step + 1)
         state.qpos[self._q] = here
         state.qvel[self._v] = (there - here) / CONTROL_DT_S
 
     def place(self, qpos: np.ndarray) -> np.ndarray:
-        """(n,) m along the joints in a configuration."""
-        return qpos[self._q]
+        """(n,) m: places along the joints in a configuration."""
+        return np.array(qpos[self._q])

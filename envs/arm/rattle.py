@@ -1,37 +1,47 @@
 """ArmRattle: one of four boxes rattles when it is shaken; squeeze its handle.
 
-Nothing is heard of a box that stands still, so the arm has to shake before it knows. Every box
-hangs on the same spring and weighs the same: what is in it is sound alone, driven by how the box
-is accelerated. Shutting the gripper is the choice.
+A box at rest makes no sound, so the arm has to shake the boxes first. All boxes have the same
+mass and the same spring. The content is only a sound, driven by the acceleration of its box. The
+choice is where the gripper shuts.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, TypedDict
 
 import numpy as np
 
 from neon_sim.audio.soundscape import SoundScape
 from neon_sim.audio.sources import Rattle
+from neon_sim.contracts import Cue
 from neon_sim.simulation.gl import mujoco
 
-from ..hearing import NOTHING
+from ..hearing import NOTHING, draw_cue
 from ..scene import BOX, GHOST_BITS
 from .squeeze import ALONG_M, HIGH_M, SqueezeTask, add_handle
 
-BOXES_Y = (0.27, 0.09, -0.09, -0.27)  # m, in the order in which the hand comes by
-ROW_X, SHIFT_M = 0.50, 0.015  # m
+BOXES_Y = (0.27, 0.09, -0.09, -0.27)  # m, in the order in which the hand passes them
+ROW_X, SHIFT_M = 0.50, 0.015  # m; the row is shifted at most by the second, along x and y
 BOX_HALF = (0.045, 0.05, 0.03)  # m
-BOX_KG, SPRING_N_M, DAMPING = 0.3, 190.0, 1.8  # 4 Hz, a tenth of critical
-STROKE_M = 0.04  # how far a box can go
-HAND_Z = 0.098  # the fingers straddle the handles
-PUSH_M, SHAKEN_M = 0.055, 0.012  # the hand goes so far; a box that went so far was shaken
-LISTEN_TICKS = 80  # from there on a rattle is heard
+BOX_KG, SPRING_N_M, DAMPING = 0.3, 190.0, 1.8  # kg, N/m, N s/m: 4 Hz, a tenth of critical damping
+STROKE_M = 0.04  # largest displacement of a box
+HAND_Z = 0.098  # m; the fingers straddle the handles
+PUSH_M = 0.055  # m by which the expert pushes a handle
+SHAKEN_M = 0.012  # m of displacement after which a box counts as shaken
+LISTEN_TICKS = 80  # from a shake until its rattle has been heard
 CONTENT = Rattle(material="ceramic", size_m=0.02, threshold=2.0, level_db=-20.0)
 
 
-class ArmRattle(SqueezeTask):
-    """Four boxes in a row, an open gripper that passes along their handles."""
+class RattleLatent(TypedDict):
+    """What varies between episodes: ``shift`` of the row along x and y, m, and the ``box``."""
+
+    shift: list[float]
+    box: int
+
+
+class ArmRattle(SqueezeTask[RattleLatent]):
+    """Squeeze the handle of the box that rattles. The gripper shuts only once."""
 
     NAME = "arm_rattle"
     EPISODE_STEPS = 300
@@ -40,8 +50,8 @@ class ArmRattle(SqueezeTask):
     MIN_START_HEIGHT_M = 0.16
     MATERIALS: ClassVar[dict[str, str]] = {f"box{k}": "cardboard" for k in range(len(BOXES_Y))}
 
-    def build_scene(self, spec: Any) -> None:
-        """Boxes that slide along x on springs; only their handles can be touched."""
+    def build_scene(self, spec: mujoco.MjSpec) -> None:
+        """Add boxes that slide along x on springs. Only their handles have contact."""
         for index in range(len(BOXES_Y)):
             body = spec.worldbody.add_body(name=f"box{index}")
             body.add_joint(
@@ -55,7 +65,7 @@ class ArmRattle(SqueezeTask):
             self._add_box(body, index)
 
     @staticmethod
-    def _add_box(body: Any, index: int) -> None:
+    def _add_box(body: mujoco.MjsBody, index: int) -> None:
         tape = (BOX_HALF[0] + 0.001, 0.012, BOX_HALF[2] + 0.0005)
         for name, half, rgba, mass in (
             ("crate", BOX_HALF, (0.80, 0.62, 0.40, 1), BOX_KG),
@@ -72,17 +82,18 @@ class ArmRattle(SqueezeTask):
             )
         add_handle(body, f"handle{index}", 2 * BOX_HALF[2])
 
-    def sample_scene(self, rng: np.random.Generator) -> dict[str, Any]:
-        """How far the row is shifted, m."""
-        return {"shift": [float(rng.uniform(-SHIFT_M, SHIFT_M)) for _ in range(2)]}
+    def sample_latent(self, rng: np.random.Generator) -> RattleLatent:
+        """Draw the row's shift and the box that rattles."""
+        shift = [float(rng.uniform(-SHIFT_M, SHIFT_M)) for _ in range(2)]
+        return {"shift": shift, "box": draw_cue(rng, range(len(BOXES_Y)))}
 
-    def cues_of(self, scene: dict[str, Any]) -> list[Any]:
+    def cues_of(self, latent: RattleLatent) -> Sequence[Cue]:
         """The boxes, from the left."""
-        del scene
+        del latent
         return list(range(len(BOXES_Y)))
 
-    def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Move the row; no box was shaken yet."""
+    def apply_latent(self, latent: RattleLatent) -> None:
+        """Place the row, and forget which boxes were shaken."""
         super().apply_latent(latent)
         x, y = latent["shift"]
         self._places = np.array([[ROW_X + x, side + y, HAND_Z] for side in BOXES_Y])
@@ -93,31 +104,31 @@ class ArmRattle(SqueezeTask):
         self._shaken_tick: list[int | None] = [None] * len(BOXES_Y)
 
     def begin_sound(self, sound: SoundScape) -> None:
-        """What is in the box."""
-        sound.emit(CONTENT, f"box{self.latent[self.CUE]}")
+        """The content of the box."""
+        sound.emit(CONTENT, f"box{self.latent['box']}")
 
     def after_step(self) -> None:
-        """Remember the choice, and which boxes were shaken."""
+        """Record the choice, and when each box was first shaken."""
         super().after_step()
-        for index, way in enumerate(self.data.qpos[self._slides].tolist()):
-            if self._shaken_tick[index] is None and abs(way) > SHAKEN_M:
+        for index, moved in enumerate(self.data.qpos[self._slides].tolist()):
+            if self._shaken_tick[index] is None and abs(moved) > SHAKEN_M:
                 self._shaken_tick[index] = self.tick
 
-    def choice(self) -> Any:
+    def choice(self) -> Cue | None:
         """The box whose handle is squeezed."""
         index = self.squeezed()
         return NOTHING if index == -1 else index
 
     def closeness(self) -> float:
-        """Share of the boxes that were shaken; at most a half."""
+        """Half the share of the boxes that were shaken."""
         return 0.5 * float(np.mean([tick is not None for tick in self._shaken_tick]))
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
-        """Where the row stands and how far each box is out of place, m."""
+        """Shift of the row and displacement of each box, m."""
         return [*self.latent["shift"], *qpos[self._slides].tolist()]
 
     def expert_action(self) -> np.ndarray:
-        """Push box after box until one rattles, go back to it and squeeze."""
+        """Push box after box until one rattles, then squeeze its handle."""
         index = self._wanted()
         place = self._places[index]
         over, down = self.astride(index)
@@ -130,15 +141,15 @@ class ArmRattle(SqueezeTask):
         return self.go(place + np.array([PUSH_M * push, 0.0, 0.0]))
 
     def _heard(self, index: int) -> bool:
-        """Whether a box was shaken long enough ago to know it, and it is the one."""
+        """Whether a box has been heard to rattle."""
         tick = self._shaken_tick[index]
         known = tick is not None and self.tick - tick >= LISTEN_TICKS
-        return known and index == self.latent[self.CUE]
+        return known and index == self.latent["box"]
 
     def _wanted(self) -> int:
-        """The box that rattled, else the first about which nothing is known yet."""
+        """The box that was heard to rattle, otherwise the first that has not been heard."""
         known = [t is not None and self.tick - t >= LISTEN_TICKS for t in self._shaken_tick]
-        right: int = self.latent[self.CUE]
+        right = self.latent["box"]
         return right if known[right] or all(known) else known.index(False)
 
     @property

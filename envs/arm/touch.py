@@ -1,27 +1,31 @@
-"""Tasks of touching one of several things, of which only the ears tell which."""
+"""The base class of the sound tasks whose choice is to touch one of several knobs."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from neon_sim.contracts import Cue
+
+from ..contract import L
 from ..hearing import HearingTask
 from ..posts import ASIDE
 from .robot import READY, joint_action
 from .task import ArmTask
 
-NEAR_M, OVER_M = 0.04, 0.09  # the fingertip comes down on a knob at 45 degrees, from 9 cm above
+# The fingertip comes down on a knob at 45 degrees from 9 cm above it, and level from 4 cm on.
+NEAR_M, OVER_M = 0.04, 0.09
 
 
-class TouchTask(HearingTask, ArmTask):
+class TouchTask(HearingTask[L], ArmTask[L]):
     """The choice is the knob that the fingertip touches first; knob i stands for ``cues()[i]``.
 
-    Where the knobs are, ``self._knobs`` (N, 3) in m, is set in ``apply_latent``.
+    ``apply_latent`` sets ``self._knobs`` (N, 3), m: the middles of the knobs.
 
     Class attributes:
-        TOUCH_M: from fingertip to the middle of a knob.
+        TOUCH_M: distance from fingertip to the middle of a knob that counts as a touch.
     """
 
     START: ClassVar[np.ndarray] = READY
@@ -31,40 +35,41 @@ class TouchTask(HearingTask, ArmTask):
     _knobs: np.ndarray
 
     def knows(self) -> bool:
-        """Whether a policy that hears can know the cue by now."""
+        """Whether a policy that hears can know the cue now."""
         raise NotImplementedError
 
     def seek_action(self) -> np.ndarray:
-        """What the expert does while it cannot know the cue: wait where it started."""
+        """The expert's action while it cannot know the cue: wait in the start pose."""
         return joint_action(self.START, -1.0)
 
     def distances(self) -> np.ndarray:
         """(N,) m from the fingertip to each knob."""
         offsets = self._knobs - self.tool_position()
-        return np.sqrt((offsets * offsets).sum(axis=1))
+        distances: np.ndarray = np.sqrt((offsets * offsets).sum(axis=1))
+        return distances
 
-    def choice(self) -> Any:
-        """What the touched knob stands for."""
+    def choice(self) -> Cue | None:
+        """The cue for which the touched knob stands."""
         distances = self.distances()
         nearest = int(distances.argmin())
         return self.cues()[nearest] if distances[nearest] < self.TOUCH_M else None
 
     def right_knob(self) -> int:
         """Index of the knob that stands for the cue that sounds."""
-        return self.cues().index(self.latent[self.CUE])
+        return self.cues().index(self.cue)
 
     def closeness(self) -> float:
-        """How near the fingertip is to a knob, whichever; at most a half."""
+        """How near the fingertip is to the nearest knob, in [0, 0.5]."""
         rest = max(float(self.distances().min()) - self.TOUCH_M, 0.0)
         return 0.5 * max(0.0, 1.0 - rest / 0.6)
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
-        """x and y of each knob."""
-        del qpos  # they stand still
+        """x and y of each knob, m."""
+        del qpos  # the knobs stand still
         return [float(value) for value in self._knobs[:, :2].ravel()]
 
     def expert_action(self) -> np.ndarray:
-        """Seek until the cue can be known, then over the others to the knob that stands for it."""
+        """Seek until the cue can be known, then go above the other knobs to the right one."""
         if not (self.knows() or self._chosen is not None):
             return self.seek_action()
         target = self._knobs[self.right_knob()] + ASIDE
@@ -73,5 +78,5 @@ class TouchTask(HearingTask, ArmTask):
         return self.reach(target + np.array([0.0, 0.0, over]))
 
     def reach(self, point: np.ndarray) -> np.ndarray:
-        """Bring the fingertip to (3,) ``point`` in m, pointing away from the base."""
+        """Bring the fingertip to (3,) ``point``, m, with the hand pointing away from the base."""
         return self.touch_action(point, math.atan2(point[1], point[0]))

@@ -1,35 +1,37 @@
-"""HumanoidGoalkeeper: an incoming ball must be stopped by a hand or forearm.
+"""HumanoidGoalkeeper: stop an incoming ball with a hand or forearm.
 
-The ball is kicked from the floor and must not cross the line in front of the robot's chest; it
-touches nothing but hands and forearms. Where it is tells where it will arrive only when it is
-too late (``humanoid_meeting``, A = 1.1 m, B = 0.5 m): at 69 % of the way 0.23 s are left, in which
-an arm of 0.4 m that speeds up at 14 rad/s^2 moves its hand by d = 0.07 m. A hand stops what comes
-within about c = 0.12 m, so one frame is good for 38 % at most.
+The ball is kicked from the floor and must not cross the line in front of the robot's chest. It
+collides with hands and forearms only. Its place tells where it will arrive only when it is too
+late. By the analysis of ``meeting.py`` (A = 1.1 m, B = 0.5 m): when 69 % of the path is over,
+0.23 s are left, in which an arm of 0.4 m that accelerates at 14 rad/s^2 moves its hand by
+d = 0.07 m. A hand stops a ball within about c = 0.12 m, so one frame suffices for 38 % at most.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from neon_sim.clock import PHYSICS_DT_S
+from neon_sim.simulation.gl import mujoco
 
 from ..scene import BOX, GHOST_BITS, SPHERE, View
-from .meeting import MeetingTask, add_slider
+from .meeting import Meeting, MeetingTask, add_slider, straight_line
 
 BALL_RADIUS, BALL_KG = 0.085, 0.12  # m, kg
 START_X, START_Z = 2.2, 0.1  # m
-STOP_X, STOP_Z = 0.27, (0.88, 1.14)  # m: where the hand meets it
-GOAL_X = 0.12  # the line in front of the chest
-FLIGHT_S = (0.70, 0.76)
+STOP_X, STOP_Z = 0.27, (0.88, 1.14)  # m: where the hand meets the ball
+GOAL_X = 0.12  # m: the line in front of the chest
+FLIGHT_S = (0.70, 0.76)  # s
 GRAVITY_M_S2 = 9.81
-STRUCK_M_S, STOPPED_M_S = 0.03, -0.05
-LIMB_BIT = 4  # of forearms and hands
+STRUCK_M_S = 0.03  # a velocity that differs more than this from free motion means a contact
+STOPPED_M_S = -0.05  # above this velocity along x the ball no longer approaches the goal
+LIMB_BIT = 4  # collision bit of forearms and hands
 
 
 class HumanoidGoalkeeper(MeetingTask):
-    """Stop the ball in front of the goal."""
+    """Success: a hand or forearm has stopped the ball. Failure: it has crossed the line."""
 
     NAME = "humanoid_goalkeeper"
     EPISODE_STEPS = 65
@@ -39,8 +41,8 @@ class HumanoidGoalkeeper(MeetingTask):
     HEAD_PITCH_RAD: ClassVar[float] = 0.25
     VIEWS: ClassVar[dict[str, View]] = {"view": View((3.3, -2.9, 2.0), (0.95, 0.1, 0.7), 45.0)}
 
-    def build_scene(self, spec: Any) -> None:
-        """Ball, line, and the goal's frame behind the robot."""
+    def build_scene(self, spec: mujoco.MjSpec) -> None:
+        """Add ball and line, and the goal's frame behind the robot."""
         ball = add_slider(spec, "ball")
         ball.add_geom(
             name="ball",
@@ -65,37 +67,36 @@ class HumanoidGoalkeeper(MeetingTask):
                 name=name, type=BOX, size=size, pos=pos, rgba=[0.95, 0.95, 0.97, 1], **GHOST_BITS
             )
 
-    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> dict[str, Any]:
-        """The parabola from the floor to where a hand can be."""
+    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> Meeting:
+        """Draw a parabola from the floor to where a hand can be."""
         time_s, target_z = float(rng.uniform(*FLIGHT_S)), float(rng.uniform(*STOP_Z))
-        way_x = STOP_X + BALL_RADIUS - START_X
+        distance_x = STOP_X + BALL_RADIUS - START_X
         vz = (target_z - START_Z) / time_s + GRAVITY_M_S2 * (time_s + PHYSICS_DT_S) / 2
         return {
             "position": [START_X, start_y, START_Z],
-            "velocity": [way_x / time_s, (target_y - start_y) / time_s, vz],
+            "velocity": [distance_x / time_s, (target_y - start_y) / time_s, vz],
             "time_s": time_s,
         }
 
-    def arrival(self, latent: dict[str, Any]) -> np.ndarray:
-        """Where the parabola (semi-implicit Euler's) meets the hand."""
-        time_s = latent["time_s"]
-        point = np.array(latent["position"]) + np.array(latent["velocity"]) * time_s
+    def arrival(self, latent: Meeting) -> np.ndarray:
+        """(3,) m: where the parabola meets the hand, under semi-implicit Euler."""
+        time_s, point = latent["time_s"], straight_line(latent)
         point[2] -= GRAVITY_M_S2 * time_s * (time_s + PHYSICS_DT_S) / 2
         point[0] -= BALL_RADIUS
         return point
 
-    def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Kick the ball; nothing has touched it yet."""
+    def apply_latent(self, latent: Meeting) -> None:
+        """Kick the ball, and forget the touch of the episode before."""
         super().apply_latent(latent)
         self._struck, self._free_vx = False, latent["velocity"][0]
 
     def after_step(self) -> None:
-        """Notice the first touch: a velocity that is not the free one's."""
+        """Record the first touch, which shows as a change of velocity."""
         vx = float(self.data.qvel[self._thing[1]])
         self._struck |= abs(vx - self._free_vx) > STRUCK_M_S
 
     def is_success(self) -> bool:
-        """A hand or forearm has met the ball, which is in front of the line and goes away."""
+        """A hand or forearm has touched the ball, which is before the line and retreats."""
         if not self._struck:
             return False
         q, v = self._thing
@@ -106,17 +107,17 @@ class HumanoidGoalkeeper(MeetingTask):
         return bool(self.data.qpos[self._thing[0]] < GOAL_X)
 
     def closeness(self) -> float:
-        """How near a hand is to where the ball will arrive; at most a half."""
+        """How near a hand is to where the ball will arrive, in [0, 0.5]."""
         hands = self.data.site_xpos[list(self._hands.values())]
         gap = float(np.sqrt(((hands - self._aim) ** 2).sum(axis=1).min()))
         return 0.5 * max(0.0, 1.0 - gap / 0.5)
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
-        """Where the ball is, m."""
+        """Place of the ball, m."""
         return [float(value) for value in self.thing_position(qpos)]
 
     def expert_action(self) -> np.ndarray:
-        """The hand of that side to where the ball will arrive; the other arm hangs."""
+        """Bring the hand on its side to where the ball will arrive; the other arm hangs."""
         return self.reach_action(self._aim, "left" if self._aim[1] > 0.0 else "right")
 
     @property

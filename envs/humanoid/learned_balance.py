@@ -1,13 +1,13 @@
-"""``learned``: the scripted ``standing`` and, on top of it, what was learned under pushes.
+"""The lower body ``learned``: ``standing`` with a shift that was learned under pushes.
 
-Two things shift the motor set points of legs and waist, together by at most ``SHIFT_RAD``:
-``reflex``, a feedback of the capture point to hips, knees, ankles and waist whose few gains a
-search found, and ``residual``, a small network that PPO trains from there
+Two terms shift the motor set points of legs and waist, together by at most ``SHIFT_RAD``. The
+``reflex`` feeds the capture point back to hips, knees, ankles and waist, with a few gains that a
+search found. The ``residual`` is a small network that PPO trains on top of it
 (``python -m neon_sim.rl config=balance``, on ``push_training``). ``assets/balance/reflex.json``
-holds the gains and names the residual that ships with them; its learning curve stands beside it.
-Ankles alone hold the centre of mass only over the soles; bending the trunk moves it from beyond
-(the hip strategy: Horak and Nashner 1986, J. Neurophysiol. 55; the capture point: Pratt et al.
-2006, Humanoids).
+holds the gains and names the residual that ships with them; the learning curve lies beside it.
+Ankles alone can hold the centre of mass only above the soles. Bending the trunk also brings it
+back from outside (the hip strategy: Horak and Nashner 1986, J. Neurophysiol. 55; the capture
+point: Pratt et al. 2006, Humanoids).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, NotRequired
+from typing import NotRequired
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -36,24 +36,24 @@ from .robot import LEGS, WAIST, joint_table
 FORMAT = "neon_sim.rl/1"
 COMMAND = "python -m neon_sim.rl config=balance out=DIR"
 SEARCH_COMMAND = "python -m neon_sim.envs.reflex_search out=DIR"
-BODY = slice(LEGS.start, WAIST.stop)  # the joints it shifts: 12 of the legs, 3 of the waist
+BODY = slice(LEGS.start, WAIST.stop)  # the shifted joints: 12 of the legs, 3 of the waist
 NUM_BODY = BODY.stop - BODY.start
 _LEG_RAD = (0.5, 0.3, 0.2, 0.5, 0.2, 0.15)
-SHIFT_RAD = np.array([*_LEG_RAD * 2, 0.3, 0.3, 0.4])
-SMOOTHING = 0.5  # share of the way to the wished shift that one control step goes
+SHIFT_RAD = np.array([*_LEG_RAD * 2, 0.3, 0.3, 0.4])  # largest shift of each joint
+SMOOTHING = 0.5  # share of the distance to the target shift that one control step covers
 NUM_CENTRE = 10  # numbers of the observation before the joints
 OBSERVATION_DIM = NUM_CENTRE + 3 * NUM_BODY
-CLIP = 5.0  # of an observation
-_CENTRE_SCALE = np.array([10.0, 10.0, 2.0, 2.0])  # of centre of mass and rate in an observation
+CLIP = 5.0  # largest absolute value in an observation
+_CENTRE_SCALE = np.array([10.0, 10.0, 2.0, 2.0])  # 1/m, s/m: of the centre of mass and its rate
 _T = np.arange(1, TICKS_PER_CONTROL + 1)[:, None] / TICKS_PER_CONTROL
-# Left and right exchanged: which number goes where, and its sign.
+# The mirror image, left and right exchanged: the place and sign of each number.
 _LEG_SIGNS = (1.0, -1.0, -1.0, 1.0, 1.0, -1.0)
 _JOINT_PLACES = np.array([*range(6, 12), *range(6), 12, 13, 14])
 _JOINT_SIGNS = np.array([*_LEG_SIGNS * 2, -1.0, -1.0, 1.0])
 _CENTRE_SIGNS = (1.0, -1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0)
 
 Residual = Callable[[np.ndarray], np.ndarray]
-# Which joints of BODY a plane's reflex turns: left and right, the same way or mirrored.
+# Joints of BODY that the reflex of a plane turns, and the sign of each.
 _SAGITTAL = {"hip": {0: 1, 6: 1}, "knee": {3: 1, 9: 1}, "ankle": {4: 1, 10: 1}, "waist": {14: 1}}
 _LATERAL = {"hip": {1: 1, 7: 1}, "knee": {3: -1, 9: 1}, "ankle": {5: 1, 11: 1}, "waist": {13: 1}}
 PLANES = {"forward": _SAGITTAL, "backward": _SAGITTAL, "side": _LATERAL}
@@ -61,21 +61,22 @@ JOINTS = ("hip", "knee", "ankle", "waist")
 GAIN_NAMES = tuple(
     f"{plane}_{name}{order}" for plane in PLANES for order in ("", "_rate") for name in JOINTS
 )
-LEAD_S, BLEND_M = 0.25, 0.02  # of the capture point; over which forward becomes backward
-# How far off the capture point is when the reflex sets in, and over which it grows to all of
-# itself: without this it swings the standing robot by centimetres.
+LEAD_S = 0.25  # of the capture point
+BLEND_M = 0.02  # range of the capture point over which backward gains become forward gains
+# Distance of the capture point at which the reflex sets in, and further distance over which it
+# grows to full strength. Without these it makes the standing robot sway by centimetres.
 SET_IN_M, GROWTH_M = 0.04, 0.03
 
 
 class Reflex:
     """Feedback of the centre of mass and its rate to legs and waist.
 
-    It sleeps while the robot stands quietly. Ahead and aside add up; behind, other gains hold
-    than ahead, blended by where the capture point is (the centre of mass plus its rate times
-    ``LEAD_S``).
+    It is off while the robot stands quietly. The terms of the sagittal and the lateral plane add
+    up. The sagittal gains differ ahead and behind, and are blended by the place of the capture
+    point (the centre of mass plus its rate times ``LEAD_S``).
 
     Args:
-        gains: by ``GAIN_NAMES``: rad/m of a plane's joints, and rad s/m.
+        gains: for each of ``GAIN_NAMES``, rad/m, or rad s/m for a rate.
     """
 
     def __init__(self, gains: dict[str, float]) -> None:
@@ -83,7 +84,7 @@ class Reflex:
         self._forward, self._backward, self._side = (self._turn(plane) for plane in PLANES)
 
     def _turn(self, plane: str) -> np.ndarray:
-        """(15, 2) rad/m and rad s/m of every joint."""
+        """(15, 2): gains of every joint in a plane, rad/m and rad s/m."""
         turn = np.zeros((NUM_BODY, 2))
         for name, signs in PLANES[plane].items():
             for joint, sign in signs.items():
@@ -92,7 +93,7 @@ class Reflex:
         return turn
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        """(55,) -> (15,) rad, unbounded."""
+        """(55,) observation -> (15,) rad, unbounded."""
         ahead, left, ahead_rate, left_rate = (observation[5:9] / _CENTRE_SCALE).tolist()
         x, y = ahead + LEAD_S * ahead_rate, left + LEAD_S * left_rate
         share = min(max(0.5 + x / BLEND_M, 0.0), 1.0)
@@ -103,7 +104,7 @@ class Reflex:
 
 
 def mirror() -> dict[str, tuple[list[int], list[float]]]:
-    """Places and signs of an ``observation`` (55) and an ``action`` (15) seen in a mirror."""
+    """Places and signs of the mirror image of an ``observation`` (55) and an ``action`` (15)."""
     joints = [NUM_CENTRE + part * NUM_BODY + _JOINT_PLACES for part in range(3)]
     places = np.concatenate([np.arange(NUM_CENTRE), *joints])
     signs = np.concatenate([_CENTRE_SIGNS, *[_JOINT_SIGNS] * 3])
@@ -117,8 +118,10 @@ class ResidualNetwork:
     """The actor of a checkpoint in NumPy: ``(f(x) + M f(M x)) / 2``, f linear plus tanh layers.
 
     Args:
-        state: its tensors. Raises:
-        CheckpointError: they are of another architecture.
+        state: its tensors. path: of its file, for errors.
+
+    Raises:
+        CheckpointError: another architecture.
     """
 
     def __init__(self, state: dict[str, np.ndarray], path: str | Path) -> None:
@@ -143,33 +146,34 @@ class ResidualNetwork:
         self._done, self._done_signs = (np.array(part) for part in sides["action"])
 
     def __call__(self, observation: np.ndarray) -> np.ndarray:
-        """(55,) -> (15,) in [-1, 1]."""
+        """(55,) observation -> (15,) in [-1, 1]."""
         both = np.stack([observation, observation[self._seen] * self._seen_signs])
         hidden = both
         for weight, bias in self._layers:
             hidden = np.tanh(hidden @ weight.T + bias)
         one, other = np.concatenate([hidden, both], axis=1) @ self._weight.T + self._bias
-        return np.clip((one + other[self._done] * self._done_signs) / 2, -1.0, 1.0)
+        action: np.ndarray = np.clip((one + other[self._done] * self._done_signs) / 2, -1.0, 1.0)
+        return action
 
 
 def shipped(name: str) -> Path:
-    """Path of a file of ``assets/balance``."""
+    """Path of a file in ``assets/balance``."""
     return Path(str(resources.files("neon_sim"))) / "assets" / "balance" / name
 
 
 @lru_cache(maxsize=4)
 def load_reflex(path: str | None = None) -> Reflex:
-    """Read gains; the shipped ones by default.
+    """Read a reflex's gains; the shipped ones by default.
 
     Raises:
-        CheckpointError: missing, or without one of the gains.
+        CheckpointError: no such file, or a gain is missing.
     """
     return Reflex(_record(path)["gains"])
 
 
 @lru_cache(maxsize=1)
 def shipped_residual() -> Residual | None:
-    """The residual that ``reflex.json`` names, or None where it names none.
+    """The residual that ``reflex.json`` names, or None if it names none.
 
     Raises:
         CheckpointError: see ``load_residual``.
@@ -179,13 +183,14 @@ def shipped_residual() -> Residual | None:
 
 
 class _Record(TypedDict):
-    """What a file of gains must hold, and the file of ``assets/balance`` that it may name."""
+    """A file of gains. It may name a residual, a file in ``assets/balance``."""
 
     gains: dict[str, float]
     residual: NotRequired[str | None]
 
 
 def _record(path: str | None) -> _Record:
+    """Read a file of gains; the shipped one by default."""
     chosen = Path(path) if path else shipped("reflex.json")
     mend = f"it must hold the gains of a reflex. Make them: {SEARCH_COMMAND}"
     record = read_json(chosen, _Record, CheckpointError, mend)
@@ -199,8 +204,8 @@ def load_residual(path: str | Path) -> ResidualNetwork:
     """Read a residual.
 
     Raises:
-        CheckpointError: missing, damaged, of another format, task or architecture, or trained
-            on top of another reflex.
+        CheckpointError: no such file, damaged, of another format, task or architecture, or
+            trained on top of another reflex.
     """
     state, metadata = read_tensors(path, FORMAT, COMMAND, framework="np")
     if metadata.get("task") != "balance":
@@ -209,7 +214,7 @@ def load_residual(path: str | Path) -> ResidualNetwork:
         )
     if metadata.get("reflex") != load_reflex().gains:
         raise CheckpointError(
-            f"{path} was trained on top of another reflex than that of {shipped('reflex.json')}; "
+            f"{path} was trained on another reflex than that of {shipped('reflex.json')}; "
             f"train it again: {COMMAND}"
         )
     return ResidualNetwork(state, path)
@@ -219,10 +224,10 @@ class Learned(Standing):
     """``Standing`` with a learned shift of the set points of legs and waist.
 
     Attributes:
-        reflex: from the observation (55,) to (15,) rad; the shipped one unless set.
-        residual: from the observation to (15,) in [-1, 1] of ``SHIFT_RAD``, added to it; unless
-            set the shipped one, when one ships.
-        change: (15,) rad by which the last control step moved the shift.
+        reflex: observation (55,) -> (15,) rad; the shipped one if None.
+        residual: observation (55,) -> (15,) in [-1, 1], in units of ``SHIFT_RAD``, added to the
+            reflex; the shipped one, if any, if None.
+        change: (15,) rad, change of the shift in the last control step.
     """
 
     reflex: Reflex | None = None
@@ -233,20 +238,21 @@ class Learned(Standing):
         self._shift = self.change = np.zeros(NUM_BODY)
 
     def begin(self, start: Start) -> None:
-        """No shift yet."""
+        """Reset the shift."""
         del start
         self._shift = self.change = np.zeros(NUM_BODY)
 
     def observe(self) -> np.ndarray:
-        """What the residual sees, each number about 1 in size.
+        """The observation of reflex and residual, scaled so that typical values are about 1.
 
         Returns:
-            (55,) float32: up in the pelvis frame (2), turning rate (3), centre of mass and its
-            rate (4), height of the pelvis, joints, their rates and the present shift (15 each).
+            (55,) float32 in [-5, 5]: up in the pelvis frame (2), angular velocity (3), centre of
+            mass and its rate (4), height of the pelvis (1), joints, their rates and the present
+            shift (15 each).
         """
         data, table = self.world.data, joint_table()
         up = up_in_body(data.qpos[3:7])
-        parts: list[Any] = [
+        parts = [
             [4 * up[0], 4 * up[1]],
             data.qvel[3:6],
             _CENTRE_SCALE * self.com_state(),
@@ -255,23 +261,24 @@ class Learned(Standing):
             0.3 * data.qvel[6:35][BODY],
             self._shift / SHIFT_RAD,
         ]
-        return np.clip(np.concatenate(parts), -CLIP, CLIP).astype(np.float32)
+        values: np.ndarray = np.clip(np.concatenate(parts), -CLIP, CLIP)
+        return values.astype(np.float32)
 
     def drive(self, points: np.ndarray, command: np.ndarray) -> None:
-        """One control step of ``Standing``, its set points shifted."""
+        """One control step of ``Standing`` with shifted set points."""
         reflex, residual = self.reflex or load_reflex(), self.residual or shipped_residual()
         seen = self.observe()
         share = reflex(seen) / SHIFT_RAD
         if residual is not None:
             share = share + np.clip(residual(seen), -1.0, 1.0)
-        wished = np.clip(share, -1.0, 1.0) * SHIFT_RAD
-        self.change = SMOOTHING * (wished - self._shift)
+        target = np.clip(share, -1.0, 1.0) * SHIFT_RAD
+        self.change = SMOOTHING * (target - self._shift)
         points[:, BODY] += self._shift + _T * self.change
         self._shift = self._shift + self.change
         super().drive(points, command)
 
 
 class ReflexOnly(Learned):
-    """``Learned`` without its residual, to tell what each of the two is worth."""
+    """``Learned`` without its residual, to measure what each of the two contributes."""
 
     residual = staticmethod(lambda observation: np.zeros(NUM_BODY))

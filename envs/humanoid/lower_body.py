@@ -1,19 +1,19 @@
-"""What keeps the humanoid up: five ways, from honest to convenient.
+"""The lower bodies: five ways to keep the humanoid up, from realistic to convenient.
 
-``standing``: position control, and the centre of mass fed back to the ankles. It can fall.
-``reflex``: the same, and a searched feedback to legs and waist (``learned_balance.py``).
-``learned``: the same, and a trained residual on top.
-``harness``: the same, and a soft righting torque on the pelvis, as of a gantry's straps.
-``base``: the pelvis rides on a carrier that follows velocity commands with a first-order lag,
-as the robot's own locomotion controller would have it. An abstraction: the soles touch nothing,
-no push moves it, it cannot fall, and the legs' steps are for the eye.
+``standing``: position control, with the centre of mass fed back to the ankles. It can fall.
+``reflex``: ``standing`` with a further feedback to legs and waist (``learned_balance.py``).
+``learned``: ``reflex`` with a trained residual.
+``harness``: ``standing`` with a soft righting torque on the pelvis, like the straps of a gantry.
+``base``: the pelvis rides on a carrier that follows velocity commands with a first-order lag, as
+the robot's own locomotion controller would make it. An abstraction: the soles have no contact, no
+push moves it, it cannot fall, and its steps are only drawn.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,42 +30,48 @@ from .robot import (
     RIGHT_ANKLE_ROLL,
 )
 
-COM_OFFSET_M = 0.035  # the soles' middle, ahead of the ankles
-COM_GAIN, COM_RATE_GAIN = 1.5, 0.3  # rad/m, rad s/m (40 of 40 survive 5 N s, 30 10 N s, 7 15 N s)
-# Of 72 robots whose arms, waist or both were sent to random ends of their ranges three times a
-# second, a third of them pushed, 27 fell at 100 Nm/rad and 10 Nm s/rad, 6 at 200 and 20, none
-# here; twice the damping shakes at 50 Hz and all fell.
+COM_OFFSET_M = 0.035  # from the ankles ahead to the middle of the soles
+# With these gains 40 of 40 robots survive a push of 5 N s, 30 one of 10 N s, 7 one of 15 N s.
+COM_GAIN, COM_RATE_GAIN = 1.5, 0.3  # rad/m, rad s/m
+# Measured on 72 robots, a third of them pushed, whose arms, waist or both went to random ends of
+# their ranges three times a second: 27 fell at 100 Nm/rad and 10 Nm s/rad, 6 at 200 and 20, none
+# at these values. With twice the damping they shook at 50 Hz and all fell.
 HARNESS_NM_RAD, HARNESS_NMS_RAD = 300.0, 30.0
-BASE_LAG_S = 0.25  # assumed; the robot's own controller is not published
+BASE_LAG_S = 0.25  # assumed, since the robot's own controller is not published
 _LEG = RIGHT_ANKLE_PITCH - LEFT_ANKLE_PITCH
 PITCH = slice(LEFT_ANKLE_PITCH, RIGHT_ANKLE_PITCH + 1, _LEG)  # of both legs
 ROLL = slice(LEFT_ANKLE_ROLL, RIGHT_ANKLE_ROLL + 1, _LEG)
 STRIDE_M, STEP_HZ_AT_REST = 0.35, 1.2  # of the drawn steps
-HIP_SWING, KNEE_LIFT = 0.35, 0.7  # rad at full speed
+HIP_SWING, KNEE_LIFT = 0.35, 0.7  # rad, of the drawn steps at full speed
 
 
 def yaw_of(quat: np.ndarray) -> float:
-    """Heading in rad of a quaternion (4,), w first."""
+    """Heading, rad, of a quaternion (4,), w first."""
     w, x, y, z = quat.tolist()
     return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
 
 
 def up_in_body(quat: np.ndarray) -> list[float]:
-    """The world's up direction, three numbers, in the frame of a body at quaternion (4,)."""
+    """The world's up direction in the frame of a body with quaternion (4,), w first."""
     w, x, y, z = quat.tolist()
     return [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]
 
 
 class Standing:
-    """Feet on the floor; the centre of mass is held above the soles' middle by the ankles.
+    """Feet on the floor; the ankles hold the centre of mass above the middle of the soles.
 
     Args:
-        world: of the task. step: lets it go on by (n, 29) motor set points.
+        world: of the task. step: advances it by (n, 29) motor set points.
+
+    Class attributes:
+        SPEED: largest velocity of commanded joint motion, rad/s; with larger ones it fell.
+        FOLLOWS: whether base commands move the robot.
+        HELD: whether it has external support and cannot fall.
     """
 
-    SPEED: ClassVar[float] = 4.0  # rad/s that commanded motion may reach; faster ones fell
-    FOLLOWS: ClassVar[bool] = False  # whether a base command moves it
-    HELD: ClassVar[bool] = False  # whether something but its feet keeps it up
+    SPEED: ClassVar[float] = 4.0
+    FOLLOWS: ClassVar[bool] = False
+    HELD: ClassVar[bool] = False
 
     def __init__(self, world: World, step: Callable[[np.ndarray], None]) -> None:
         self.world, self.step, model = world, step, world.model
@@ -73,20 +79,20 @@ class Standing:
         self._feet = [model.site(name).id for name in ("left_foot", "right_foot")]
 
     @staticmethod
-    def prepare(spec: Any) -> None:
-        """Add to the spec what this way of standing needs."""
+    def prepare(spec: mujoco.MjSpec) -> None:
+        """Add what this lower body needs to the spec."""
         del spec
 
     def begin(self, start: Start) -> None:
-        """Start an episode from ``start``, which may be changed."""
+        """Start an episode from ``start``, which this may change."""
         del start
 
     def drive(self, points: np.ndarray, command: np.ndarray) -> None:
         """One control step.
 
         Args:
-            points: (10, 29) motor set points; changed. command: (3,) m/s, m/s, rad/s; the
-                feet stay where they are, so it does nothing here.
+            points: (10, 29) motor set points, changed in place.
+            command: (3,) m/s, m/s, rad/s, for the base. Ignored, since the feet stay in place.
         """
         del command
         pitch, roll = self._feedback()
@@ -95,7 +101,7 @@ class Standing:
         self.step(points)
 
     def _feedback(self) -> tuple[float, float]:
-        """Turn of the ankles, rad: toes down, outward edge down."""
+        """Shift of the ankles' set points, rad: pitch and roll."""
         ahead, left, ahead_rate, left_rate = self.com_state()
         return (
             COM_GAIN * ahead + COM_RATE_GAIN * ahead_rate,
@@ -103,7 +109,10 @@ class Standing:
         )
 
     def com_state(self) -> tuple[float, float, float, float]:
-        """The centre of mass ahead and left of the soles' middle, m, and its velocity, m/s."""
+        """The centre of mass ahead and left of its target, m, and its velocity, m/s.
+
+        The target is the middle of the soles.
+        """
         model, data = self.world.model, self.world.data
         mujoco.mj_subtreeVel(model, data)
         feet = data.site_xpos[self._feet].tolist()
@@ -139,7 +148,7 @@ class Harness(Standing):
 
 
 class Base(Standing):
-    """The pelvis on a carrier that moves as commanded; the legs draw steps."""
+    """The pelvis rides on a carrier that moves as commanded; the legs only draw steps."""
 
     SPEED = 8.0
     FOLLOWS = HELD = True
@@ -150,8 +159,8 @@ class Base(Standing):
         self.velocity, self._phase = np.zeros(3), 0.0
 
     @staticmethod
-    def prepare(spec: Any) -> None:
-        """Weld the pelvis to a mocap body; let the soles touch nothing."""
+    def prepare(spec: mujoco.MjSpec) -> None:
+        """Weld the pelvis to a mocap body, and remove the contact of the soles."""
         pelvis = spec.body("pelvis")
         spec.worldbody.add_body(name="carrier", mocap=True, pos=pelvis.pos)
         spec.add_equality(
@@ -168,18 +177,19 @@ class Base(Standing):
                 geom.contype = geom.conaffinity = 0
 
     def begin(self, start: Start) -> None:
-        """Put the carrier under the pelvis, level, at rest."""
+        """Place the carrier at the pelvis, level and at rest."""
         self.velocity, self._phase = np.zeros(3), 0.0
         self._pose = np.array([*start.qpos[:2], yaw_of(start.qpos[3:7])])
         self._height = float(start.qpos[2])
         start.mocap_pos[self._carrier], start.mocap_quat[self._carrier] = self._place()
 
     def _place(self) -> tuple[list[float], list[float]]:
+        """Position (3), m, and quaternion (4) of the carrier."""
         x, y, yaw = self._pose.tolist()
         return [x, y, self._height], [float(np.cos(yaw / 2)), 0.0, 0.0, float(np.sin(yaw / 2))]
 
     def drive(self, points: np.ndarray, command: np.ndarray) -> None:
-        """One control step: the carrier's velocity goes to the command with the lag's time."""
+        """One control step: the carrier's velocity follows the command with a lag."""
         command = np.clip(command, -COMMAND_LIMIT, COMMAND_LIMIT)
         data = self.world.data
         self._draw_steps(points)
@@ -192,7 +202,7 @@ class Base(Standing):
             self.step(row[None])
 
     def _draw_steps(self, points: np.ndarray) -> None:
-        """Swing the legs in turn, in the measure of the speed; ankles keep the soles level."""
+        """Swing the legs alternately, by an amount that grows with speed; the soles stay level."""
         forward, aside, turn = self.velocity / COMMAND_LIMIT
         size = min(1.0, 2.5 * float(np.sqrt(forward**2 + aside**2 + turn**2)))
         if size < 1e-3:

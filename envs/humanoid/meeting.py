@@ -1,70 +1,83 @@
-"""What the humanoid's temporal tasks share: a thing that moves freely until the robot meets it.
+"""What the humanoid's temporal tasks share: a thing moves freely until the robot meets it.
 
-Start and target are drawn independently and the start varies more widely than the target, so
-that where the thing is says little about where it goes until it is too late for a body with real
-limits. It moves on slides, without friction: each coordinate is a straight line in time (the
-vertical one a parabola where there is gravity), and the right place is constant over the episode.
+Start and target are drawn independently, and the start varies more widely than the target. The
+place of the thing therefore says little about its target until it is too late for a robot with
+real limits. The thing moves on slides without friction: each coordinate is linear in time (the
+vertical one a parabola under gravity), and the right place is constant over the episode.
 
-Why one frame cannot tell. At the share s of the way the thing is at ``y = (1 - s) a + s b``, with
-a uniform in +-A (start) and b in +-B (target). Given y, b is uniform where ``|b| <= B`` and
-``|y - s b| <= (1 - s) A``: all of +-B, for every middling y, until ``s = A / (A + B)``. A robot
-that covers c of b without moving, and d more to either side in the time that is then left, meets
-about ``(c + d) / B`` of the things; who saw it move knows b from the start. (Later frames tell a
-little more, and the far starts tell early: so "about". Certificates measure it.)
+Why one frame does not suffice. After a share s of the path the thing is at ``y = (1 - s) a + s b``,
+with start a uniform in +-A and target b uniform in +-B. Given y, b is uniform where ``|b| <= B``
+and ``|y - s b| <= (1 - s) A``. Until ``s = A / (A + B)`` that is all of +-B, unless y lies far out.
+A robot that covers a distance c of b without moving, and d more to either side in the remaining
+time, meets about ``(c + d) / B`` of the things. A robot that sees the motion knows b from the
+start. (It is "about" because later frames tell a little more, and far starts tell earlier. The
+certificates measure it.)
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict, Unpack
 
 import numpy as np
 
 from neon_sim.clock import CONTROL_DT_S
+from neon_sim.contracts import Twins
 from neon_sim.seeding import keyed_rng
 from neon_sim.simulation.gl import mujoco
 
-from ..episode import Twins
-from .task import HumanoidTask
+from .task import HumanoidSettings, HumanoidTask
 
-TWIN_STEPS = 12
+TWIN_STEPS = 12  # control steps until twins look the same
 
 
-class MeetingTask(HumanoidTask):
-    """One thing moves, the robot has to be where it arrives.
+class Meeting(TypedDict):
+    """The moving thing.
 
-    A latent is ``{"position": [x, y, z], "velocity": [x, y, z], "time_s": t}``: of the thing at
-    the start, in m and m/s, and when it arrives.
+    Keys:
+        position: x, y and z at the start, m.
+        velocity: along x, y and z at the start, m/s.
+        time_s: time at which it arrives, s.
+    """
+
+    position: list[float]
+    velocity: list[float]
+    time_s: float
+
+
+class MeetingTask(HumanoidTask[Meeting]):
+    """One thing moves, and the robot has to be where it arrives.
 
     Class attributes:
         THING: name of the moving body, which ``add_slider`` made.
-        START_SPREAD_M, TARGET_SPREAD_M: half widths A and B of the uniform distributions of y.
+        START_SPREAD_M: half width A of the uniform distribution of y at the start.
+        TARGET_SPREAD_M: half width B of the uniform distribution of y at the target.
     """
 
     THING: ClassVar[str]
     START_SPREAD_M: ClassVar[float]
     TARGET_SPREAD_M: ClassVar[float]
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, **settings: Unpack[HumanoidSettings]) -> None:
+        super().__init__(**settings)
         self._thing = self.slides(self.THING)
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> dict[str, Any]:
-        """A latent that starts and would arrive at the given y, m."""
+    def draw(self, rng: np.random.Generator, start_y: float, target_y: float) -> Meeting:
+        """Draw a latent whose thing starts at one y and arrives at the other, m."""
 
     @abstractmethod
-    def arrival(self, latent: dict[str, Any]) -> np.ndarray:
-        """(3,) m where the thing will be when it is met."""
+    def arrival(self, latent: Meeting) -> np.ndarray:
+        """(3,) m: where the thing will be when it is met."""
 
-    def sample_latent(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Start and target, independent of each other."""
+    def sample_latent(self, rng: np.random.Generator) -> Meeting:
+        """Draw start and target independently of each other."""
         start_y = float(rng.uniform(-self.START_SPREAD_M, self.START_SPREAD_M))
         target_y = float(rng.uniform(-self.TARGET_SPREAD_M, self.TARGET_SPREAD_M))
         return self.draw(rng, start_y, target_y)
 
-    def apply_latent(self, latent: dict[str, Any]) -> None:
-        """Place the thing, and work out once where it will arrive."""
+    def apply_latent(self, latent: Meeting) -> None:
+        """Place the thing, and compute where it will arrive."""
         q, v = self._thing
         self.start.qpos[q : q + 3] = latent["position"]
         self.start.qvel[v : v + 3] = latent["velocity"]
@@ -76,17 +89,17 @@ class MeetingTask(HumanoidTask):
         return int(joint.qposadr[0]), int(joint.dofadr[0])
 
     def thing_position(self, qpos: np.ndarray | None = None) -> np.ndarray:
-        """(3,) m where the thing is, now or in a past configuration."""
+        """(3,) m: place of the thing, now or in a past configuration."""
         q = self._thing[0]
-        return (self.data.qpos if qpos is None else qpos)[q : q + 3].copy()
+        return np.array((self.data.qpos if qpos is None else qpos)[q : q + 3])
 
     def thing_velocity(self) -> np.ndarray:
-        """(3,) m/s how it moves now (for experts and judges; no policy sees it)."""
+        """(3,) m/s: its velocity now. Experts and success read it, policies do not."""
         v = self._thing[1]
-        return self.data.qvel[v : v + 3].copy()
+        return np.array(self.data.qvel[v : v + 3])
 
     def twins(self, seed: int, index: int) -> Twins:
-        """Two things that are at the same place after 0.24 s and go to targets far apart."""
+        """Two things that are at the same place after 0.24 s and go to distant targets."""
         rng = keyed_rng(self.NAME, self.VERSION, seed, index, "twins")
         while True:
             first = self.sample_latent(rng)
@@ -95,8 +108,8 @@ class MeetingTask(HumanoidTask):
             if second is not None:
                 return Twins(first, second, TWIN_STEPS)
 
-    def _passing(self, first: dict[str, Any], target_y: float) -> dict[str, Any] | None:
-        """A latent that meets ``first`` when twins are compared and goes to ``target_y``."""
+    def _passing(self, first: Meeting, target_y: float) -> Meeting | None:
+        """A latent that meets ``first`` after ``TWIN_STEPS`` and goes to ``target_y``, if any."""
         (x, y, z), (vx, vy, vz) = first["position"], first["velocity"]
         passed_s = TWIN_STEPS * CONTROL_DT_S
         meeting = y + vy * passed_s
@@ -108,12 +121,13 @@ class MeetingTask(HumanoidTask):
         return {**first, "position": [x, y_too, z], "velocity": [vx, vy_too, vz]}
 
 
-def add_slider(spec: Any, name: str, weightless: bool = False) -> Any:
-    """Add a body that slides along x, y and z of the world, from the origin.
+def straight_line(latent: Meeting) -> np.ndarray:
+    """(3,) m: where the thing would be at ``time_s`` without gravity."""
+    return np.array(latent["position"]) + np.array(latent["velocity"]) * latent["time_s"]
 
-    Returns:
-        the body, to which geoms are added.
-    """
+
+def add_slider(spec: mujoco.MjSpec, name: str, weightless: bool = False) -> mujoco.MjsBody:
+    """Add a body at the origin that slides along x, y and z; returns it, without geoms."""
     body = spec.worldbody.add_body(name=name, gravcomp=float(weightless))
     for index, axis in enumerate("xyz"):
         body.add_joint(

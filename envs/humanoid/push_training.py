@@ -1,8 +1,8 @@
-"""Where the balance is learned: ``HumanoidBalance`` under pushes that grow, a reward each step.
+"""Training environment of the balance: ``HumanoidBalance`` with growing pushes and a dense reward.
 
-Made by ``python -m neon_sim.rl task=balance``; what it trains is the residual of
-``learned_balance``. Pushes come sooner than in the task, a part of the episodes swings the arms,
-and an episode ends as soon as the fall is certain.
+``python -m neon_sim.rl task=balance`` trains the residual of ``learned_balance`` on it. Pushes
+come earlier than in the task, the arms swing in a part of the episodes, and an episode ends as
+soon as a fall is certain.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from neon_sim.seeding import keyed_rng
 
-from .balance import HumanoidBalance
+from .balance import HumanoidBalance, Pushes
 from .learned_balance import (
     CLIP,
     NUM_BODY,
@@ -29,24 +29,28 @@ from .lower_body import up_in_body
 from .robot import ARMS, NUM_JOINTS
 
 EPISODE_STEPS = 210
-PUSH_AT = ((5, 20), (105, 125))  # control steps between which each push starts
-EASY_NS, HARD_NS = (5.0, 10.0), (7.0, 16.0)  # of impulses, first and from half of the training on
-ARMS_SHARE, ARMS_REACH, ARMS_EVERY = 0.25, 0.7, 50  # episodes with moving arms; control steps
-LOST_HEIGHT_M, LOST_UP = 0.62, 0.75  # of the pelvis: nothing helps any more
-ALIVE, TILT, OFFSET, EFFORT, JERK = 0.1, 0.4, 1.0, 0.02, 0.02  # weights of the reward, a step
+PUSH_AT = ((5, 20), (105, 125))  # range of the control step at which each push starts
+EASY_NS, HARD_NS = (5.0, 10.0), (7.0, 16.0)  # impulses at first, and in the second half
+ARMS_SHARE = 0.25  # of the episodes, in which the arms move
+ARMS_REACH = 0.7  # largest action of a moving arm
+ARMS_EVERY = 50  # control steps between new targets of moving arms
+# Below this height of the pelvis, or this cosine of its tilt, a fall is certain.
+LOST_HEIGHT_M, LOST_UP = 0.62, 0.75
+ALIVE, TILT, OFFSET, EFFORT, JERK = 0.1, 0.4, 1.0, 0.02, 0.02  # weights of the reward of a step
 
 
 class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):
-    """The residual's own episodes; the reward is alive - tilt - offset - effort - jerk.
+    """Episodes of the residual. The reward is alive - tilt - offset - effort - jerk.
 
     Args:
-        seed: run seed. index: which of the environments side by side.
+        seed: run seed. index: of this environment among those side by side.
     """
 
     def __init__(self, seed: int, index: int) -> None:
         self.core = HumanoidBalance(cameras=(), lower="learned")
-        self.lower: Any = self.core.lower
-        assert isinstance(self.lower, Learned)
+        lower = self.core.lower
+        assert isinstance(lower, Learned)
+        self.lower = lower
         self.observation_space = spaces.Box(-CLIP, CLIP, (OBSERVATION_DIM,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (NUM_BODY,), np.float32)
         self._seed, self._index = seed, index
@@ -54,27 +58,27 @@ class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):
         self.begin_block(0, 0.0)
 
     def begin_block(self, block: int, share: float) -> None:
-        """As of ``neon_sim.policies.ppo.env.TrainingEnv``; pushes grow over the first half."""
+        """See ``neon_sim.policies.ppo.env.TrainingEnv``. Pushes grow over the first half."""
         self._block, self._episode = block, 0
         grown = min(1.0, 2.0 * share)
         self._impulses = (1 - grown) * np.array(EASY_NS) + grown * np.array(HARD_NS)
 
-    def about(self) -> dict[str, Any]:
-        """As of ``TrainingEnv``."""
+    def about(self) -> dict[str, list[float] | dict[str, float]]:
+        """See ``TrainingEnv``."""
         return {"shift_rad": SHIFT_RAD.tolist(), "reflex": load_reflex().gains}
 
     def mirror(self) -> dict[str, tuple[list[int], list[float]]]:
-        """As of ``TrainingEnv``."""
+        """See ``TrainingEnv``."""
         return mirror()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin the next episode; ``seed`` and ``options`` change nothing."""
+        """Begin the next episode; ``seed`` and ``options`` have no effect."""
         super().reset(seed=seed)
         self._rng = keyed_rng("push-training", self._seed, self._index, self._block, self._episode)
         self._episode += 1
-        latent = {
+        latent: Pushes = {
             "impulse": float(self._rng.uniform(*self._impulses)),
             "directions": [float(self._rng.uniform(-np.pi, np.pi)) for _ in PUSH_AT],
             "steps": [int(self._rng.integers(low, high + 1)) for low, high in PUSH_AT],
@@ -85,7 +89,7 @@ class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):
         return self.lower.observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One control step with the residual ``action`` (15,) in [-1, 1]."""
+        """One control step with the residual's ``action`` (15,) in [-1, 1]."""
         if self._swings and self.core.control_step % ARMS_EVERY == 0:
             arms = ARMS.stop - ARMS.start
             self._action[ARMS] = self._rng.uniform(-ARMS_REACH, ARMS_REACH, arms)
@@ -97,6 +101,7 @@ class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):
         return self.lower.observe(), self._reward(action), lost, over, {"is_success": not lost}
 
     def _reward(self, action: np.ndarray) -> float:
+        """The reward of the control step that has just ended."""
         up = np.array(up_in_body(self.core.data.qpos[3:7])[:2])
         offset = np.array(self.lower.com_state()[:2])
         jerk = float(np.square(self.lower.change / SHIFT_RAD).mean())
@@ -110,5 +115,5 @@ class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):
         )
 
     def close(self) -> None:
-        """Free the world."""
+        """Free the environment."""
         self.core.close()

@@ -1,9 +1,9 @@
-"""The humanoid as an embodiment: its model, action modes, scaling, the ramp and the IK.
+"""The humanoid: its model, action modes, scaling, the ramp and the inverse kinematics.
 
-A policy speaks in numbers of [-1, 1]: absolute joint targets around the standing pose (0 is
-standing, -1 and 1 are the joint's limits, linear on either side) and, in most modes, a command
-to the base. What the motors get is a ramp that respects velocity and acceleration limits
-whatever the policy says (``JointRamp``); torque is limited in the model.
+An action is numbers in [-1, 1]: absolute joint targets (0 is the standing pose, -1 and 1 are the
+joint's limits, linear on either side) and, in most modes, a command to the base. Whatever the
+action, a ramp (``JointRamp``) keeps the motors' set points within limits of velocity and
+acceleration. The model itself limits torque.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any
 
 import numpy as np
 
@@ -28,25 +27,25 @@ JOINT_NAMES = tuple(f"{name}_joint" for name in ROBOTS["humanoid"].joints)
 LEGS, WAIST, ARMS = slice(0, 12), slice(12, 15), slice(15, 29)
 ARM_OF = {"left": slice(15, 22), "right": slice(22, 29)}
 WAIST_YAW = 12
-READY = (-0.4, 0.2, 0.0, 0.3, 0.0, 0.0, 0.0)  # rad, of the left arm: where the IK starts
+READY = (-0.4, 0.2, 0.0, 0.3, 0.0, 0.0, 0.0)  # rad, of the left arm, from which the IK starts
 LEFT_ANKLE_PITCH, RIGHT_ANKLE_PITCH = 4, 10
 LEFT_ANKLE_ROLL, RIGHT_ANKLE_ROLL = 5, 11
 # Largest joint velocity, rad/s (Unitree's g1_29dof_rev_1_0.urdf).
 _LEG_VELOCITY = (32.0, 20.0, 32.0, 20.0, 30.0, 30.0)
 _ARM_VELOCITY = (37.0, 37.0, 37.0, 37.0, 37.0, 22.0, 22.0)
 MAX_VELOCITY = np.array([*_LEG_VELOCITY * 2, 32.0, 30.0, 30.0, *_ARM_VELOCITY * 2])
-RAMP_ACCELERATION = 40.0  # rad/s^2 of commanded motion; keeps torques below their limits
+RAMP_ACCELERATION = 40.0  # rad/s^2, of commanded motion; keeps torques below their limits
 # Base command (vx, vy, yaw rate) at an action of 1: m/s, m/s, rad/s.
 COMMAND_LIMIT = np.array([1.5, 0.5, 1.0])
-HEAD_PITCH_RAD = 0.8307767239493009  # of the camera's mount (Unitree's g1_29dof_rev_1_0.urdf)
+HEAD_PITCH_RAD = 0.8307767239493009  # of the head camera (Unitree's g1_29dof_rev_1_0.urdf)
 
 
 @dataclass(frozen=True)
 class ActionMode:
-    """Which joints a policy sets, in the robot's order, and whether it commands the base.
+    """Which joints an action sets, in the robot's order, and whether it commands the base.
 
     Attributes:
-        name: registry name. first: index of the first joint it sets; it sets all from there on.
+        name: registry name. first: index of the first joint that it sets; it sets all that follow.
         command: whether three numbers for the base follow.
     """
 
@@ -56,22 +55,22 @@ class ActionMode:
 
     @property
     def joints(self) -> slice:
-        """The joints it sets."""
+        """The joints that it sets."""
         return slice(self.first, NUM_JOINTS)
 
     @property
     def num_joints(self) -> int:
-        """How many joints it sets."""
+        """J, how many joints it sets."""
         return NUM_JOINTS - self.first
 
     @property
     def dim(self) -> int:
-        """Numbers of an action."""
+        """A, the length of an action."""
         return self.num_joints + 3 * self.command
 
     @property
     def groups(self) -> dict[str, slice]:
-        """Places of ``legs``, ``waist``, ``arms`` and ``base`` in an action; those it has."""
+        """Places in an action of ``legs``, ``waist``, ``arms`` and ``base``, if it has them."""
         return ROBOTS["humanoid"].groups(self.dim)
 
 
@@ -99,11 +98,12 @@ def action_mode(name: str) -> ActionMode:
 
 @dataclass(frozen=True)
 class JointTable:
-    """What the model says of its joints: (29,) float64 each, rad and Nm.
+    """Properties of the model's joints, (29,) float64 each.
 
     Attributes:
-        low, high: joint range. stand: the standing pose. torque: limit of each motor.
-        lead: kd / kp of each servo, s: times the velocity, what damping lags behind.
+        low, high: joint range, rad. stand: the standing pose, rad.
+        torque: limit of each motor, Nm.
+        lead: kd / kp of each servo, s. Times the velocity, it is the lag due to damping.
         height: of the pelvis in the standing pose, m.
     """
 
@@ -131,22 +131,26 @@ def joint_table() -> JointTable:
 
 
 def joints_to_action(joints: np.ndarray, part: slice = slice(0, NUM_JOINTS)) -> np.ndarray:
-    """Scale joint angles (..., J) of ``part``, rad, to [-1, 1] about the standing pose."""
-    stand, up, down = _ways(part.start, part.stop)
-    way = joints - stand
-    return np.minimum(np.maximum(way / np.where(way > 0.0, up, down), -1.0), 1.0)
+    """Scale joint angles (..., J) of ``part``, rad, to [-1, 1]; 0 is the standing pose."""
+    stand, up, down = _spans(part.start, part.stop)
+    offset = joints - stand
+    action: np.ndarray = np.minimum(
+        np.maximum(offset / np.where(offset > 0.0, up, down), -1.0), 1.0
+    )
+    return action
 
 
 def joints_from_action(action: np.ndarray, part: slice = slice(0, NUM_JOINTS)) -> np.ndarray:
     """Inverse of ``joints_to_action``; values beyond [-1, 1] are clipped to the joint range."""
-    stand, up, down = _ways(part.start, part.stop)
+    stand, up, down = _spans(part.start, part.stop)
     action = np.minimum(np.maximum(action, -1.0), 1.0)
-    return stand + action * np.where(action > 0.0, up, down)
+    joints: np.ndarray = stand + action * np.where(action > 0.0, up, down)
+    return joints
 
 
 @cache
-def _ways(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Standing pose of some joints, and the way from there to each limit, rad."""
+def _spans(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standing pose of some joints, and the distance from there to each limit, rad."""
     table, part = joint_table(), slice(start, stop)
     return table.stand[part], (table.high - table.stand)[part], (table.stand - table.low)[part]
 
@@ -154,7 +158,7 @@ def _ways(start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def from_action(action: np.ndarray) -> np.ndarray:
     """Joint angles in rad, then base velocities in m/s and rad/s, of actions (..., A).
 
-    The mode is the one of which actions have A numbers.
+    A, the length of an action, tells the mode.
 
     Raises:
         ValueError: no mode has actions of that length.
@@ -174,12 +178,15 @@ def from_action(action: np.ndarray) -> np.ndarray:
 class JointRamp:
     """Turns one target a control step into ten motor set points.
 
-    As ``arm.Ramp``: constant acceleration over a control step, towards the largest velocity
-    from which the joint can still stop at the target, within both limits.
+    Acceleration is constant over a control step. The velocity at its end is the largest from
+    which the joint can still stop at the target, within both limits (see ``arm.robot.Ramp``).
 
     Args:
-        velocity: rad/s that commanded motion may reach (never above ``MAX_VELOCITY``).
+        velocity: largest velocity, rad/s, also bounded by ``MAX_VELOCITY``.
         acceleration: rad/s^2.
+
+    Attributes:
+        position, velocity: (29,) the present set point, rad, and its velocity, rad/s.
     """
 
     _T = np.arange(1, TICKS_PER_CONTROL + 1)[:, None] * PHYSICS_DT_S
@@ -197,10 +204,10 @@ class JointRamp:
         self.velocity = np.zeros(NUM_JOINTS)
 
     def step(self, target: np.ndarray) -> np.ndarray:
-        """Advance one control step towards (29,) ``target``.
+        """Advance one control step towards (29,) ``target``, rad.
 
         Returns:
-            (10, 29) float64 motor set points, one a physics tick, with feed-forward.
+            (10, 29) float64 motor set points, one per physics tick, with feed-forward.
         """
         half, here, before = CONTROL_DT_S / 2, self.position, self.velocity
         rest = target - here - before * half
@@ -210,18 +217,19 @@ class JointRamp:
         change = np.minimum(np.maximum(speed - before, -self._dv), self._dv)
         self.position = here + (before + before + change) * half
         self.velocity = before + change
-        return here + before * self._of_v + (change / CONTROL_DT_S) * self._of_a
+        points: np.ndarray = here + before * self._of_v + (change / CONTROL_DT_S) * self._of_a
+        return points
 
 
-def load_humanoid(robot: str = "primitive") -> Any:
-    """Load the humanoid as an ``mujoco.MjSpec`` to which a task adds its scene.
+def load_humanoid(robot: str = "primitive") -> mujoco.MjSpec:
+    """Load the humanoid. A task adds its scene to the spec.
 
     Args:
-        robot: ``"primitive"`` (our geoms) or ``"menagerie"`` (the published meshes for the
-            eye, our geoms for contact), with the same joints, actuators and frames.
+        robot: ``"primitive"`` (our geoms) or ``"menagerie"`` (the published meshes in images,
+            our geoms for contact). Joints, actuators and frames are the same.
 
     Raises:
-        UnknownNameError: no such robot. ConfigError: the meshes are not there.
+        UnknownNameError: no such robot. ConfigError: the meshes are missing.
     """
     if robot not in BODIES:
         raise unknown_name("robot", robot, BODIES)
@@ -230,7 +238,7 @@ def load_humanoid(robot: str = "primitive") -> Any:
     return primitive if robot == "primitive" else _published_humanoid(primitive)
 
 
-def _published_humanoid(primitive: Any) -> Any:
+def _published_humanoid(primitive: mujoco.MjSpec) -> mujoco.MjSpec:
     """The menagerie's G1 with our contact geoms, head camera, sites and options."""
     spec = mujoco.MjSpec.from_file(str(menagerie_file("unitree_g1", "g1.xml")))
     for geom in [g for g in spec.geoms if g.contype or g.group == 3]:
@@ -250,8 +258,8 @@ def _published_humanoid(primitive: Any) -> Any:
     return spec
 
 
-def add_head_camera(spec: Any, name: str, eye: Any, pitch: float) -> None:
-    """Put a camera where ``eye``, the model's own, is: ``pitch`` rad below the horizon."""
+def add_head_camera(spec: mujoco.MjSpec, name: str, eye: mujoco.MjsCamera, pitch: float) -> None:
+    """Add a camera at the place of ``eye`` that looks ``pitch`` rad below the horizon."""
     axes = np.array([[0, -1, 0], [np.sin(pitch), 0, np.cos(pitch)]])  # x and y of the image
     spec.body("torso_link").add_camera(
         name=name, pos=eye.pos, fovy=eye.fovy, quat=axes_to_quat(axes)
@@ -259,17 +267,17 @@ def add_head_camera(spec: Any, name: str, eye: Any, pitch: float) -> None:
 
 
 def _ready(side: str) -> np.ndarray:
-    """(29,) rad: standing, with the forearm of one side held before the body."""
+    """(29,) rad: standing, with one forearm in front of the body."""
     joints = joint_table().stand.copy()
     joints[ARM_OF[side]] = np.array(READY) * [1, 1 if side == "left" else -1, 1, 1, 1, 1, 1]
     return joints
 
 
 class HumanoidKinematics:
-    """Forward and inverse kinematics on a body of its own, away from the simulation.
+    """Forward and inverse kinematics on a separate copy of the body.
 
-    The inverse is a function of the target alone: damped Gauss-Newton from a forearm held
-    before the body, never from where the body happens to be.
+    The inverse is a function of the target alone: damped Gauss-Newton that starts with the
+    forearm in front of the body, not from the body's present pose.
     """
 
     _MARGIN = 0.03  # rad kept from the joint limits
@@ -283,22 +291,23 @@ class HumanoidKinematics:
         self._data.qpos[:7] = [0, 0, 0, 1, 0, 0, 0]
 
     def hand(self, joints: np.ndarray, side: str) -> np.ndarray:
-        """(3,) m of a hand in the pelvis frame at (29,) joint angles."""
+        """(3,) m: a hand in the pelvis frame at (29,) joint angles, rad."""
         self._data.qpos[7:] = joints
         mujoco.mj_kinematics(self._model, self._data)
-        return self._data.site_xpos[self._site[side]].copy()
+        return np.array(self._data.site_xpos[self._site[side]])
 
     def inverse(
         self, position: np.ndarray, side: str, *, waist: bool = False, iterations: int = 20
     ) -> np.ndarray:
-        """Joint angles that bring a hand to ``position``, the rest of the body standing.
+        """Joint angles that bring a hand to ``position`` while the rest of the body stands.
 
         Args:
             position: (3,) m in the pelvis frame. side: ``"left"`` or ``"right"``.
-            waist: whether the waist may turn. iterations: at most, about 40 us each.
+            waist: whether the waist may turn.
+            iterations: largest number of Gauss-Newton steps, about 40 us each.
 
         Returns:
-            (29,) float64 rad, inside the joint limits. Out of reach: as near as it gets.
+            (29,) float64 rad, inside the joint limits. The nearest pose if out of reach.
         """
         table, joints = joint_table(), _ready(side)
         rest = joints.copy()
@@ -311,8 +320,8 @@ class HumanoidKinematics:
             pull = self._POSTURE_WEIGHT**2 * 0.5**index
             normal = jacobian.T @ jacobian
             normal[np.diag_indices(len(free))] += pull + 1e-6
-            way = jacobian.T @ error + pull * (rest - joints)[free]
-            step = np.clip(np.linalg.solve(normal, way), -0.5, 0.5)
+            gradient = jacobian.T @ error + pull * (rest - joints)[free]
+            step = np.clip(np.linalg.solve(normal, gradient), -0.5, 0.5)
             joints[free] = np.minimum(np.maximum(joints[free] + step, low), high)
             if index > 6 and np.abs(step).max() < 1e-4:
                 break
@@ -323,8 +332,5 @@ class HumanoidKinematics:
         mujoco.mj_jacSite(self._model, self._data, self._jacobian, None, self._site[side])
         return self._jacobian
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[HumanoidKinematics], tuple[()]]:
+        return type(self), ()  # MuJoCo's own data is made again

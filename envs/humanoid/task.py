@@ -1,22 +1,20 @@
-"""The Gymnasium environment that every humanoid task derives from: ``Task`` with the humanoid.
+"""``HumanoidTask``, the base class of every humanoid task: ``Task`` with the humanoid.
 
-A task is written as an arm task is (the docstring of ``base.py``), with these differences:
+Write a task as an arm task (see the docstring of ``arm/task.py``), with these differences:
 
-1. Derive from ``HumanoidTask``; besides ``NAME``, ``VERSION``, ``EPISODE_STEPS`` set, where the
-   defaults do not fit, ``MODE`` (what a policy sets: ``humanoid.MODES``), ``LOWER`` (what keeps
-   the body up: ``neon_sim.registry.LOWER_BODIES``), ``WALKS`` (nobody can do it on the spot),
-   ``HEAD_PITCH_RAD`` (a head camera that looks further ahead than the robot's) and ``VIEWS``.
-2. The robot stands on the floor at the origin and looks along +x; ``self.start.qpos[:7]`` may
-   put it elsewhere. Objects collide with the body as the header of ``assets/humanoid.xml`` says.
+1. Derive from ``HumanoidTask[MyLatent]``. Besides ``NAME``, ``VERSION`` and ``EPISODE_STEPS`` set,
+   where the defaults do not fit, the class attributes of ``HumanoidTask``.
+2. The robot stands on the floor at the origin and faces +x; ``self.start.qpos[:7]`` may place it
+   elsewhere. The header of ``assets/humanoid.xml`` says how objects collide with the body.
 3. ``expert_action()``: ``reach_action(position, side)`` brings a hand to a point;
-   ``make_action(joints, command)`` scales anything else.
-4. A fall is a failure in every task (``lost``), and ends the episode; a task need not ask.
+   ``make_action(joints, command)`` makes any other action.
+4. A fall fails every task (``lost``) and ends the episode; tasks do not check for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 import numpy as np
 
@@ -25,12 +23,13 @@ from neon_sim.errors import ConfigError
 from neon_sim.registry import LOWER_BODIES
 from neon_sim.simulation.gl import mujoco
 
+from ..contract import L
 from ..limits import LimitMeter
 from ..scene import View, add_camera, add_hall
-from ..settings import check_name
+from ..settings import TaskSettings, check_name
 from ..sound import make_sound
 from ..task import Task
-from .lower_body import up_in_body
+from .lower_body import Standing, up_in_body
 from .robot import (
     ARMS,
     COMMAND_LIMIT,
@@ -51,13 +50,21 @@ from .robot import (
     load_humanoid,
 )
 
-FALLEN_HEIGHT_M, FALLEN_UP = 0.55, 0.5  # of the pelvis; cosine of its tilt
-AT_REST = np.zeros(3)  # the command of a base that stays
+# Below this height of the pelvis, or this cosine of its tilt, the robot has fallen.
+FALLEN_HEIGHT_M, FALLEN_UP = 0.55, 0.5
+AT_REST = np.zeros(3)  # base command that stays in place
 VIEW = View((1.95, -1.45, 1.30), (0.14, 0.0, 0.68), 38.0)
 
 
-def _on_the_spot(task: str, mode: ActionMode, lower: str) -> str:
-    """What is wrong with a robot that cannot walk, in a task that walks."""
+class HumanoidSettings(TaskSettings, total=False):
+    """The keyword arguments of ``HumanoidTask``, whose docstring explains them."""
+
+    mode: str | None
+    lower: str | None
+
+
+def _cannot_walk(task: str, mode: ActionMode, lower: str) -> str:
+    """The error message for a robot that cannot walk in a task that needs it to."""
     if not mode.command:
         named = [name for name, other in MODES.items() if other.command]
         return (
@@ -65,50 +72,63 @@ def _on_the_spot(task: str, mode: ActionMode, lower: str) -> str:
             f"base command (got {mode.name!r}); leave mode= out, or name one of them"
         )
     return (
-        f"lower must be 'base' in {task}, where the robot walks: the feet of no other lower body "
-        f"leave their place (got {lower!r}); leave lower= out, or say lower=base"
+        f"lower must be 'base' in {task}, where the robot walks: no other lower body can walk "
+        f"(got {lower!r}); leave lower= out, or set lower=base"
     )
 
 
-class HumanoidTask(Task):
-    """A humanoid with a job to do.
+class HumanoidTask(Task[L]):
+    """A humanoid in a hall.
 
     Args:
-        args, kwargs: as of ``Task``; the noise is of the arms' start pose. Camera ``front`` is the
-            one in the head, and there the microphones are (``wrist_contact`` sits on the right
-            wrist).
-        mode: name of ``humanoid.MODES``; the task's own by default.
-        lower: ``"standing"``, ``"reflex"``, ``"learned"``, ``"harness"`` or ``"base"``; the
-            task's own by default.
-
-    Attributes:
-        mode: the action mode. lower: what keeps the body up. kinematics: IK of the hands.
-        rides: whether base commands move the robot: the mode has them, the lower body follows.
+        mode: a name of ``MODES``; ``MODE`` by default.
+        lower: ``"standing"``, ``"reflex"``, ``"learned"``, ``"harness"`` or ``"base"``;
+            ``LOWER`` by default.
+        settings: see ``Task``. ``start_noise`` perturbs the arms. Camera ``front`` is in the
+            head, and so are the microphones (``wrist_contact`` is on the right wrist).
 
     Raises:
-        ConfigError: the task ``WALKS``, and the robot does not ride.
+        ConfigError: the task ``WALKS``, and base commands do not move the robot.
+
+    Class attributes:
+        MODE: default action mode.
+        LOWER: default lower body, a name of ``neon_sim.registry.LOWER_BODIES``.
+        WALKS: whether the task can only be solved by walking.
+        SPEED_RAD_S: largest velocity of commanded joint motion; the lower body's if None.
+        RAMP_RAD_S2: acceleration of commanded joint motion.
+        HEAD_PITCH_RAD: of the head camera, below the horizon.
+        MATERIALS: geom or body -> a material of ``neon_sim.audio.materials``.
+
+    Attributes:
+        mode: the action mode. lower: the lower body, which keeps the robot up.
+        kinematics: forward and inverse kinematics of the hands.
+        rides: whether base commands move the robot.
     """
 
     MODE: ClassVar[str] = "arms"
     LOWER: ClassVar[str] = "harness"
-    WALKS: ClassVar[bool] = False  # nobody can do it on the spot
-    SPEED_RAD_S: ClassVar[float | None] = None  # of commanded motion; the lower body's by default
-    RAMP_RAD_S2: ClassVar[float] = RAMP_ACCELERATION  # of commanded motion
+    WALKS: ClassVar[bool] = False
+    SPEED_RAD_S: ClassVar[float | None] = None
+    RAMP_RAD_S2: ClassVar[float] = RAMP_ACCELERATION
     HEAD_PITCH_RAD: ClassVar[float] = HEAD_PITCH_RAD
     VIEWS: ClassVar[dict[str, View]] = {"view": VIEW}
-    MATERIALS: ClassVar[dict[str, str]] = {}  # geom or body -> name of neon_sim.audio.materials
+    MATERIALS: ClassVar[dict[str, str]] = {}
 
     proprio_dim = NUM_JOINTS + 3
 
     def __init__(
-        self, *args: Any, mode: str | None = None, lower: str | None = None, **kwargs: Any
+        self,
+        *,
+        mode: str | None = None,
+        lower: str | None = None,
+        **settings: Unpack[TaskSettings],
     ) -> None:
         self.mode, keeper = self.check_body(mode, lower)
         self.action_dim, self.num_joints = self.mode.dim, self.mode.num_joints
         self.num_steered = self.action_dim
         self._prepare = keeper.prepare
         self.rides = self.mode.command and keeper.FOLLOWS
-        super().__init__(*args, **kwargs)
+        super().__init__(**settings)
         self.lower = keeper(self.world, self._step_physics)
         self.kinematics = HumanoidKinematics()
         self._ramp = JointRamp(self.SPEED_RAD_S or keeper.SPEED, self.RAMP_RAD_S2)
@@ -118,36 +138,41 @@ class HumanoidTask(Task):
         self.limits = LimitMeter(table.low, table.high, MAX_VELOCITY, table.torque)
 
     @classmethod
-    def check_body(cls, mode: str | None, lower: str | None) -> tuple[ActionMode, Any]:
-        """The action mode and the class of the lower body that the settings mean here.
+    def check_body(cls, mode: str | None, lower: str | None) -> tuple[ActionMode, type[Standing]]:
+        """Look up the action mode and the class of the lower body.
+
+        Args:
+            mode, lower: settings; None for the task's defaults.
 
         Raises:
             UnknownNameError: no such mode or lower body.
-            ConfigError: the task ``WALKS``, and with these the robot stays where it is.
+            ConfigError: the task ``WALKS``, and base commands do not move the robot.
         """
         mode = cls.MODE if mode is None else check_name("action mode", mode, list(MODES))
         lower = cls.LOWER if lower is None else check_name("lower body", lower, list(LOWER_BODIES))
-        chosen, keeper = action_mode(mode), LOWER_BODIES.resolve(lower)
+        chosen = action_mode(mode)
+        keeper: type[Standing] = LOWER_BODIES.resolve(lower)
         if cls.WALKS and not (chosen.command and keeper.FOLLOWS):
-            raise ConfigError(_on_the_spot(cls.NAME, chosen, lower))
+            raise ConfigError(_cannot_walk(cls.NAME, chosen, lower))
         return chosen, keeper
 
     def lost(self) -> bool:
         """The robot has fallen."""
         return self.has_fallen()
 
-    # ---- what the bench reads -------------------------------------------------------------
+    # ---- what policies and evaluations read -----------------------------------------------
 
     @property
     def joint_scale(self) -> np.ndarray:
-        """(J,) rad: half the range of each joint the mode sets (the two sides' mean)."""
+        """(J,) rad: half the range of each joint that the mode sets."""
         table = joint_table()
-        return ((table.high - table.low) / 2)[self.mode.joints]
+        scale: np.ndarray = ((table.high - table.low) / 2)[self.mode.joints]
+        return scale
 
     def agent_pos(self) -> np.ndarray:
-        """(32,) float32 in [-1, 1]: the 29 joints scaled, and down in the pelvis frame.
+        """(32,) float32 in [-1, 1]: the 29 joints, scaled, and down in the pelvis frame.
 
-        The direction is what the inertial sensor's filter gives; no velocity is in it.
+        The direction is that of a filtered inertial sensor. There are no velocities.
         """
         qpos, values = self.data.qpos, np.empty(NUM_JOINTS + 3, dtype=np.float32)
         values[:NUM_JOINTS] = joints_to_action(qpos[7:36])
@@ -155,9 +180,10 @@ class HumanoidTask(Task):
         return values
 
     def hold_action(self) -> np.ndarray:
-        """(A,) float32: waist and arms stay where they are, the legs stand, the base rests."""
+        """(A,) float32: keep waist and arms, stand with the legs, keep the base at rest."""
         joints = self.data.qpos[7:36].copy()
-        joints[LEGS] = joint_table().stand[LEGS]  # where they are now is the balance at work
+        # Not the legs' present pose, which balancing has shifted.
+        joints[LEGS] = joint_table().stand[LEGS]
         return self.make_action(joints)
 
     # ---- helpers for tasks ------------------------------------------------------------------
@@ -165,7 +191,11 @@ class HumanoidTask(Task):
     def make_action(
         self, joints: np.ndarray, command: Sequence[float] | np.ndarray = (0.0, 0.0, 0.0)
     ) -> np.ndarray:
-        """Action of (29,) joint angles in rad and a base command in m/s, m/s, rad/s."""
+        """(A,) float32: the action for joint angles and a base command.
+
+        Args:
+            joints: (29,) rad. command: (3,) m/s, m/s, rad/s.
+        """
         part = self.mode.joints
         action = joints_to_action(joints[part], part)
         if self.mode.command:
@@ -175,27 +205,32 @@ class HumanoidTask(Task):
     def reach_action(
         self, position: np.ndarray, side: str, command: Sequence[float] = (0.0, 0.0, 0.0)
     ) -> np.ndarray:
-        """Action that brings a hand to (3,) m in the world, with the waist where the mode has it.
+        """(A,) float32: bring a hand to ``position``, turning the waist if the mode has it.
 
-        The rest of the body stands. A function of the pelvis' pose and the target.
+        The rest of the body stands. Depends only on the pose of the pelvis and the target.
+
+        Args:
+            position: (3,) m, world frame. side: ``"left"`` or ``"right"``.
+            command: (3,) m/s, m/s, rad/s, for the base.
         """
         waist = "waist" in self.mode.groups
         joints = self.kinematics.inverse(self.to_pelvis(position), side, waist=waist)
         return self.make_action(joints, command)
 
     def to_pelvis(self, position: np.ndarray) -> np.ndarray:
-        """(3,) m of a point of the world in the pelvis frame, now."""
+        """(3,) m: a point of the world in the present pelvis frame."""
         qpos = self.data.qpos
         turn = np.zeros(9)
         mujoco.mju_quat2Mat(turn, qpos[3:7])
-        return turn.reshape(3, 3).T @ (position - qpos[:3])
+        local: np.ndarray = turn.reshape(3, 3).T @ (position - qpos[:3])
+        return local
 
     def hand_position(self, side: str) -> np.ndarray:
-        """(3,) m of a hand (one tick old while it moves)."""
-        return self.data.site_xpos[self._hands[side]].copy()
+        """(3,) m: place of a hand in the world (one tick old while it moves)."""
+        return np.array(self.data.site_xpos[self._hands[side]])
 
     def push(self, force: np.ndarray) -> None:
-        """Push the torso's centre of mass with (3,) N, world frame, until told otherwise."""
+        """Apply (3,) N, world frame, to the torso's centre of mass until the next call."""
         self.data.xfrc_applied[self._torso, :3] = force
 
     def has_fallen(self) -> bool:
@@ -230,11 +265,11 @@ class HumanoidTask(Task):
         self.lower.drive(self._ramp.step(target), command)
 
     def count_limits(self) -> None:
-        """Look once at how near the joints are to what they can do, for ``limits``."""
+        """Record in ``limits`` how near the joints are to their limits now."""
         data = self.data
         self.limits.count(data.qpos[7:36], data.qvel[6:35], data.qfrc_actuator[6:35])
 
-    def _make_spec(self, robot: str) -> Any:
+    def _make_spec(self, robot: str) -> mujoco.MjSpec:
         spec = load_humanoid(robot)
         add_hall(spec)
         self._prepare(spec)
