@@ -61,7 +61,7 @@ bench: $(STAMP)
 
 mutants: $(STAMP)
 	@$(PY) -m pip install -q --no-deps -c constraints.txt libcst mutmut
-	nice -n 15 $(PY) tests/mutants.py $(ARGS)
+	nice -n 15 $(PY) tests/tools/mutants.py $(ARGS)
 
 matrix: $(STAMP)
-	$(PY) tests/matrix.py --workers $(WORKERS) $(if $(LEGS),--legs $(LEGS)) -- $(ARGS)
+	$(PY) tests/tools/matrix.py --workers $(WORKERS) $(if $(LEGS),--legs $(LEGS)) -- $(ARGS)

@@ -101,7 +101,7 @@ def test_there_are_enough_of_them() -> None:
 
 def test_every_command_is_walked() -> None:
     """Every module with a command line, but the one that needs speech synthesisers."""
-    from test_command import mains
+    from command_mains import mains
 
     missing = set(mains()) - {command.module for command in COMMANDS}
     assert missing == {"neon_sim.assets.words.render"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())
+TABLE = tomllib.loads((ROOT / "tests" / "tools" / "mutants.toml").read_text())
 MUST = {
     "neon_sim/chunks.py",
     "neon_sim/seeding.py",

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
-from test_train import blob_dataset
+from train_fakes import blob_dataset
 
 from neon_sim import registry, vocabulary
 from neon_sim.benchmarks import cli
