@@ -233,7 +233,7 @@ def test_foundation_recipe_comes_in_by_the_front_door_and_drives_a_policy(
         assert encoded.hidden.shape == (2, frames, 4, 64), condition
 
 
-def tests_of(name: str) -> ModuleType:
+def laws_of(name: str) -> ModuleType:
     """A module of tests of the policies, to ask what it asks of one part more."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "tests/policies" / f"{name}.py")
     assert spec is not None
@@ -246,7 +246,7 @@ def tests_of(name: str) -> ModuleType:
 def test_temporal_recipe_keeps_the_laws_of_its_kind(
     place: Place, registered: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    test_temporal, test_temporal_motion = map(tests_of, ("test_temporal", "test_temporal_motion"))
+    test_temporal, test_temporal_motion = map(laws_of, ("test_temporal", "test_temporal_motion"))
 
     place("policies/temporal/difference.py")
     registered("registry temporal")
