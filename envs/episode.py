@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from neon_sim.errors import ActionError
+from neon_sim.simulation.gl import mujoco
 
 
 @dataclass
@@ -24,6 +25,16 @@ class Start:
     qvel: np.ndarray
     mocap_pos: np.ndarray
     mocap_quat: np.ndarray
+
+    @classmethod
+    def default(cls, model: mujoco.MjModel) -> Start:
+        """The model's default configuration at rest, with mocap bodies at the origin."""
+        return cls(
+            qpos=model.qpos0.copy(),
+            qvel=np.zeros(model.nv),
+            mocap_pos=np.zeros((model.nmocap, 3)),
+            mocap_quat=np.tile([1.0, 0.0, 0.0, 0.0], (model.nmocap, 1)),
+        )
 
 
 def check_action(action: ArrayLike, size: int) -> list[float]:

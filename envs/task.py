@@ -125,7 +125,7 @@ class Task(TaskContract[L]):
         self.action_space = spaces.Box(-1.0, 1.0, (self.action_dim,), np.float32)
         self.observation_space = self._make_observation_space()
         self._latent: L | None = None
-        self.start = self._blank_start()
+        self.start = Start.default(self.model)
         self.control_step, self._over = 0, True
 
     # ---- Gymnasium ----------------------------------------------------------------------
@@ -193,7 +193,7 @@ class Task(TaskContract[L]):
 
     def _begin(self, latent: L, start_noise: float) -> None:
         self._latent = latent
-        self.start = self._blank_start()
+        self.start = Start.default(self.model)
         self._place_robot(start_noise)
         self.apply_latent(latent)
         start = self.start
@@ -340,22 +340,25 @@ class Task(TaskContract[L]):
 
     def clip(self, config: ClipConfig) -> tuple[np.ndarray, ClipPlan]:
         """The clip (T, H, W, 3) uint8 that a policy with ``config`` sees now, and its plan."""
-        plan = plan_clip(self.sampling(config), self.world.tick)
+        plan = self._plan(config)
         frames = [self.frame(config.camera, int(t), config.image_size) for t in plan.ticks]
         return np.stack(frames), plan
 
     def state_history(self, config: ClipConfig) -> np.ndarray:
         """(T, 16) float32 ``environment_state`` at the ticks of the clip of ``config``."""
-        plan = plan_clip(self.sampling(config), self.world.tick)
-        return np.stack([self.environment_state(int(tick)) for tick in plan.ticks])
+        ticks = self._plan(config).ticks
+        return np.stack([self.environment_state(int(tick)) for tick in ticks])
 
     def flow_history(self, config: ClipConfig) -> np.ndarray:
         """(T, 36, 2) float32: exact flow from each frame of the clip to the next, in cells.
 
         See ``World.flow``. The first frame and padding have zero flow.
         """
-        plan = plan_clip(self.sampling(config), self.world.tick)
-        return clip_flow(plan, partial(self.world.flow, config.camera))
+        return clip_flow(self._plan(config), partial(self.world.flow, config.camera))
+
+    def _plan(self, config: ClipConfig) -> ClipPlan:
+        """Which frames a policy with ``config`` sees now."""
+        return plan_clip(self.sampling(config), self.world.tick)
 
     def environment_state(self, tick: int | None = None) -> np.ndarray:
         """(16,) float32: what a perfect frame shows now, or at a past camera tick; zero padded."""
@@ -390,8 +393,7 @@ class Task(TaskContract[L]):
         yaw: float = 0.0,
     ) -> None:
         """Set where a free body starts the episode: m, m/s, rad about z."""
-        joint = self.model.joint(self.model.body(name).jntadr[0])
-        q, v = joint.qposadr[0], joint.dofadr[0]
+        q, v = self._address(name)
         self.start.qpos[q : q + 7] = [*position, np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]
         self.start.qvel[v : v + 3] = velocity
 
@@ -424,26 +426,16 @@ class Task(TaskContract[L]):
         return self.is_success() and not lost, lost or self.failed()
 
     def _make_observation_space(self) -> spaces.Dict:
-        shape = (self.image_size, self.image_size, 3)
         parts: dict[str, spaces.Space[Any]] = {
             "agent_pos": spaces.Box(-1.0, 1.0, (self.proprio_dim,), np.float32)
         }
         if self.cameras:
-            image = spaces.Box(0, 255, shape, np.uint8)
+            image = spaces.Box(0, 255, (self.image_size, self.image_size, 3), np.uint8)
             parts["pixels"] = spaces.Dict(dict.fromkeys(self.cameras, image))
         if self.sound is not None:
             channels = (len(self.sound.channel_names), RING_SAMPLES)
             parts["audio"] = spaces.Box(-1.0, 1.0, channels, np.float32)
         return spaces.Dict(parts)
-
-    def _blank_start(self) -> Start:
-        model = self.model
-        return Start(
-            qpos=model.qpos0.copy(),
-            qvel=np.zeros(model.nv),
-            mocap_pos=np.zeros((model.nmocap, 3)),
-            mocap_quat=np.tile([1.0, 0.0, 0.0, 0.0], (model.nmocap, 1)),
-        )
 
     def _why_over(self) -> str:
         """The error message of a step outside an episode."""
