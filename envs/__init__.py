@@ -1,1 +1,1 @@
-"""The arm embodiment and its tasks, one file a task; Gymnasium resolves them by id."""
+"""Robots and their tasks, one file per task. Gymnasium resolves the tasks by id."""

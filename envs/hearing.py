@@ -24,7 +24,7 @@ HEARING_TICKS = TICKS_PER_CONTROL  # from a sound's end to the observation that 
 
 
 class HearingTask(Task[L]):
-    """One cue is drawn, evenly, among those that fit the scene. Only the first choice counts.
+    """A cue is drawn uniformly from those that fit the scene. Only the first choice counts.
 
     List it before the robot's task among the bases:
     ``class MyTask(HearingTask[MyLatent], ArmTask[MyLatent])``.
@@ -81,5 +81,5 @@ class HearingTask(Task[L]):
 
 
 def draw_cue(rng: np.random.Generator, cues: Sequence[C]) -> C:
-    """One of the cues, each with the same probability."""
+    """Draw one of the cues, each with the same probability."""
     return cues[int(rng.integers(len(cues)))]

@@ -60,7 +60,7 @@ class Task(TaskContract[L]):
         robot: ``"primitive"`` or ``"menagerie"`` (published meshes, ``MENAGERIE_ROOT``).
         render_mode: ``None`` or ``"rgb_array"``.
         seed: run seed until ``reset(seed=...)`` sets another. With ``None`` the first reset
-            without a seed draws one, 2**30 or above, which ``info["run_seed"]`` tells. So
+            without a seed draws one, 2**30 or above, and reports it in ``info["run_seed"]``. So
             unseeded environments side by side play different episodes.
         start_noise: radius of the perturbation of the start pose, rad.
         microphones: arrays in the observation (``mono``, ``linear4``, ``head_stereo``,
@@ -76,7 +76,8 @@ class Task(TaskContract[L]):
 
     Attributes:
         world: physics and cameras. sound: the soundscape, or None without microphones.
-        limits: joint limits in the control steps that ``count_limits`` recorded since reset.
+        limits: how often joints were at their limits, in the control steps since reset that
+            ``count_limits`` recorded.
         start: the state in which the episode starts, filled by ``apply_latent``.
         control_step: control steps since reset.
     """
@@ -350,9 +351,9 @@ class Task(TaskContract[L]):
         return np.stack([self.environment_state(int(tick)) for tick in ticks])
 
     def flow_history(self, config: ClipConfig) -> np.ndarray:
-        """(T, 36, 2) float32: exact flow from each frame of the clip to the next, in cells.
+        """(T, 36, 2) float32: exact flow to each frame of the clip from the one before, in cells.
 
-        See ``World.flow``. The first frame and padding have zero flow.
+        See ``World.flow``. Zero for the first frame and for padding.
         """
         return clip_flow(self._plan(config), partial(self.world.flow, config.camera))
 

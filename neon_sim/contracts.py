@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # JSON holds them. Each task states its own keys in a TypedDict.
 Latent = Mapping[str, object]
 Cue = int | str  # a value of the latent that only sound tells
-# ``agent_pos``, ``audio``: arrays; ``pixels``: one array a camera.
+# ``agent_pos``, ``audio``: arrays; ``pixels``: one array per camera.
 Observation = dict[str, np.ndarray | dict[str, np.ndarray]]
 
 

@@ -1,1 +1,1 @@
-"""The arm and its tasks, one file a task."""
+"""The arm and its tasks, one file per task."""

@@ -22,7 +22,8 @@ from ..scene import BOX, GHOST_BITS
 from .squeeze import ALONG_M, HIGH_M, SqueezeTask, add_handle
 
 BOXES_Y = (0.27, 0.09, -0.09, -0.27)  # m, in the order in which the hand passes them
-ROW_X, SHIFT_M = 0.50, 0.015  # m; the row is shifted at most by the second, along x and y
+ROW_X = 0.50  # m, before the shift
+SHIFT_M = 0.015  # largest shift of the row, along x and y
 BOX_HALF = (0.045, 0.05, 0.03)  # m
 BOX_KG, SPRING_N_M, DAMPING = 0.3, 190.0, 1.8  # kg, N/m, N s/m: 4 Hz, a tenth of critical damping
 STROKE_M = 0.04  # largest displacement of a box

@@ -27,7 +27,7 @@ How to write a task (one file in ``envs/arm/``, one line in ``neon_sim.registry.
 9. ``twins(seed, index)`` if the task is temporal.
 10. A task with sound names its ``MATERIALS`` and emits its sounds in ``begin_sound(sound)``, which
     runs only if the environment has microphones. If only sound tells what is right, derive from
-    ``HearingTask`` (``hearing.py``): ``CUE``, ``cues_of``, ``choice``.
+    ``HearingTask`` (``hearing.py``), which names its ``CUE``.
 """
 
 from __future__ import annotations

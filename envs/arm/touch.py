@@ -15,8 +15,8 @@ from ..posts import ASIDE
 from .robot import READY, joint_action
 from .task import ArmTask
 
-# The fingertip comes down on a knob at 45 degrees from 9 cm above it, and level from 4 cm on.
-NEAR_M, OVER_M = 0.04, 0.09
+OVER_M = 0.09  # height above a knob at which the fingertip approaches it
+NEAR_M = 0.04  # m beside a knob at which it is down; from there outwards it rises at 45 degrees
 
 
 class TouchTask(HearingTask[L], ArmTask[L]):

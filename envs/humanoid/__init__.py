@@ -1,1 +1,1 @@
-"""The humanoid and its tasks, one file a task."""
+"""The humanoid and its tasks, one file per task."""

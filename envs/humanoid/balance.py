@@ -94,7 +94,7 @@ class HumanoidBalance(HumanoidTask[Pushes]):
         return chosen, keeper
 
     def build_scene(self, spec: mujoco.MjSpec) -> None:
-        """The hall alone."""
+        """Add nothing to the hall."""
 
     def sample_latent(self, rng: np.random.Generator) -> Pushes:
         """Draw the impulse, and direction and start of each push."""
