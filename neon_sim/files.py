@@ -110,14 +110,17 @@ class FolderLock:
 
     Args:
         folder: what is written. It must exist when the lock is taken.
-        wait_s: how long to wait for another holder, for work of a moment.
+        wait_s: seconds to wait for another holder, for work of a moment.
+        name: of one result in the folder, where several processes may each write another one;
+            empty holds the folder itself.
     """
 
-    def __init__(self, folder: str | Path, wait_s: float = 0.0) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, wait_s: float = 0.0, name: str = "") -> None:
+        self.folder, self.held = Path(folder), Path(folder) / name
         self._wait_s = wait_s
-        self._holder = self.folder / f"{LOCK_FILE}.json"  # who; taking a lock empties its file
-        self._lock = FileLock(self.folder / LOCK_FILE)
+        file = f"{LOCK_FILE}-{name}" if name else LOCK_FILE
+        self._holder = self.folder / f"{file}.json"  # who; taking a lock empties its file
+        self._lock = FileLock(self.folder / file)
 
     def __enter__(self) -> FolderLock:
         """Take the lock.
@@ -127,13 +130,14 @@ class FolderLock:
                 lock is a link.
         """
         first = not self._lock.is_locked
-        if (self.folder / LOCK_FILE).is_symlink():  # taking the lock would empty what it leads to
-            raise RunError(f"{self.folder / LOCK_FILE} is a symbolic link; delete it")
+        file = Path(self._lock.lock_file)
+        if file.is_symlink():  # taking the lock would empty what it leads to
+            raise RunError(f"{file} is a symbolic link; delete it")
         try:
             self._lock.acquire(timeout=self._wait_s)
         except Timeout:
             raise RunError(
-                f"{self.folder} is being written by {_describe(self._holder)}; wait until that "
+                f"{self.held} is being written by {_describe(self._holder)}; wait until that "
                 "ends or stop it, or choose another folder"
             ) from None
         except (OSError, NotImplementedError) as error:
@@ -155,14 +159,14 @@ class FolderLock:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """Make a folder where there is none and hold it; see ``FolderLock``.
+def locked(folder: Path, wait_s: float = 0.0, name: str = "") -> Iterator[None]:
+    """Make a folder where there is none and hold it, or one result in it; see ``FolderLock``.
 
     Raises:
         RunError: somebody else holds it, or it cannot be made.
     """
     make_folder(folder)
-    with FolderLock(folder, wait_s):
+    with FolderLock(folder, wait_s, name):
         yield
 
 

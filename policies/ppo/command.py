@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 from neon_sim.command import entry_point
 from neon_sim.config.loading import main_config
 from neon_sim.errors import CheckpointError
-from neon_sim.files import hold_folder
+from neon_sim.files import hold_folder, locked
 from neon_sim.schema import checked, read_json
 
 from .settings import RLConfig
@@ -38,38 +38,56 @@ def learn(config: RLConfig, progress: bool = True, command: str = COMMAND) -> Pa
 
     Raises:
         CheckpointError: ``out`` holds a run and ``resume`` is not set, or one of other settings.
+        RunError: another process trains this policy in ``out``.
         NeonError: as tasks, checkpoints and settings say.
     """
     from neon_sim.tensor_file import read_tensors
 
-    from .trainer import FORMAT, RLTrainer, check_same
+    from .trainer import FORMAT, RLTrainer
 
     hold_folder("out", config.out)
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.init:
         read_tensors(config.init, FORMAT, f"{COMMAND} task={config.task} out=DIR")
-    stem = Path(config.out) / f"ppo-seed{config.seed}"
-    path = stem.with_name(f"{stem.name}.safetensors")
-    state = stem.with_name(f"{stem.name}.state.pt")
-    if not config.resume and (path.exists() or state.exists()):
-        raise CheckpointError(
-            f"{config.out} already holds a run of seed {config.seed}; add --resume to complete it, "
-            "or choose another out="
-        )
-    if path.exists():
-        check_same(path, read_tensors(path, FORMAT, COMMAND)[1].get("train", {}), config)
-        state.unlink(missing_ok=True)
+    path = Path(config.out) / f"ppo-seed{config.seed}.safetensors"
+    if _is_finished(path, config):
         return path
     if progress:
         print(f"rl: {plan_text(config)}", file=sys.stderr)
     trainer = RLTrainer(config, progress, command)
     try:
-        trainer.resume()
-        trainer.run()
-        return trainer.save()
+        with locked(path.parent, name=path.stem):
+            if _is_finished(path, config):  # by a process that held it when this one looked
+                return path
+            trainer.resume()
+            trainer.run()
+            return trainer.save()
     finally:
         trainer.close()
+
+
+def _is_finished(path: Path, config: RLConfig) -> bool:
+    """Whether the policy of a run is there; its state is removed then.
+
+    Raises:
+        CheckpointError: a run was begun and ``resume`` is not set, or it has other settings.
+    """
+    from neon_sim.tensor_file import read_tensors
+
+    from .trainer import FORMAT, check_same
+
+    state = path.with_suffix(".state.pt")
+    if not config.resume and (path.exists() or state.exists()):
+        raise CheckpointError(
+            f"{config.out} already holds a run of seed {config.seed}; add --resume to complete it, "
+            "or choose another out="
+        )
+    if not path.exists():
+        return False
+    check_same(path, read_tensors(path, FORMAT, COMMAND)[1].get("train", {}), config)
+    state.unlink(missing_ok=True)
+    return True
 
 
 def plan_text(config: RLConfig) -> str:

@@ -21,7 +21,7 @@ from neon_sim.command import entry_point
 from neon_sim.config.loading import load_config, main_config
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import CheckpointError
-from neon_sim.files import hold_folder, write_json
+from neon_sim.files import hold_folder, locked, write_json
 from neon_sim.machine import keep_memory
 from neon_sim.registry import POLICY_PARTS
 from neon_sim.robots import ROBOTS
@@ -42,7 +42,7 @@ def train(
 
     Raises:
         CheckpointError: ``out`` holds a head or a state made with other settings or data.
-        RunError: the disk takes nothing.
+        RunError: the disk takes nothing, or another process trains this head in ``out``.
         NeonError: see ``Trainer``.
     """
     hold_folder("out", config.out)
@@ -53,6 +53,12 @@ def train(
     trainer = Trainer(config, policy, backbone, progress)
     for note in trainer.notes:
         print(f"train: note: {note}", file=sys.stderr)
+    with locked(trainer.stem.parent, name=trainer.stem.name):
+        return _finish(trainer)
+
+
+def _finish(trainer: Trainer) -> Path:
+    """Take the steps that are left of a head that this process holds; returns its path."""
     path = trainer.stem.with_name(f"{trainer.stem.name}.safetensors")
     if path.exists():
         metadata = POLICY_PARTS.resolve("load_network")(path)[1]
