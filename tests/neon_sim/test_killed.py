@@ -112,7 +112,9 @@ def test_train_is_killed_anywhere(
 
     whole = work(tmp_path / "whole")
     heads = kill_everywhere(monkeypatch, tmp_path, work)
-    assert len(heads) == 12, "cache (two files), two states, curve and head, before and after each"
+    assert len(heads) == 14, (
+        "cache (two files), lock, two states, curve, head; before and after each"
+    )
     for head in heads:
         assert_same_tensors(head, whole, "neon_sim.head/1")
         assert read_curve(head)["points"] == read_curve(whole)["points"]
@@ -174,7 +176,7 @@ def test_rl_is_killed_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     whole = work(tmp_path / "whole")
     policies = kill_everywhere(monkeypatch, tmp_path, work)
-    assert len(policies) == 16, "of two blocks policy, state and curve, then curve and policy"
+    assert len(policies) == 18, "lock, of two blocks policy, state and curve, then curve and policy"
     names = sorted(p.name for p in whole.parent.iterdir())
     for path in policies:
         assert_same_tensors(path, whole, "neon_sim.rl/1")
