@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Protocol
@@ -94,19 +95,23 @@ class Backbone(Protocol):
         ...
 
 
-def shape_of(backbone: Any, num_frames: int) -> tuple[int, int]:
+# What a registry name stands for: a class, or a ``partial`` of one.
+Maker = Callable[..., Backbone]
+
+
+def shape_of(backbone: Backbone, num_frames: int) -> tuple[int, int]:
     """Places in time F and tokens a place S that a backbone makes of ``num_frames`` frames."""
     tokens = int(backbone.tokens_per_frame)
     return max(backbone.num_tokens(num_frames) // tokens, 1), tokens
 
 
 def known_shape(
-    backbone: Any, num_frames: int, arguments: dict[str, str]
+    maker: Maker, num_frames: int, arguments: Mapping[str, str]
 ) -> tuple[int, int] | None:
-    """``shape_of`` what a backbone will be, before it is made and any weight is read.
+    """``shape_of`` a backbone before it is made and any weight is read.
 
     Args:
-        backbone: what its registry name stands for, a class or a ``partial`` of one.
+        maker: what its registry name stands for.
         num_frames: that it will be shown. arguments: it will be made with.
 
     Returns:
@@ -115,87 +120,88 @@ def known_shape(
     Raises:
         ConfigError: arguments it does not take, or as ``token_shape`` says.
     """
-    _check_arguments(backbone, arguments)
-    backbone, fixed = _taken_apart(backbone)
-    if hasattr(backbone, "token_shape"):
-        return backbone.token_shape(num_frames, *fixed, **arguments)
+    _check_arguments(maker, arguments)
+    kind, fixed = _taken_apart(maker)
+    asked: Callable[..., tuple[int, int] | None] | None = getattr(kind, "token_shape", None)
+    if asked is not None:
+        return asked(num_frames, *fixed, **arguments)
     try:
-        return shape_of(object.__new__(backbone), num_frames)  # attributes of the class alone
+        return shape_of(object.__new__(kind), num_frames)  # attributes of the class alone
     except (AttributeError, TypeError):
         return None
 
 
-def largest_frame(backbone: Any, arguments: dict[str, str]) -> int | None:
+def largest_frame(maker: Maker, arguments: Mapping[str, str]) -> int | None:
     """Pixels a side of the largest frame a backbone takes, before it is made; None for any.
 
     Args:
-        backbone: what its registry name stands for; a class may answer by a class method
+        maker: what its registry name stands for; a class may answer by a class method
             ``largest_frame``, which takes what its constructor takes.
         arguments: it will be made with.
 
     Raises:
         ConfigError: arguments it does not take.
     """
-    backbone, fixed = _taken_apart(backbone)
-    asked = getattr(backbone, "largest_frame", None)
+    kind, fixed = _taken_apart(maker)
+    asked: Callable[..., int] | None = getattr(kind, "largest_frame", None)
     return None if asked is None else int(asked(*fixed, **arguments))
 
 
-def known_rows(backbone: Any, arguments: dict[str, str]) -> int:
+def known_rows(maker: Maker, arguments: Mapping[str, str]) -> int:
     """Rows of the grid that a frame's tokens form, before a backbone is made; 0 for a square.
 
     Args:
-        backbone: what its registry name stands for. arguments: it will be made with.
+        maker: what its registry name stands for. arguments: it will be made with.
 
     Raises:
         ConfigError: arguments it does not take.
     """
-    backbone, fixed = _taken_apart(backbone)
-    asked = getattr(backbone, "grid_rows", None)
+    kind, fixed = _taken_apart(maker)
+    asked: Callable[..., int] | None = getattr(kind, "grid_rows", None)
     return 0 if asked is None else int(asked(*fixed, **arguments))
 
 
-def accepted_keys(backbone: Any) -> list[str]:
+def accepted_keys(maker: Maker) -> list[str]:
     """Keys that ``backbone_args`` may have for what a registry name stands for.
 
     Those of a maker that it is handed first, as a still twin is, count as its own. ``*`` stands
     for keys that only the backbone itself knows.
     """
-    made, fixed = _taken_apart(backbone)
+    made, fixed = _taken_apart(maker)
     named = list(inspect.signature(getattr(made, "token_shape", made)).parameters.values())
     if hasattr(made, "token_shape"):
         named = named[1:]  # the number of frames
     keys = [p.name for p in named[len(fixed) :] if p.kind is not p.VAR_KEYWORD]
-    inner = [key for maker in fixed if callable(maker) for key in accepted_keys(maker)]
+    inner = [key for first in fixed if callable(first) for key in accepted_keys(first)]
     is_open = any(p.kind is p.VAR_KEYWORD for p in named)
     return keys + (inner or ["*"] if is_open else [])
 
 
-def _taken_apart(backbone: Any) -> tuple[Any, tuple[Any, ...]]:
-    """A class and what it is handed first, of a class or a ``partial`` of one."""
-    if isinstance(backbone, partial):
-        return backbone.func, backbone.args
-    return backbone, ()
+def _taken_apart(maker: Maker) -> tuple[type[Backbone], tuple[str | Maker, ...]]:
+    """A class and what it is handed first."""
+    kind, fixed = (maker.func, maker.args) if isinstance(maker, partial) else (maker, ())
+    assert isinstance(kind, type), f"{maker} is neither a class nor a partial of one"
+    return kind, fixed
 
 
-def noted_keys(backbone: Any) -> dict[str, Any]:
+def noted_keys(maker: Maker) -> dict[str, Any]:
     """Type hints of the numbers among ``accepted_keys``, with the rules noted beside them."""
-    made, fixed = _taken_apart(backbone)
+    made, fixed = _taken_apart(maker)
     noted = settings_of(getattr(made, "token_shape", made))
-    for maker in fixed:
-        noted |= noted_keys(maker) if callable(maker) else {}
+    for inner in fixed:
+        noted |= noted_keys(inner) if callable(inner) else {}
     return noted
 
 
-def _check_arguments(backbone: Any, arguments: dict[str, str]) -> None:
-    known = accepted_keys(backbone)
+def _check_arguments(maker: Maker, arguments: Mapping[str, str]) -> None:
+    known = accepted_keys(maker)
     foreign = [key for key in arguments if key not in known]
     if foreign and "*" not in known:
         raise ConfigError(
-            f"backbone_args must be what {_taken_apart(backbone)[0].__name__} takes: "
+            f"backbone_args must be what {_taken_apart(maker)[0].__name__} takes: "
             f"{', '.join(known) or 'nothing'} (got {foreign[0]})"
         )
-    noted = noted_keys(backbone)
+    noted = noted_keys(maker)
     for key, value in arguments.items():
         if key in noted:
             hold_text(f"backbone_args.{key}", value, noted[key])
@@ -248,7 +254,7 @@ def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     return kept.sum(dim=-2) / weight.sum(dim=-2).clamp(min=1.0)
 
 
-def fingerprint(backbone: Any) -> str:
+def fingerprint(backbone: Backbone) -> str:
     """Hex SHA-256 over a backbone's class name and every weight it holds.
 
     Weights are those of the ``nn.Module`` and tensor attributes of the object; a backbone with a
@@ -260,13 +266,13 @@ def fingerprint(backbone: Any) -> str:
     for name, value in sorted(vars(backbone).items()):
         if isinstance(value, nn.Module):
             for key, tensor in sorted(value.state_dict().items()):
-                _update(digest, f"{name}.{key}", tensor)
+                digest.update(_hashed(f"{name}.{key}", tensor))
         elif isinstance(value, Tensor):
-            _update(digest, name, value)
+            digest.update(_hashed(name, value))
     return digest.hexdigest()
 
 
-def _update(digest: Any, name: str, tensor: Tensor) -> None:
+def _hashed(name: str, tensor: Tensor) -> bytes:
+    """Name, shape and numbers of a weight, as they are hashed."""
     array = np.ascontiguousarray(tensor.detach().cpu().float().contiguous().numpy())
-    digest.update(f"{name}{array.shape}".encode())
-    digest.update(array.tobytes())
+    return f"{name}{array.shape}".encode() + array.tobytes()

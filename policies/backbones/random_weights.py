@@ -15,7 +15,6 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from neon_sim.rules import option
 from .counting import size_of
 from .foundation.family import family_class
 from .foundation.inputs import AUDIO_HZ, Sight
-from .foundation.on_the_bench import backbone_config
+from .foundation.on_the_bench import Value, backbone_config
 from .foundation.video_backbone import VideoBackbone
 from .weights.catalogue import CATALOGUE, Published, Shape, foundation_model, part_of
 from .weights.find import DTYPES
@@ -107,7 +106,7 @@ class RandomModel:
     def __init__(self, name: str, folder: Path, device: str) -> None:
         self.row, self.device = foundation_model(name), device
         dtype = "bfloat16" if device == "cuda" else "float32"
-        self.settings: dict[str, Any] = {
+        self.settings: dict[str, Value] = {
             "model_id": str(make_published(self.row, folder, DTYPES[dtype], device)),
             "device_map": device,
             "torch_dtype": dtype,

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from annotated_types import Interval
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.errors import ConfigError
@@ -82,7 +82,7 @@ def in_blocks(
     if spare:
         rows = torch.cat([rows, rows[-1:].expand(spare, *rows.shape[1:])])
     with torch.inference_mode(), _exact(device):
-        blocks = (block.to(device) for block in rows.split(size))
+        blocks = (block.to(device) for block in torch.split(rows, size))
         parts = [function(block).to(CPU, torch.float32) for block in blocks]
         return torch.cat(parts)[:count].clone()
 
@@ -135,7 +135,7 @@ def merge_time(tokens: Tensor, places: int) -> Tensor:
         return tokens
     flat = tokens.flatten(2).transpose(1, 2)
     pooled = functional.adaptive_avg_pool1d(flat, places).transpose(1, 2)
-    return pooled.unflatten(2, tokens.shape[2:])
+    return torch.unflatten(pooled, 2, tokens.shape[2:])
 
 
 def place_mask(mask: Tensor, places: int) -> Tensor:
@@ -200,7 +200,7 @@ class ClipEncoder:
     name: str
     feature_dim: int
     tokens_per_frame: int
-    network: Any
+    network: nn.Module
     identity: Tensor
     max_frames: int = MAX_CLIP_FRAMES
     block_rows: int = BLOCK_ROWS
@@ -256,7 +256,7 @@ class StillTwin(ImageEncoder):
         cls,
         frames: int,
         /,
-        video: Callable[..., Any],
+        video: Callable[..., ClipEncoder],
         *,
         num_frames: Places | None = None,
         **arguments: str,
@@ -270,7 +270,7 @@ class StillTwin(ImageEncoder):
     def grid_rows(
         cls,
         /,
-        video: Callable[..., Any],
+        video: Callable[..., ClipEncoder],
         *,
         num_frames: int | str | None = None,
         **arguments: str,
@@ -280,9 +280,13 @@ class StillTwin(ImageEncoder):
         return known_rows(video, arguments)
 
     def __init__(
-        self, video: Callable[..., Any], *, num_frames: Places | None = None, **arguments: str
+        self,
+        video: Callable[..., ClipEncoder],
+        *,
+        num_frames: Places | None = None,
+        **arguments: str,
     ) -> None:
-        encoder: ClipEncoder = video(**arguments)
+        encoder = video(**arguments)
         usual = min(STILL_FRAMES, encoder.max_frames)
         self._encoder, self.num_frames = encoder, usual if num_frames is None else int(num_frames)
         self.device = encoder.device
@@ -300,5 +304,5 @@ class StillTwin(ImageEncoder):
     def frame_tokens(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, S, D)."""
         still = frames[:, None].expand(-1, self.num_frames, -1, -1, -1)
-        blocks = still.split(self._encoder.block_rows)
+        blocks = torch.split(still, self._encoder.block_rows)
         return torch.cat([self._encoder.clip_tokens(block)[:, -1] for block in blocks])

@@ -93,7 +93,8 @@ class ConvNorm(nn.Module):
 
     def fold(self) -> None:
         """Put the batch norm into the convolution; the function stays the same."""
-        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()  # type: ignore[type-var,arg-type]
+        assert isinstance(self.norm, nn.BatchNorm2d)
+        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', ceil(H / stride), ceil(W / stride))."""
@@ -128,7 +129,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C', H', W')."""
-        out = self.project(self.depthwise(self.expand(x)))
+        out: Tensor = self.project(self.depthwise(self.expand(x)))
         return out + x if self.shortcut else out
 
 
@@ -163,7 +164,8 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) standardised pixels -> (N, 1000) ImageNet logits."""
-        return self.classifier(self.stages(x, 8)[-1].mean(dim=(2, 3)))
+        logits: Tensor = self.classifier(self.stages(x, 8)[-1].mean(dim=(2, 3)))
+        return logits
 
 
 def load_wheel_weights() -> EfficientNetLite0:
@@ -185,7 +187,7 @@ def load_wheel_weights() -> EfficientNetLite0:
     for module in network.modules():
         if isinstance(module, ConvNorm):
             module.fold()
-    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return freeze(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _renamed(name: str) -> str:

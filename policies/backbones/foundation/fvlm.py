@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -46,6 +46,10 @@ from .family import WHOLE, Built, EncodedRow, Family, Folders, Layout, equal_blo
 from .inputs import Sight, resize_frames
 from .settings import BackboneConfig
 
+if TYPE_CHECKING:
+    from transformers import Dinov2Model, LlamaModel
+    from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer
+
 MODES = ("coarse_only", "coarse_fine", "autoregressive")
 ATTENTIONS = ("sdpa", "eager")
 STILL_FRAMES = 8  # a still image in training; the model card
@@ -65,10 +69,9 @@ class FoveatedVLM(nn.Module):
             a visual token enters the language model with.
     """
 
-    vision: Any
-    language_model: Any
-
-    def __init__(self, vision: Any, language: Any, visual_scale: float = VISUAL_SCALE) -> None:
+    def __init__(
+        self, vision: Dinov2Model, language: LlamaModel, visual_scale: float = VISUAL_SCALE
+    ) -> None:
         super().__init__()
         self.vision, self.language_model, self.visual_scale = vision, language, visual_scale
         width, dim = vision.config.hidden_size, language.config.hidden_size
@@ -99,7 +102,7 @@ class FoveatedVLM(nn.Module):
             seen = layer.attention.o_proj(seen.transpose(1, 2).flatten(2))
             x = x + layer.layer_scale1(seen)
             x = x + layer.layer_scale2(layer.mlp(layer.norm2(x)))
-        token = self.enter(self.vision.layernorm(x)).squeeze(1)
+        token: Tensor = self.enter(self.vision.layernorm(x)).squeeze(1)
         return token / token.std(dim=-1, keepdim=True).clamp(min=1e-6) * self.visual_scale
 
     def forward(self, pixels: Tensor, ids: Tensor, mode: str) -> Tensor:
@@ -119,7 +122,7 @@ class FoveatedVLM(nn.Module):
         if mode == "autoregressive":
             tokens = self._step_by_step(memory, rows, frames)
         else:
-            tokens = self.look(static, memory).unflatten(0, (rows, frames))
+            tokens = torch.unflatten(self.look(static, memory), 0, (rows, frames))
         if mode == "coarse_fine":
             tokens = self._refined(tokens, memory)
         return self._read(torch.cat([tokens, words], dim=1))
@@ -130,7 +133,7 @@ class FoveatedVLM(nn.Module):
         pointed = self.point(self._read(coarse)[:, :-1])
         first = self.static_query.expand(rows, 1, -1)
         queries = torch.cat([first, pointed], dim=1).flatten(0, 1)
-        return self.look(queries, memory).unflatten(0, (rows, frames))
+        return torch.unflatten(self.look(queries, memory), 0, (rows, frames))
 
     def _step_by_step(self, memory: KeyValues, rows: int, frames: int) -> Tensor:
         """Frame after frame, each query from the state after the frame before."""
@@ -146,19 +149,23 @@ class FoveatedVLM(nn.Module):
         return torch.stack(tokens, dim=1)
 
     def _read(self, embeddings: Tensor) -> Tensor:
-        return self.language_model(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+        output = self.language_model(inputs_embeds=embeddings, use_cache=False)
+        states: Tensor = output.last_hidden_state
+        return states
 
     @staticmethod
-    def _heads(layer: Any, name: str, x: Tensor) -> Tensor:
+    def _heads(layer: Dinov2Layer, name: str, x: Tensor) -> Tensor:
         """(N, S, W) -> (N, heads, S, head_dim) through one projection of a layer."""
         attention = layer.attention
-        return getattr(attention, name)(x).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        projected: Tensor = getattr(attention, name)(x)
+        return torch.unflatten(projected, -1, (-1, attention.head_dim)).transpose(1, 2)
 
 
 def eager_attention(asked: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Attention (N, heads, 1, head_dim) written out, the softmax in float32."""
     scores = asked @ keys.transpose(-1, -2) * asked.shape[-1] ** -0.5
-    return scores.float().softmax(dim=-1).to(values.dtype) @ values
+    attended: Tensor = scores.float().softmax(dim=-1).to(values.dtype) @ values
+    return attended
 
 
 @dataclass(frozen=True)
@@ -222,7 +229,6 @@ class FVLM(Family):
     TINY_IMAGE_SIZE = 56
     frames_per_place = 1
     reads_before_looking = False
-    tokens_per_place = 1  # type: ignore[assignment]
 
     def __init__(self, config: BackboneConfig, folders: Folders) -> None:
         super().__init__(config, folders)
@@ -355,7 +361,8 @@ class FVLM(Family):
     def _words(self, text: str) -> Tensor:
         if not text:
             return torch.empty(0, dtype=torch.int64)
-        return self.tokenizer(text, return_tensors="pt")["input_ids"][0]
+        ids: Tensor = self.tokenizer(text, return_tensors="pt")["input_ids"][0]
+        return ids
 
 
 def new_network(shape: Shape) -> FoveatedVLM:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 from torch.nn import functional
 
 from neon_sim.errors import ConfigError
 from neon_sim.rules import is_text, shown
 
 from ..weights.opening import first_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Item = TypeVar("Item")
+Picture: TypeAlias = "Image | np.ndarray | Tensor"  # one frame, ``FRAME_RULE``
+Pictures: TypeAlias = "Sequence[Picture] | np.ndarray | Tensor"  # one by one, or (T, H, W, 3)
+Sound: TypeAlias = "np.ndarray | Tensor"  # ``AUDIO_RULE``
 
 AUDIO_HZ = 16_000
 MIN_AUDIO_S = 0.1
@@ -59,7 +69,7 @@ def frame_times_s(time_s: np.ndarray, fps: float) -> np.ndarray:
     return np.arange(len(time_s)) / fps
 
 
-def listed_frames(name: str, frames: Any) -> list[Any]:
+def listed_frames(name: str, frames: Pictures) -> list[Picture]:
     """Images or clip frames one by one, from a list or from one array (T, H, W, 3).
 
     Raises:
@@ -75,7 +85,7 @@ def listed_frames(name: str, frames: Any) -> list[Any]:
     return listed(name, frames)
 
 
-def check_frames(frames: Any, *, max_frames: int, image_size: int) -> np.ndarray:
+def check_frames(frames: Iterable[Picture], *, max_frames: int, image_size: int) -> np.ndarray:
     """Images or clip frames (PIL, arrays or tensors) as (T, H, W, 3) uint8.
 
     Raises:
@@ -111,7 +121,7 @@ def check_frames(frames: Any, *, max_frames: int, image_size: int) -> np.ndarray
     return np.stack(arrays)
 
 
-def listed(name: str, values: Any) -> list[Any]:
+def listed(name: str, values: Iterable[Item]) -> list[Item]:
     """Values of a sequence, array or generator, in order.
 
     Raises:
@@ -126,7 +136,7 @@ def listed(name: str, values: Any) -> list[Any]:
     )
 
 
-def _array(name: str, value: Any, rule: str) -> np.ndarray:
+def _array(name: str, value: Picture | ArrayLike, rule: str) -> np.ndarray:
     """What is put into a model as an array.
 
     Raises:
@@ -141,7 +151,7 @@ def _array(name: str, value: Any, rule: str) -> np.ndarray:
         ) from error
 
 
-def check_times(time_s: Any, count: int) -> np.ndarray:
+def check_times(time_s: ArrayLike, count: int) -> np.ndarray:
     """Times of the frames of a clip as (T,) float64 seconds since the first.
 
     Args:
@@ -165,7 +175,7 @@ def check_times(time_s: Any, count: int) -> np.ndarray:
     return since
 
 
-def check_text(text: Any) -> str:
+def check_text(text: str | None) -> str:
     """An instruction, empty for None.
 
     Raises:
@@ -184,7 +194,7 @@ def check_text(text: Any) -> str:
     )
 
 
-def check_rate(sampling_rate: Any) -> None:
+def check_rate(sampling_rate: float) -> None:
     """Hold the sampling rate of sound to the one that models hear, given with sound or without.
 
     Raises:
@@ -198,7 +208,7 @@ def check_rate(sampling_rate: Any) -> None:
         )
 
 
-def check_audio(audio: Any) -> np.ndarray:
+def check_audio(audio: Sound) -> np.ndarray:
     """Sound (L,) or (C, L) at 16 kHz as mono float32 (L,).
 
     Raises:

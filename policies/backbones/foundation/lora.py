@@ -19,7 +19,8 @@ A model is tuned first and benched frozen afterwards::
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,8 +30,14 @@ from neon_sim.errors import ConfigError, require_package
 from ..weights.find import INSTALL_HUB
 from ..weights.libraries import mend_torchvision
 
+if TYPE_CHECKING:
+    from bitsandbytes.nn.modules import Params4bit
+    from transformers import PreTrainedModel
 
-def require_lora() -> Any:
+Batch = TypeVar("Batch")
+
+
+def require_lora() -> ModuleType:
     """The package that LoRA comes from, after torchvision, which it asks for, has been mended.
 
     Raises:
@@ -40,7 +47,7 @@ def require_lora() -> Any:
     return require_package("peft", why="freeze_backbone=false (LoRA)", install=INSTALL_HUB)
 
 
-def attach_lora(network: nn.Module, targets: str, rank: int, alpha: int) -> Any:
+def attach_lora(network: nn.Module, targets: str, rank: int, alpha: int) -> nn.Module:
     """Add trainable low-rank adapters; everything else stays frozen.
 
     Args:
@@ -53,9 +60,10 @@ def attach_lora(network: nn.Module, targets: str, rank: int, alpha: int) -> Any:
     peft = require_lora()
     settings = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, lora_dropout=0.0)
     try:
-        return peft.get_peft_model(network, settings)
+        adapted: nn.Module = peft.get_peft_model(network, settings)
     except ValueError as error:
         raise ConfigError(f"LoRA finds no layer named {targets!r} in this model") from error
+    return adapted
 
 
 def merged_state(network: nn.Module) -> dict[str, Tensor]:
@@ -87,19 +95,21 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def unwrapped(network: Any) -> Any:
+def unwrapped(network: nn.Module) -> PreTrainedModel:
     """The model that adapters were attached to, or itself."""
-    return network.get_base_model() if hasattr(network, "get_base_model") else network
+    base: Callable[[], PreTrainedModel] | None = getattr(network, "get_base_model", None)
+    return network if base is None else base()
 
 
 def _plain(name: str) -> str:
     return name.replace(".base_layer.", ".")
 
 
-def _unpacked(weight: Any) -> Tensor:
+def _unpacked(weight: Params4bit) -> Tensor:
     from bitsandbytes import functional
 
-    return functional.dequantize_4bit(weight.data, weight.quant_state).cpu()
+    unpacked: Tensor = functional.dequantize_4bit(weight.data, weight.quant_state)
+    return unpacked.cpu()
 
 
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
@@ -108,8 +118,8 @@ def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
 
 
 def accumulated_step(
-    loss: Callable[[Any], Tensor],
-    small_batches: Sequence[Any],
+    loss: Callable[[Batch], Tensor],
+    small_batches: Sequence[Batch],
     optimiser: torch.optim.Optimizer,
     parameters: Sequence[nn.Parameter],
     clip_norm: float = 1.0,

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import astuple, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import TypeAlias, get_type_hints
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from .inputs import Sight, check_audio, check_frames
 from .settings import BackboneConfig
 from .video_backbone import VideoBackbone, open_family
 
+Value: TypeAlias = str | int | float | bool | None  # of a setting
 IMAGE_SUFFIX = "_image"
 # change no token, or its rounding alone
 RUNNING = ("model_id", "revision", "device_map", "max_frames", "block_rows")
@@ -52,7 +54,7 @@ class HubBackbone:
     """
 
     @classmethod
-    def token_shape(cls, frames: int, /, name: str, **settings: Any) -> tuple[int, int] | None:
+    def token_shape(cls, frames: int, /, name: str, **settings: Value) -> tuple[int, int] | None:
         """As published, or as the ``config.json`` of a folder says; else None.
 
         Raises:
@@ -68,20 +70,20 @@ class HubBackbone:
         if not Path(config.model_id).expanduser().is_dir():
             return None
         opened = open_family(config, row.family)
-        return opened.places(frames), opened.tokens_per_place
+        return opened.places(frames), opened.tokens_per_place()
 
     @classmethod
-    def largest_frame(cls, /, name: str, **settings: Any) -> int:
+    def largest_frame(cls, /, name: str, **settings: Value) -> int:
         """``image_size``: smaller frames are scaled up, larger ones are an error."""
         return bench_config(name, settings).image_size
 
-    def __init__(self, name: str, **settings: Any) -> None:
+    def __init__(self, name: str, **settings: Value) -> None:
         self.row = foundation_model(name)
         self.config = bench_config(name, settings)
-        self.model = _shared_model(astuple(self.config))
+        self.model = _shared_model(json.dumps(asdict(self.config)))
         self._opened = open_family(self.config, self.row.family)
         self.feature_dim = self._opened.feature_dim
-        self.tokens_per_frame = self._opened.tokens_per_place
+        self.tokens_per_frame = self._opened.tokens_per_place()
 
     @property
     def hears(self) -> bool:
@@ -170,7 +172,7 @@ class HubImageBackbone(HubBackbone):
     """The same network and weights, every frame on its own, as a still image."""
 
     @classmethod
-    def token_shape(cls, frames: int, /, name: str, **settings: Any) -> tuple[int, int] | None:
+    def token_shape(cls, frames: int, /, name: str, **settings: Value) -> tuple[int, int] | None:
         """A place a frame."""
         shape = super().token_shape(1, name, **settings)
         return shape and (frames, shape[1])
@@ -222,12 +224,16 @@ def check_length(num_frames: int, config: BackboneConfig) -> None:
 
 
 @lru_cache(maxsize=2)
-def _shared_model(settings: tuple[Any, ...]) -> VideoBackbone:
-    """One copy of the weights a process, for a backbone and its image twin."""
-    return VideoBackbone(BackboneConfig(*settings))
+def _shared_model(settings: str) -> VideoBackbone:
+    """One copy of the weights a process, for a backbone and its image twin.
+
+    Args:
+        settings: fields of ``BackboneConfig`` as JSON.
+    """
+    return VideoBackbone(BackboneConfig(**json.loads(settings)))
 
 
-def backbone_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
+def backbone_config(name: str, settings: Mapping[str, Value]) -> BackboneConfig:
     """Settings of a catalogue row, texts turned into what their fields hold.
 
     Raises:
@@ -236,15 +242,15 @@ def backbone_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
     row = foundation_model(name)
     hints = get_type_hints(BackboneConfig)
     known = [item.name for item in fields(BackboneConfig)]
-    values: dict[str, Any] = {"model_id": row.model_id, "image_size": row.image_size}
+    config = BackboneConfig(row.model_id, image_size=row.image_size)
     for key, value in settings.items():
         if key not in hints:
             raise ConfigError(f"unknown key backbone.{key}. Known: {', '.join(known)}.")
-        values[key] = _typed(f"backbone.{key}", value, hints[key])
-    return BackboneConfig(**values)
+        setattr(config, key, _typed(f"backbone.{key}", value, hints[key]))
+    return config
 
 
-def bench_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
+def bench_config(name: str, settings: Mapping[str, Value]) -> BackboneConfig:
     """``backbone_config``, held to the model's class and to the bench; no file is read.
 
     Raises:
@@ -270,12 +276,16 @@ def bench_config(name: str, settings: dict[str, Any]) -> BackboneConfig:
     return config
 
 
-def _typed(key: str, value: Any, hint: Any) -> Any:
+def _typed(key: str, value: Value, hint: type | UnionType) -> Value:
+    """A text as what its field holds; what is no text is left as it is."""
     if not isinstance(value, str) or hint not in (bool, int, float):
         return value
+    assert isinstance(hint, type)
     words = {"true": True, "false": False}
     try:
-        return words[value.lower()] if hint is bool else hint(value)
+        if hint is bool:
+            return words[value.lower()]
+        return int(value) if hint is int else float(value)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{key} must be {hint.__name__} (got {value!r})") from error
 

@@ -6,14 +6,14 @@ Source: Qwen3-VL Technical Report, arXiv 2511.21631; Cosmos-Reason2's model card
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..weights.catalogue import Published, Shape, text_shape
 from ..weights.drawing import TINY_TEXT
 from ..weights.libraries import import_transformers
 from .family import Layout
 from .inputs import Sight, frame_times_s
-from .vision_language import TINY_VISION, VisionLanguage
+from .vision_language import TINY_VISION, Given, VisionLanguage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, ProcessorMixin
@@ -84,11 +84,11 @@ class Qwen3VL(VisionLanguage):
         pictures = t.Qwen2VLImageProcessor(patch_size=PATCH)
         return t.Qwen3VLProcessor(pictures, words, t.Qwen3VLVideoProcessor(), chat_template="-")
 
-    def video_settings(self, row: Sight) -> dict[str, Any]:
+    def video_settings(self, row: Sight) -> dict[str, Given]:
         """Every frame at its own time, told in milliseconds so that any spacing is exact."""
         times = frame_times_s(row.time_s, self.config.fps) * MILLISECONDS
         indices = [round(float(time)) for time in times]
-        metadata = {
+        metadata: dict[str, Given] = {
             "total_num_frames": indices[-1] + 1,
             "fps": MILLISECONDS,
             "frames_indices": indices,

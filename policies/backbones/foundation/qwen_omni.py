@@ -7,7 +7,7 @@ bands at 100 frames a second, 25 sound tokens a second. The talker is never load
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from .vision_language import (
     QWEN2_7B,
     QWEN_RESEARCH,
     TINY_VISION,
+    Given,
     VisionLanguage,
     qwen2_vision,
 )
@@ -134,13 +135,14 @@ class QwenOmni(VisionLanguage):
 
     def loader(self, transformers: ModuleType) -> type[PreTrainedModel]:
         """The auto class would load the talker."""
-        return transformers.Qwen2_5OmniThinkerModel
+        kind: type[PreTrainedModel] = transformers.Qwen2_5OmniThinkerModel
+        return kind
 
     def sound(self, row: Sight) -> str:
         """The place of the sound, before the video."""
         return "" if row.audio is None else self.AUDIO
 
-    def heard(self, row: Sight) -> dict[str, Any]:
+    def heard(self, row: Sight) -> dict[str, Given]:
         """The sound at its own length; by default the processor pads to 300 s."""
         if row.audio is None:
             return {}

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from ..weights.find import file_hash, find_weights, refuse_pickles
 from ..weights.libraries import import_transformers
 from ..weights.opening import (
     AGAIN,
+    Json,
     hold_numel,
     meta_numel,
     numel_of,
@@ -45,6 +46,9 @@ from .family import WHOLE, Built, EncodedRow, Family, Folders, Layout, equal_blo
 from .inputs import AUDIO_HZ, Sight, frame_times_s
 from .settings import BackboneConfig
 from .vjepa2 import VJEPA2
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PARTS = ("video", "audio", "text")
 UNTRAINED_SEED = 0
@@ -108,7 +112,8 @@ class Fusion(nn.Module):
         there = {"audio": heard}
         joined = [self._part(name, features[name], rows, places, there.get(name)) for name in PARTS]
         hidden = torch.cat(joined, dim=2) + self.age[:places].flip(0)
-        return self.norm(self.layers(hidden))
+        fused: Tensor = self.norm(self.layers(hidden))
+        return fused
 
     def _part(
         self,
@@ -118,10 +123,10 @@ class Fusion(nn.Module):
         places: int,
         there: Tensor | None = None,
     ) -> Tensor:
-        stand_in = self.absent[name].expand(rows, places, -1)
+        stand_in: Tensor = self.absent[name].expand(rows, places, -1)
         if value is None:
             return stand_in
-        projected = self.project[name](value)
+        projected: Tensor = self.project[name](value)
         if there is not None:
             projected = torch.where(there.unsqueeze(2), projected, stand_in)
         if not self.training:
@@ -179,7 +184,6 @@ class TribeV2(Family):
     UNUSED = ("masked_spec_embed",)  # of w2v-BERT, in training alone
     needs_sight = False
     hears = True
-    tokens_per_place = 1  # type: ignore[assignment]
 
     def __init__(self, config: BackboneConfig, folders: Folders) -> None:
         super().__init__(config, folders)
@@ -261,7 +265,7 @@ class TribeV2(Family):
         )
         save_fusion(spread(Fusion(fusion)), folder / "fusion.safetensors")
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """The fusion's weights, and how sound is laid over places."""
         file = self.fusion_file
         return {"fusion": UNTRAINED if file is None else file_hash(file), "sound": "by time"}
@@ -278,7 +282,9 @@ class TribeV2(Family):
         self.tokenizer = opened(transformers.AutoTokenizer, text)
         self.fusion = read_fusion(self.shape, self.fusion_file).to(self.device)
 
-    def _encoder(self, loader: Any, folder: Path, quantised: bool) -> Any:
+    def _encoder(
+        self, loader: type[PreTrainedModel], folder: Path, quantised: bool
+    ) -> PreTrainedModel:
         settings = self.config
         if not quantised:
             self.config = replace(settings, load_in_4bit=False)
@@ -358,7 +364,8 @@ class TribeV2(Family):
 def place_ends_s(row: Sight, frames_per_place: int, fps: float) -> np.ndarray:
     """Seconds before the clip's end at which each place in time ends: (F,), <= 0, the last 0."""
     times = frame_times_s(row.time_s, fps)[frames_per_place - 1 :: frames_per_place]
-    return times - times[-1]
+    since_last: np.ndarray = times - times[-1]
+    return since_last
 
 
 def by_place(tokens: Tensor, length_s: float, ends_s: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,9 @@ from ..weights.opening import reading
 from .family import WHOLE, EncodedRow, Family, family_class, family_classes
 from .inputs import (
     AUDIO_HZ,
+    Pictures,
     Sight,
+    Sound,
     check_audio,
     check_frames,
     check_rate,
@@ -46,10 +47,10 @@ class BackboneInput:
         sampling_rate: of the sound, Hz.
     """
 
-    images: Sequence[Any] | None = None
-    video_frames: Sequence[Any] | None = None
+    images: Pictures | None = None
+    video_frames: Pictures | None = None
     text: str | None = None
-    audio: Any = None
+    audio: Sound | None = None
     time_s: Sequence[float] | None = field(default=None)
     sampling_rate: int = AUDIO_HZ
 
@@ -91,10 +92,10 @@ class VideoBackbone:
 
     def encode(
         self,
-        images: Sequence[Any] | None = None,
-        video_frames: Sequence[Any] | None = None,
+        images: Pictures | None = None,
+        video_frames: Pictures | None = None,
         text: str | None = None,
-        audio: Any = None,
+        audio: Sound | None = None,
         time_s: Sequence[float] | None = None,
         sampling_rate: int = AUDIO_HZ,
     ) -> dict[str, Tensor]:
@@ -136,11 +137,11 @@ class VideoBackbone:
         sights = [self._sight(row) for row in given]  # wrong inputs are told before any loading
         self.load()
         assert self.family is not None
-        for row in sights:
+        for sight in sights:
             name = type(self.family).__name__
-            if row.text and not self.family.reads:
+            if sight.text and not self.family.reads:
                 raise ConfigError(f"{name} cannot read, but text was given; leave it out")
-            if row.audio is not None and not self.family.hears:
+            if sight.audio is not None and not self.family.hears:
                 other = hearing_models()[0][0]
                 raise ConfigError(
                     f"{name} cannot hear, but audio was given; leave it out, or use {other}"
@@ -190,16 +191,16 @@ class VideoBackbone:
         if (row.images is None) == (row.video_frames is None):
             if row.images is None and (row.text or row.audio is not None) and self._sees_without():
                 return self._unseen(row)
-            given = "neither" if row.images is None else "both"
+            found = "neither" if row.images is None else "both"
             blind = [kind.TITLE for kind in family_classes() if not kind.needs_sight]
             raise ConfigError(
-                f"encode needs images or video_frames, one of them (got {given}); text and sound "
+                f"encode needs images or video_frames, one of them (got {found}); text and sound "
                 f"alone are enough for {' and '.join(blind)} only"
             )
         still = row.images is not None
-        pictures = listed_frames(
-            "images" if still else "video_frames", row.images if still else row.video_frames
-        )
+        given = row.images if row.images is not None else row.video_frames
+        assert given is not None
+        pictures = listed_frames("images" if still else "video_frames", given)
         if still and len(pictures) != 1:
             raise ConfigError(
                 f"images must hold one image (got {len(pictures)}); several frames of a camera go "

@@ -8,12 +8,13 @@ together, without any padding, which is what makes a row's result independent of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from ..weights.catalogue import Shape, part_of, text_shape, whole_number
 from ..weights.drawing import CHAT, save, spread, token_ids, tokenizer
 from ..weights.find import INSTALL_HUB
 from ..weights.libraries import import_transformers
-from ..weights.opening import opened
+from ..weights.opening import Json, opened
 from .family import Built, EncodedRow, Family, Folders, equal_blocks
 from .inputs import Sight, fitted_size, frame_interval_s, resize_frames
 from .lora import attach_lora, merged_state, unwrapped
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
         PreTrainedTokenizerFast,
         ProcessorMixin,
     )
+
+# What a processor is told.
+Given: TypeAlias = (
+    "bool | int | float | str | np.ndarray | Sequence[Given] | Mapping[str, Given] | None"
+)
 
 QWEN_RESEARCH = "Qwen Research (non-commercial)"
 START, END = "<|im_start|>", "<|im_end|>"
@@ -145,14 +151,14 @@ class VisionLanguage(Family):
         """The part of the config that holds text and vision."""
         return config
 
-    @property
     def tokens_per_place(self) -> int:
         """P, visual tokens of two frames."""
         return (self.config.image_size // self.factor) ** 2
 
     def loader(self, transformers: ModuleType) -> type[PreTrainedModel]:
         """The class without a language head."""
-        return transformers.AutoModel
+        kind: type[PreTrainedModel] = transformers.AutoModel
+        return kind
 
     def load(self) -> None:
         """Read processor and weights, and attach adapters when they are to be trained."""
@@ -168,6 +174,7 @@ class VisionLanguage(Family):
     def save(self, folder: Path) -> None:
         """Config, processor and merged weights; see ``VideoBackbone.save``."""
         hub = require_package("huggingface_hub", why="Saving a model", install=INSTALL_HUB)
+        assert self.network is not None
         core = unwrapped(self.network)
         config = deepcopy(core.config)
         config.architectures = [type(core).__name__]
@@ -196,7 +203,7 @@ class VisionLanguage(Family):
         system = f"{START}system\n{self.SYSTEM}{END}\n"
         return f"{system}{START}user\n{said}{END}\n{START}assistant\n"
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """The prompt around an instruction."""
         return {"prompt": [START, END, self.SYSTEM, self.IMAGE, self.VIDEO]}
 
@@ -210,7 +217,7 @@ class VisionLanguage(Family):
         _, high, wide, _ = row.frames.shape
         height, width = fitted_size(high, wide, self.config.image_size, self.factor)
         frames = resize_frames(row.frames, height, width)
-        seen: dict[str, Any] = {}
+        seen: dict[str, Given] = {}
         if row.is_image:
             seen = {"images": [frames[0]], "images_kwargs": {"do_resize": False}}
         else:
@@ -221,7 +228,7 @@ class VisionLanguage(Family):
         kept = {name: torch.as_tensor(value) for name, value in made.items()}
         return kept | self.timed(row)
 
-    def video_settings(self, row: Sight) -> dict[str, Any]:
+    def video_settings(self, row: Sight) -> dict[str, Given]:
         """Arguments of the video processor: every frame is kept, at its own time."""
         fps = 1.0 / frame_interval_s(row.time_s, self.config.fps)
         count = len(row.frames)
@@ -234,7 +241,7 @@ class VisionLanguage(Family):
             ],
         }
 
-    def heard(self, row: Sight) -> dict[str, Any]:
+    def heard(self, row: Sight) -> dict[str, Given]:
         """Arguments of the processor for sound."""
         del row
         return {}

@@ -84,7 +84,6 @@ class VisionOnly(Family):
                 f"{self.config.image_size})"
             )
 
-    @property
     def tokens_per_place(self) -> int:
         """P, patches of a frame."""
         return (self.frame_size // self.patch) ** 2

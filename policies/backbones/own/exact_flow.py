@@ -61,6 +61,6 @@ class ExactFlow(ExactMotion):
         if clip.flow is None:
             raise ConfigError("exact_flow needs exact optical flow, the clip holds none")
         flow = PARTS * torch.from_numpy(clip.flow.astype("float32"))
-        maps = flow.unflatten(2, (FLOW_SIDE, FLOW_SIDE))
+        maps = torch.unflatten(flow, 2, (FLOW_SIDE, FLOW_SIDE))
         fine = maps.repeat_interleave(self.finer, 2).repeat_interleave(self.finer, 3)
         return fine.flatten(1, 3)

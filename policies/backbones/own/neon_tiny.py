@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from torch.nn import functional
 from typing_extensions import TypedDict
 
 from neon_sim.errors import CheckpointError, ConfigError
+from neon_sim.observation.batch import ClipBatch
 from neon_sim.rules import Width
 from neon_sim.schema import checked, parse_json, read_json
 
@@ -37,7 +38,6 @@ PATCH = 8  # pixels per token side
 NUM_FRAMES = 8
 FEATURE_DIM = 64
 BLOCK_ROWS = 8  # inference always runs on this many rows: results never depend on the batch
-DEFAULT_ARCHITECTURE = {"num_frames": NUM_FRAMES, "stem": 48, "width": 128, "dim": FEATURE_DIM}
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -57,7 +57,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return x + self.mix(functional.relu(self.spread(functional.relu(x))))
+        added: Tensor = self.mix(functional.relu(self.spread(functional.relu(x))))
+        return x + added
 
 
 class NeonTinyNet(nn.Module):
@@ -92,7 +93,8 @@ class NeonTinyNet(nn.Module):
         x = x.reshape(n, height // 2, width // 2, 12).to(self.pixel_dtype).sub_(128)  # exact
         weight = self.stem1.weight * (1 / 64)
         x = functional.conv2d(x.permute(0, 3, 1, 2), weight, self.stem1.bias, 2, 1).relu_()
-        return self.stem3(functional.relu(self.stem2(x))).permute(0, 2, 3, 1)
+        maps: Tensor = self.stem3(functional.relu(self.stem2(x)))
+        return maps.permute(0, 2, 3, 1)
 
     def fuse(self, features: Tensor, mask: Tensor) -> Tensor:
         """Join frames: (B, T, 12, 12, dim) and (B, T) bool -> tokens (B, 144, dim), unit scale."""
@@ -108,7 +110,8 @@ class NeonTinyNet(nn.Module):
 
     def forward(self, video: Tensor, mask: Tensor) -> Tensor:
         """Video tower: (B, T, 96, 96, 3) uint8, (B, T) bool -> (B, 144, dim) float32."""
-        features = self.frame_features(video.flatten(0, 1)).unflatten(0, video.shape[:2])
+        features = self.frame_features(video.flatten(0, 1))
+        features = torch.unflatten(features, 0, video.shape[:2])
         return self.fuse(features, mask)
 
     def forward_images(self, frames: Tensor) -> Tensor:
@@ -139,6 +142,14 @@ class Architecture(TypedDict):
     dim: Width
 
 
+DEFAULT_ARCHITECTURE: Architecture = {
+    "num_frames": NUM_FRAMES,
+    "stem": 48,
+    "width": 128,
+    "dim": FEATURE_DIM,
+}
+
+
 class Header(TypedDict):
     """Of the metadata in a weights file, what is believed."""
 
@@ -146,7 +157,7 @@ class Header(TypedDict):
     architecture: Architecture
 
 
-def read_weights(path: Path, tower: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_weights(path: Path, tower: str) -> tuple[dict[str, Tensor], Header]:
     """Read and check a weights file.
 
     Args:
@@ -213,14 +224,14 @@ class _NeonTiny:
         self.network.eval().requires_grad_(False)
 
     @staticmethod
-    def new_network(architecture: dict[str, int] | None = None) -> NeonTinyNet:
+    def new_network(architecture: Architecture | None = None) -> NeonTinyNet:
         """A fresh network to be pretrained, initialised from torch's global generator."""
         return NeonTinyNet(**(architecture or DEFAULT_ARCHITECTURE))
 
     def _run(self, video: Tensor, mask: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def encode(self, clip: Any) -> Tokens:
+    def encode(self, clip: ClipBatch) -> Tokens:
         """Encode a batch of clips; a row's tokens are the same to the bit in every batch.
 
         Args:
@@ -247,7 +258,7 @@ class _NeonTiny:
             video = torch.cat([video, video[-1:].expand(spare, *video.shape[1:])])
             mask = torch.cat([mask, mask[-1:].expand(spare, -1)])
         with torch.inference_mode():
-            blocks = zip(video.split(BLOCK_ROWS), mask.split(BLOCK_ROWS), strict=True)
+            blocks = zip(torch.split(video, BLOCK_ROWS), torch.split(mask, BLOCK_ROWS), strict=True)
             hidden = torch.cat([self._run(*block) for block in blocks])[:rows].clone()
         return self._tokens(hidden, mask[:rows])
 
@@ -278,7 +289,7 @@ class NeonTinyVideo(_NeonTiny):
                 f"(got {video.shape[1]})"
             )
         features = self.network.frame_features(video.flatten(0, 1))
-        features = features.unflatten(0, video.shape[:2])
+        features = torch.unflatten(features, 0, video.shape[:2])
         if missing:
             features = functional.pad(features, (0, 0, 0, 0, 0, 0, missing, 0))
             mask = functional.pad(mask, (missing, 0))

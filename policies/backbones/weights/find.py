@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,8 +31,11 @@ from neon_sim.tensor_file import PICKLE_SUFFIXES
 
 from .catalogue import CATALOGUE, Published
 from .libraries import import_transformers
-from .opening import AGAIN
+from .opening import AGAIN, Json
 from .sizes import REPOSITORY_PARAMETERS, SIZES, Size, gigabytes
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
 
 
 @dataclass(frozen=True)
@@ -306,7 +309,9 @@ def check_attention(name: str) -> str:
     return name
 
 
-def quantisation(load_in_4bit: bool, double: bool, skip: tuple[str, ...]) -> Any:
+def quantisation(
+    load_in_4bit: bool, double: bool, skip: tuple[str, ...]
+) -> BitsAndBytesConfig | None:
     """NF4 for the language model alone, towers in bf16; None for no quantisation."""
     if not load_in_4bit:
         return None
@@ -349,7 +354,7 @@ def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Json]:
     """``config.json`` of a folder.
 
     Raises:

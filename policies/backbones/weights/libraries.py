@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 
 from neon_sim.errors import install_extra, require_package
 
-_KEPT: list[Any] = []  # a library that is collected takes its operators along
+_KEPT: list[torch.library.Library] = []  # a library that is collected takes its operators along
 
 
 def mend_torchvision() -> None:
@@ -35,7 +35,7 @@ def mend_torchvision() -> None:
     _KEPT.append(declared)
 
 
-def import_transformers() -> Any:
+def import_transformers() -> ModuleType:
     """The package ``transformers``, after torchvision has been made to import.
 
     Raises:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,6 +26,24 @@ from neon_sim.errors import CheckpointError, NeonError
 from neon_sim.schema import read_json
 
 from .libraries import import_transformers
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
+
+Opened = TypeVar("Opened", covariant=True)
+# What ``from_pretrained`` may be told.
+Setting: TypeAlias = "bool | str | torch.dtype | dict[str, str] | BitsAndBytesConfig"
+# A value of a JSON file.
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+
+class Loader(Protocol[Opened]):
+    """A class of transformers, which reads itself from a folder or repository."""
+
+    def from_pretrained(self, where: str | Path, **settings: Setting) -> Opened:
+        """Read it."""
+        ...
+
 
 TRUST = {"trust_remote_code": False}  # said once, and to everything that is opened
 AGAIN = "download the checkpoint again, or name another folder"
@@ -57,12 +75,12 @@ class Unreadable(CheckpointError):
         told: its reason, one line.
     """
 
-    def __init__(self, where: object, told: str) -> None:
+    def __init__(self, where: str | Path, told: str) -> None:
         super().__init__(f"{where} cannot be read as a checkpoint ({told}); {AGAIN}")
         self.told = told
 
 
-def opened(loader: Any, where: object, **settings: Any) -> Any:
+def opened(loader: Loader[Opened], where: str | Path, **settings: Setting) -> Opened:
     """``loader.from_pretrained(where, ...)`` of a class of transformers.
 
     Args:
@@ -79,7 +97,7 @@ def opened(loader: Any, where: object, **settings: Any) -> Any:
         return loader.from_pretrained(where, **TRUST, **settings)
 
 
-def opened_config(where: object, **settings: Any) -> Any:
+def opened_config(where: str | Path, **settings: Setting) -> PretrainedConfig:
     """The config of a checkpoint, as transformers' own class of its ``model_type``.
 
     Raises:
@@ -91,8 +109,11 @@ def opened_config(where: object, **settings: Any) -> Any:
 
 
 def opened_network(
-    loader: Any, where: object, unused: tuple[str, ...] = (), **settings: Any
-) -> Any:
+    loader: type[PreTrainedModel],
+    where: str | Path,
+    unused: tuple[str, ...] = (),
+    **settings: Setting,
+) -> PreTrainedModel:
     """A network with every weight that it has, from safetensors.
 
     Args:
@@ -107,15 +128,16 @@ def opened_network(
         hold_shapes(loader, folder)
     elif getattr(loader, "config_class", None) is not None:
         hold_attention(opened(loader.config_class, where), where)
-    network, report = opened(
-        loader, where, use_safetensors=True, output_loading_info=True, **settings
-    )
-    check_complete(report, where, unused)
+    with reading(where):
+        network, report = loader.from_pretrained(
+            where, **TRUST, use_safetensors=True, output_loading_info=True, **settings
+        )
+    check_complete(report["missing_keys"], where, unused)
     return network
 
 
 @contextmanager
-def reading(where: object) -> Iterator[None]:
+def reading(where: str | Path) -> Iterator[None]:
     """Turn whatever a library raises over somebody's files into an error that names them.
 
     Raises:
@@ -170,7 +192,7 @@ def hold_folder(folder: Path) -> None:
                 _hold_values(values, folder / name)
 
 
-def hold_attention(config: Any, where: object) -> None:
+def hold_attention(config: PretrainedConfig, where: str | Path) -> None:
     """Hold the attention that a config asks for, and those of the configs in it, to known ones.
 
     Raises:
@@ -180,7 +202,7 @@ def hold_attention(config: Any, where: object) -> None:
         _hold_attention(getattr(part, "_attn_implementation", None), where)
 
 
-def _hold_attention(asked: Any, place: object) -> None:
+def _hold_attention(asked: Json, place: str | Path) -> None:
     for name in asked.values() if isinstance(asked, dict) else [asked]:
         if name is not None and name not in KNOWN_ATTENTION:
             raise CheckpointError(
@@ -189,7 +211,7 @@ def _hold_attention(asked: Any, place: object) -> None:
             )
 
 
-def _hold_values(values: Any, place: object, depth: int = 0) -> None:
+def _hold_values(values: Json, place: Path, depth: int = 0) -> None:
     """Hold a config, and the configs in it, to ``LIMITS`` and to attention that is known."""
     if not isinstance(values, dict) or depth > MAX_DEPTH:
         return
@@ -202,7 +224,7 @@ def _hold_values(values: Any, place: object, depth: int = 0) -> None:
         _hold_values(value, place, depth + 1)
 
 
-def _hold_size(key: str, value: Any, most: int, place: object) -> None:
+def _hold_size(key: str, value: Json, most: int, place: Path) -> None:
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue  # transformers holds types
@@ -213,7 +235,7 @@ def _hold_size(key: str, value: Any, most: int, place: object) -> None:
             )
 
 
-def hold_shapes(loader: Any, folder: Path) -> None:
+def hold_shapes(loader: type[PreTrainedModel], folder: Path) -> None:
     """Hold a network to the weights beside its config before it takes time and memory.
 
     Args:
@@ -265,7 +287,7 @@ def read_tensor_file(file: Path) -> dict[str, Tensor]:
     return state
 
 
-def hold_numel(wanted: int, held: int, where: object) -> None:
+def hold_numel(wanted: int, held: int, where: str | Path) -> None:
     """Refuse a network far larger than the weights beside it, before it takes memory.
 
     Raises:
@@ -302,17 +324,17 @@ def reading_tensors(file: Path) -> Iterator[None]:
 # ---- after it is read -------------------------------------------------------------------
 
 
-def check_complete(report: dict[str, Any], where: object, unused: tuple[str, ...] = ()) -> None:
-    """Hold what transformers read to the network: it fills what a file lacks with random numbers.
+def check_complete(missing: Iterable[str], where: str | Path, unused: tuple[str, ...] = ()) -> None:
+    """Refuse a network with missing weights, which transformers fills with random numbers.
 
     Args:
-        report: of ``from_pretrained(..., output_loading_info=True)``. where: for the message.
+        missing: names of weights that no file holds. where: for the message.
         unused: prefixes of weights that nothing here reads.
 
     Raises:
         CheckpointError: weights are missing (names the first and how many).
     """
-    absent = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
+    absent = sorted(name for name in missing if not name.startswith(unused))
     if absent:
         raise CheckpointError(
             f"{where} lacks {len(absent)} weights of this architecture, the first of them "
@@ -321,7 +343,7 @@ def check_complete(report: dict[str, Any], where: object, unused: tuple[str, ...
         )
 
 
-def check_finite(weights: nn.Module | dict[str, Tensor], where: object) -> None:
+def check_finite(weights: nn.Module | dict[str, Tensor], where: str | Path) -> None:
     """Hold weights to numbers: one NaN makes every token one.
 
     Raises:

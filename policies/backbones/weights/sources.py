@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,12 @@ from neon_sim.errors import CheckpointError
 from .catalogue import Published
 from .find import RANDOM, missing_text, refuse_pickles
 from .opening import opened_config, read_tensor_file
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+T = TypeVar("T")
+Network = TypeVar("Network", bound=nn.Module)
 
 RANDOM_SEED = 0
 RANDOM_MARK = "RANDOM_WEIGHTS"  # a file in a checkpoint whose weights were drawn
@@ -62,7 +68,7 @@ def read_state(model: Published, asked: str) -> dict[str, Tensor]:
     return read_tensor_file(path)
 
 
-def folder_config(where: str) -> Any:
+def folder_config(where: str) -> PretrainedConfig | None:
     """transformers' config of a local folder; None where none can be read.
 
     Raises:
@@ -88,13 +94,13 @@ def load_strictly(network: nn.Module, state: dict[str, Tensor], where: str) -> N
         raise CheckpointError(f"{where} is of another architecture: {told}") from error
 
 
-def seeded(build: Callable[[], Any], seed: int = RANDOM_SEED) -> Any:
+def seeded(build: Callable[[], T], seed: int = RANDOM_SEED) -> T:
     """Build with torch's generator at ``seed``, and leave the generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
-def freeze(network: Any) -> Any:
+def freeze(network: Network) -> Network:
     """Evaluation mode and no gradients."""
     return network.eval().requires_grad_(False)
