@@ -73,7 +73,7 @@ def test_the_python_of_the_documents_runs(tmp_path: Path) -> None:
     collected = "from neon_sim.collect import main\n"
     collected += "assert main(['task=arm_catch', 'episodes=1', 'out=data/two']) == 0\n"
     told = [collected]
-    for name in ("README.md", "docs/DATASETS.md"):
+    for name in ("README.md", "docs/GUIDE.md", "docs/DATASETS.md"):
         found = blocks((ROOT / name).read_text())
         assert found
         told += [b for b in found if not re.search("stable_baselines3|lerobot", b)]

@@ -208,6 +208,10 @@ def test_map_has_one_line_for_every_folder_of_source_and_no_other() -> None:
     assert sorted(listed) == sorted(source | others)
 
 
+def test_the_readme_is_a_screen_and_a_half() -> None:
+    assert 60 <= len((ROOT / "README.md").read_text().splitlines()) <= 90
+
+
 def test_readme_links_lead_somewhere() -> None:
     for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text()):

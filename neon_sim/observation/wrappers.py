@@ -27,7 +27,7 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
 
     Args:
         env: an environment of this project, with a ``Dict`` observation space.
-        config: how the past is sampled.
+        config: how the past is sampled; by default eight frames of 96 pixels, 0.08 s apart.
         flow: add ``video_flow`` (T, 36, 2) float32 too, the simulator's exact flow of each frame
             since the one before in cells (``neon_sim.simulation.flow``): privileged, no robot has
             it.
@@ -37,8 +37,11 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
         UnknownNameError: no such clip sampler or camera.
     """
 
-    def __init__(self, env: gymnasium.Env, config: ClipConfig, flow: bool = False) -> None:
+    def __init__(
+        self, env: gymnasium.Env, config: ClipConfig | None = None, flow: bool = False
+    ) -> None:
         _check_env("TemporalClip", env)
+        config = ClipConfig() if config is None else config
         if not isinstance(config, ClipConfig):
             raise ConfigError(f"TemporalClip needs a ClipConfig (got {config!r})")
         hold("flow", flow, bool)

@@ -300,15 +300,17 @@ def joints_task() -> gymnasium.Env:
 
 
 @pytest.mark.slow
-def test_the_readme_recipe_runs_as_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def test_the_recipe_of_the_guide_runs_as_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "GUIDE.md").read_text()
     match = re.search(r"<!-- recipe: sb3 -->\n```python\n(.*?)\n```", text, re.S)
     assert match
     monkeypatch.chdir(tmp_path)
     code, steps = re.subn(r"\b200_000\b", "128", textwrap.dedent(match[1]))
     assert steps == 1
     found: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), found)
+    exec(compile(code, "GUIDE.md", "exec"), found)
     assert found["model"].num_timesteps == 128
 
 

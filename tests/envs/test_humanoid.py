@@ -36,7 +36,7 @@ from neon_sim.registry import EMBODIMENTS, LOWER_BODIES, TASKS
 from neon_sim.robots import ROBOTS
 from neon_sim.simulation.gl import mujoco
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "GUIDE.md"
 HUMANOIDS = [name for name, entry in TASKS.items() if entry.robot == "humanoid"]
 UNIT = st.lists(st.floats(-1.0, 1.0), min_size=NUM_JOINTS, max_size=NUM_JOINTS)
 needs_menagerie = pytest.mark.skipif(
@@ -195,7 +195,7 @@ def test_tasks_whose_head_camera_looks_elsewhere_say_so_in_the_readme():
     said = re.search(
         r"head camera looks ([\d.]+),\s+([\d.]+) and ([\d.]+) rad down in the (\w+), the (\w+) and "
         r"the (\w+) task \(the robot's: ([\d.]+)\)",
-        " ".join(README.read_text().split()),
+        " ".join(GUIDE.read_text().split()),
     )
     assert said is not None
     assert looks == {
@@ -424,8 +424,8 @@ def test_an_unknown_lower_body_is_named():
         make(lower="harnes")
 
 
-def test_the_readme_names_every_way_of_staying_up():
-    text = " ".join(README.read_text().split())
+def test_the_guide_names_every_way_of_staying_up():
+    text = " ".join(GUIDE.read_text().split())
     number, said = re.search(
         r"(\w+) ways of staying up: (.*?)\. Each task has its own", text
     ).groups()
