@@ -25,6 +25,7 @@ class TaskContract(gymnasium.Env[dict[str, Any], np.ndarray], Generic[L]):
     Class attributes:
         NAME: registry name. VERSION: the number after ``-v``.
         EPISODE_STEPS: control steps of 20 ms until an episode is truncated.
+        INSTRUCTION: in words of ``neon_sim.vocabulary``, if it is the same in every episode.
         VIEWS: fixed cameras by name.
         MICROPHONES: arrays that the task needs by default.
         MODE: what a policy sets, one of ``neon_sim.robots.Robot.modes``.
@@ -40,6 +41,7 @@ class TaskContract(gymnasium.Env[dict[str, Any], np.ndarray], Generic[L]):
     NAME: ClassVar[str]
     VERSION: ClassVar[int] = 0
     EPISODE_STEPS: ClassVar[int]
+    INSTRUCTION: ClassVar[str]
     VIEWS: ClassVar[dict[str, View]]
     MICROPHONES: ClassVar[tuple[str, ...]] = ()
     MODE: ClassVar[str]
@@ -145,8 +147,8 @@ class TaskContract(gymnasium.Env[dict[str, Any], np.ndarray], Generic[L]):
 
     @property
     def task_description(self) -> str:
-        """The instruction of this episode, in words of ``neon_sim.vocabulary``."""
-        raise NotImplementedError
+        """The instruction of this episode; ``INSTRUCTION`` unless a task overrides it."""
+        return self.INSTRUCTION
 
     def failed(self) -> bool:
         """Whether success has become impossible; this ends the episode."""

@@ -56,6 +56,7 @@ class ArmAudioVisual(TouchTask[BouncingBalls]):
 
     NAME = "arm_audio_visual"
     EPISODE_STEPS = 175
+    INSTRUCTION = "touch the post behind the ball that rings"
     CUE = "ball"
     VIEWS: ClassVar[dict[str, View]] = {
         "front": FRONT_VIEW,
@@ -132,9 +133,8 @@ class ArmAudioVisual(TouchTask[BouncingBalls]):
         """Set the balls in motion, and make one plate ring; nothing else depends on the cue."""
         super().apply_latent(latent)
         x = POST_X + latent["shift"]
-        self._knobs = np.array([[x, y, KNOB[1]] for y in LANES_Y])
+        self.place_posts(np.array([[x, y, KNOB[1]] for y in LANES_Y]))
         for index, phase in enumerate(latent["phases"]):
-            self.model.body(f"post{index}").pos[:2] = self._knobs[index, :2]
             joint = self.model.joint(f"ball{index}")
             flown_s, start_m_s = phase * FLIGHT_S, FALL_M_S2 * FLIGHT_S / 2
             height = start_m_s * flown_s - FALL_M_S2 * flown_s**2 / 2
@@ -163,8 +163,3 @@ class ArmAudioVisual(TouchTask[BouncingBalls]):
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Height of each ball above its plate, m; x of the posts, m."""
         return [*qpos[self._heights].tolist(), float(self._knobs[0, 0])]
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "touch the post behind the ball that rings"

@@ -39,6 +39,7 @@ class ArmBlock(SlideTask):
 
     NAME = "arm_block"
     EPISODE_STEPS = 60
+    INSTRUCTION = "stop the moving puck in front of the goal"
     THING = "puck"
     HEIGHT_M = RINK_TOP + 0.003 + PUCK_HEIGHT / 2
     START_SPREAD_M, TARGET_SPREAD_M = 0.68, 0.43
@@ -131,11 +132,6 @@ class ArmBlock(SlideTask):
         time_s = (position[0] - PADDLE_X - PUCK_RADIUS) / -velocity[0]
         return np.array([PADDLE_X - PADDLE_HALF[0], position[1] + velocity[1] * time_s, 0.06])
 
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "stop the moving puck in front of the goal"
-
     def is_success(self) -> bool:
         """The paddle has touched the puck, which is before the line and does not approach it."""
         if not self._struck:
@@ -145,11 +141,6 @@ class ArmBlock(SlideTask):
     def failed(self) -> bool:
         """The puck has crossed the goal line."""
         return bool(self.data.qpos[self._q] < GOAL_X)
-
-    def closeness(self) -> float:
-        """How near the paddle is to where the puck will arrive, in [0, 0.5]."""
-        distance = abs(float(self.data.site_xpos[self._tool, 1]) - float(self._aim[1]))
-        return 0.5 * max(0.0, 1.0 - distance / 0.5)
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Place of the puck, m; then 1."""

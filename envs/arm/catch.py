@@ -37,6 +37,7 @@ class ArmCatch(InterceptTask[Motion]):
 
     NAME = "arm_catch"
     EPISODE_STEPS = 68
+    INSTRUCTION = "catch the moving ball"
     THING = "ball"
     START_SPREAD_M, TARGET_SPREAD_M = 0.68, 0.46
     START: ClassVar[np.ndarray] = np.array([0.0, -0.5324, 0.0, -2.6977, 0.0, 3.2152, np.pi / 4])
@@ -104,11 +105,6 @@ class ArmCatch(InterceptTask[Motion]):
         point: np.ndarray = position + velocity * time_s
         point[2] -= GRAVITY_M_S2 * time_s * (time_s + PHYSICS_DT_S) / 2
         return point
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "catch the moving ball"
 
     def is_success(self) -> bool:
         """The ball's centre is inside the basket."""

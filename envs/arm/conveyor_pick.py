@@ -58,6 +58,7 @@ class ArmConveyorPick(ArmTask[SlidingCup]):
 
     NAME = "arm_conveyor_pick"
     EPISODE_STEPS = 125
+    INSTRUCTION = "lift the cup from the belt"
     START: ClassVar[np.ndarray] = HOVER
     MIN_START_HEIGHT_M = 0.13
     VIEWS: ClassVar[dict[str, View]] = {
@@ -136,11 +137,6 @@ class ArmConveyorPick(ArmTask[SlidingCup]):
     def apply_latent(self, latent: SlidingCup) -> None:
         """Start the cup on the belt."""
         self.place_body("cup", (BELT_X, latent["y"], CUP_Z), (0.0, latent["velocity"], 0.0))
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode, whether the cup moves or not."""
-        return "lift the cup from the belt"
 
     def is_success(self) -> bool:
         """The cup is 10 cm higher and at the fingers."""

@@ -128,8 +128,3 @@ class CupTask(SlideTask):
     def failed(self) -> bool:
         """The ball has passed the hand."""
         return bool(self.data.qpos[self._q] < LOST_X)
-
-    def closeness(self) -> float:
-        """How near the cup is to where the ball will arrive, in [0, 0.5]."""
-        distance = abs(float(self.data.site_xpos[self._tool, 1]) - float(self._aim[1]))
-        return 0.5 * max(0.0, 1.0 - distance / 0.5)

@@ -229,3 +229,8 @@ class SlideTask(InterceptTask[Motion]):
     def thing_velocity(self) -> np.ndarray:
         """(3,) m/s: its velocity now. Experts and success read it, policies do not."""
         return np.append(self.data.qvel[self._v : self._v + 2], 0.0)
+
+    def closeness(self) -> float:
+        """How near the tool is to where the thing will arrive, along y, in [0, 0.5]."""
+        distance = abs(float(self.data.site_xpos[self._tool, 1]) - float(self._aim[1]))
+        return 0.5 * max(0.0, 1.0 - distance / 0.5)

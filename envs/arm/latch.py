@@ -55,6 +55,7 @@ class ArmLatch(SqueezeTask[LatchLatent]):
 
     NAME = "arm_latch"
     EPISODE_STEPS = 215
+    INSTRUCTION = "squeeze the handle when the latch clicks"
     CUE = "click_tick"
     START: ClassVar[np.ndarray] = np.array([0.0, 0.027, 0.0, -2.369, 0.0, 2.396, -np.pi / 4])
     MIN_START_HEIGHT_M = HAND_Z + 0.05
@@ -125,11 +126,6 @@ class ArmLatch(SqueezeTask[LatchLatent]):
         beside = bool(np.abs(self.tool_position() - self._places[0])[:2].max() > BESIDE_M)
         above = 0.0 if over or (down and not beside) else HIGH_M
         return self.go(self._places[0], -1.0 if shut else 1.0, above)
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "squeeze the handle when the latch clicks"
 
 
 def click_ticks(first_tick: int) -> list[int]:

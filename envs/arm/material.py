@@ -52,6 +52,7 @@ class ArmMaterial(TouchTask[MaterialLatent]):
 
     NAME = "arm_material"
     EPISODE_STEPS = 200
+    INSTRUCTION = "tap the block and touch the post of what it is made of"
     CUE = "material"
     MATERIALS: ClassVar[dict[str, str]] = {"block": "wood"}
 
@@ -83,9 +84,7 @@ class ArmMaterial(TouchTask[MaterialLatent]):
         """Place the block and give it the sound of its material; nothing else depends on that."""
         super().apply_latent(latent)
         self.model.body("block").pos[:2] = latent["place"]
-        self._knobs = np.array([[*place, KNOB[1]] for place in POSTS])
-        for index, knob in enumerate(self._knobs):
-            self.model.body(f"post{index}").pos[:2] = knob[:2]
+        self.place_posts(np.array([[*place, KNOB[1]] for place in POSTS]))
         self._top = np.array([*latent["place"], 2 * BLOCK_HALF + FINGERTIP_M])
         self._block = self.model.geom("block").id
         self._tapped_tick, self._touching, self._height = -REMEMBER_TICKS, False, 0.0
@@ -128,8 +127,3 @@ class ArmMaterial(TouchTask[MaterialLatent]):
         """x and y of the block, m; the posts are the same in every episode."""
         del qpos  # the block stands still
         return [float(value) for value in self.latent["place"]]
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "tap the block and touch the post of what it is made of"

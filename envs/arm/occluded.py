@@ -60,6 +60,7 @@ class ArmOccluded(CupTask):
 
     NAME = "arm_occluded"
     EPISODE_STEPS = 70
+    INSTRUCTION = "stop the ball when it comes out from behind the screen"
     START_SPREAD_M, TARGET_SPREAD_M = 0.54, 0.47
     VIEWS: ClassVar[dict[str, View]] = {
         "front": FRONT_VIEW,
@@ -113,11 +114,6 @@ class ArmOccluded(CupTask):
         """Middle of the cup's inner face, m, when the ball touches it."""
         time_s = (position[0] - CUP_X - BALL_RADIUS) / -velocity[0]
         return np.array([CUP_X, position[1] + velocity[1] * time_s, 0.06])
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "stop the ball when it comes out from behind the screen"
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Place of the ball, m, and 1 if it is visible; otherwise zeros."""

@@ -56,6 +56,7 @@ class ArmParallax(InterceptTask[HangingBall]):
 
     NAME = "arm_parallax"
     EPISODE_STEPS = 95
+    INSTRUCTION = "catch the ball in the basket"
     THING = "ball"
     START_SPREAD_M, TARGET_SPREAD_M = 0.0, 0.48
     START: ClassVar[np.ndarray] = np.array([0.0, -0.3238, 0.0, -2.663, 0.0, 3.5392, np.pi / 4])
@@ -132,11 +133,6 @@ class ArmParallax(InterceptTask[HangingBall]):
         self._rails.follow(self.data, circle, self.control_step)
         if self.control_step == DROP_STEP:
             self.data.xfrc_applied[self._ball, 2] = -GRAVITY_M_S2 * BALL_KG
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "catch the ball in the basket"
 
     def is_success(self) -> bool:
         """The ball's centre is inside the basket."""

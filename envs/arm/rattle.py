@@ -46,6 +46,7 @@ class ArmRattle(SqueezeTask[RattleLatent]):
 
     NAME = "arm_rattle"
     EPISODE_STEPS = 300
+    INSTRUCTION = "shake the boxes and squeeze the handle of the one that rattles"
     CUE = "box"
     START: ClassVar[np.ndarray] = np.array([0.5363, 0.19, -0.0421, -2.119, 0.0108, 2.3089, -0.2978])
     MIN_START_HEIGHT_M = 0.16
@@ -152,8 +153,3 @@ class ArmRattle(SqueezeTask[RattleLatent]):
         known = [t is not None and self.tick - t >= LISTEN_TICKS for t in self._shaken_tick]
         right = self.latent["box"]
         return right if known[right] or all(known) else known.index(False)
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "shake the boxes and squeeze the handle of the one that rattles"

@@ -44,6 +44,7 @@ class ArmRebound(CupTask):
 
     NAME = "arm_rebound"
     EPISODE_STEPS = 76
+    INSTRUCTION = "stop the moving ball"
     START_SPREAD_M, TARGET_SPREAD_M = 0.30, 0.47
     FREE_AXES = 1  # the bounce changes the velocity along y
     VIEWS: ClassVar[dict[str, View]] = {
@@ -103,11 +104,6 @@ class ArmRebound(CupTask):
             return np.array([CUP_X, position[1] + velocity[1] * time_s, 0.06])
         rest_s = max(time_s - hit_s - BOUNCE_S, 0.0)
         return np.array([CUP_X, side * WALL_Y - RESTITUTION * velocity[1] * rest_s, 0.06])
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "stop the moving ball"
 
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Place of the ball, m; then 1."""

@@ -56,6 +56,7 @@ class ArmRinging(TouchTask[RingingLatent]):
 
     NAME = "arm_ringing"
     EPISODE_STEPS = 125
+    INSTRUCTION = "touch the cup where the phone rings"
     CUE = "cup"
     MICROPHONES: ClassVar[tuple[str, ...]] = ("head_stereo",)
     VIEWS: ClassVar[dict[str, View]] = {
@@ -87,9 +88,7 @@ class ArmRinging(TouchTask[RingingLatent]):
         super().apply_latent(latent)
         angles = AZIMUTHS_RAD + latent["turn"]
         places = latent["radius"] * np.column_stack([np.cos(angles), np.sin(angles)])
-        self._knobs = np.column_stack([places, np.full(len(angles), KNOB[1])])
-        for index, place in enumerate(places):
-            self.model.body(f"post{index}").pos[:2] = place
+        self.place_posts(np.column_stack([places, np.full(len(angles), KNOB[1])]))
 
     def begin_sound(self, sound: SoundScape) -> None:
         """The telephone, ringing until the end."""
@@ -99,8 +98,3 @@ class ArmRinging(TouchTask[RingingLatent]):
     def knows(self) -> bool:
         """It has rung for ``LISTEN_TICKS``."""
         return self.tick >= self.latent["start_tick"] + LISTEN_TICKS
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "touch the cup where the phone rings"

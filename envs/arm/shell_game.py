@@ -72,6 +72,7 @@ class ArmShellGame(ArmTask[ShellGameLatent]):
 
     NAME = "arm_shell_game"
     EPISODE_STEPS = 120
+    INSTRUCTION = "touch the cup with the ball in it"
     START: ClassVar[np.ndarray] = np.array([0.0, -0.747, 0.0, -2.766, 0.0, 2.519, -np.pi / 4])
     START_GRIPPER = -1.0
     MIN_START_HEIGHT_M = 0.25
@@ -155,11 +156,6 @@ class ArmShellGame(ArmTask[ShellGameLatent]):
             if slot in (first, second):
                 places[cup] = middle + (half if slot == first else -half)
         return np.append(places.ravel(), lift)
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "touch the cup with the ball in it"
 
     def after_step(self) -> None:
         """Move the cups, and record a touch that is wrong or too early."""

@@ -74,6 +74,7 @@ class ArmSpoken(TouchTask[SpokenLatent]):
 
     NAME = "arm_spoken"
     EPISODE_STEPS = 150
+    INSTRUCTION = "touch the post of the colour that you hear"
     CUE = "word"
 
     def build_scene(self, spec: mujoco.MjSpec) -> None:
@@ -119,8 +120,3 @@ class ArmSpoken(TouchTask[SpokenLatent]):
         """For each colour: whether it is there, and its x and y, m."""
         del qpos  # posts stand still
         return visible_posts(self.latent["colours"], self._knobs[:, :2])
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "touch the post of the colour that you hear"

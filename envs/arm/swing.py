@@ -57,6 +57,7 @@ class ArmSwing(ArmTask[Swing]):
 
     NAME = "arm_swing"
     EPISODE_STEPS = 85
+    INSTRUCTION = "hold the moving ball"
     START: ClassVar[np.ndarray] = np.array([0.0, -0.6337, 0.0, -2.2424, 0.0, 2.4088, -np.pi / 4])
     MIN_START_HEIGHT_M = 0.30
     VIEWS: ClassVar[dict[str, View]] = {
@@ -111,11 +112,6 @@ class ArmSwing(ArmTask[Swing]):
         c, s = math.cos(self._turn_rad), math.sin(self._turn_rad)
         tilt = np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
         self._rotation = tilt @ HAND
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "hold the moving ball"
 
     def angle(self) -> float:
         """Angle of the pendulum now, rad, positive towards +y."""

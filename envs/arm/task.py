@@ -23,7 +23,7 @@ How to write a task (one file in ``envs/arm/``, one line in ``neon_sim.registry.
    records what the state does not hold (a touch); ``apply_latent`` clears that record.
 7. ``visible_state(qpos) -> list[float]``: at most 16 numbers for ``environment_state``: true
    positions of what a perfect single frame of that configuration shows; no velocity.
-8. ``task_description``: the instruction, in words of ``neon_sim.vocabulary``.
+8. ``INSTRUCTION``, or ``task_description`` if it varies, in words of ``neon_sim.vocabulary``.
 9. ``twins(seed, index)`` if the task is temporal.
 10. A task with sound names its ``MATERIALS`` and emits its sounds in ``begin_sound(sound)``, which
     runs only if the environment has microphones. If only sound tells what is right, derive from

@@ -54,6 +54,7 @@ class ArmToneOrder(TouchTask[ToneOrderLatent]):
 
     NAME = "arm_tone_order"
     EPISODE_STEPS = 150
+    INSTRUCTION = "touch the blue post when the tones rise and the yellow post when they fall"
     CUE = "melody"
 
     def build_scene(self, spec: mujoco.MjSpec) -> None:
@@ -79,9 +80,7 @@ class ArmToneOrder(TouchTask[ToneOrderLatent]):
         """Place the posts."""
         super().apply_latent(latent)
         x, y = latent["shift"]
-        self._knobs = np.array([[ROW_X + x, side + y, KNOB[1]] for _, side in POSTS])
-        for index, knob in enumerate(self._knobs):
-            self.model.body(f"post{index}").pos[:2] = knob[:2]
+        self.place_posts(np.array([[ROW_X + x, side + y, KNOB[1]] for _, side in POSTS]))
 
     def begin_sound(self, sound: SoundScape) -> None:
         """The melody, again and again."""
@@ -94,11 +93,6 @@ class ArmToneOrder(TouchTask[ToneOrderLatent]):
         """Both tones have been heard."""
         heard = self.latent["start_tick"] + STEP_TICKS + TONE_TICKS + HEARING_TICKS
         return self.tick >= heard
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "touch the blue post when the tones rise and the yellow post when they fall"
 
 
 def add_speaker(spec: mujoco.MjSpec, place: tuple[float, float, float]) -> None:

@@ -22,7 +22,7 @@ NEAR_M = 0.04  # m beside a knob at which it is down; from there outwards it ris
 class TouchTask(HearingTask[L], ArmTask[L]):
     """The choice is the knob that the fingertip touches first; knob i stands for ``cues()[i]``.
 
-    ``apply_latent`` sets ``self._knobs`` (N, 3), m: the middles of the knobs.
+    ``apply_latent`` places the knobs, by ``place_posts`` or in ``self._knobs`` (N, 3), m.
 
     Class attributes:
         TOUCH_M: distance from fingertip to the middle of a knob that counts as a touch.
@@ -33,6 +33,15 @@ class TouchTask(HearingTask[L], ArmTask[L]):
     MIN_START_HEIGHT_M = 0.17
     TOUCH_M: ClassVar[float] = 0.045
     _knobs: np.ndarray
+
+    def place_posts(self, knobs: np.ndarray) -> None:
+        """Move ``post{i}`` so that the middle of its knob is at row i of (N, 3) ``knobs``, m.
+
+        The z of a knob must be its height in the model, since posts move along x and y alone.
+        """
+        self._knobs = knobs
+        for index, knob in enumerate(knobs):
+            self.model.body(f"post{index}").pos[:2] = knob[:2]
 
     def knows(self) -> bool:
         """Whether a policy that hears can know the cue now."""

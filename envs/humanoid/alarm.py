@@ -54,6 +54,7 @@ class HumanoidAlarm(HearingTask[AlarmLatent], HumanoidTask[AlarmLatent]):
 
     NAME = "humanoid_alarm"
     EPISODE_STEPS = 200
+    INSTRUCTION = "touch the sounding alarm"
     LOWER = "base"
     CUE = "sounding"
     MICROPHONES: ClassVar[tuple[str, ...]] = ("head_stereo",)
@@ -153,8 +154,3 @@ class HumanoidAlarm(HearingTask[AlarmLatent], HumanoidTask[AlarmLatent]):
         if self.rides and abs(rest) > FACING_RAD:
             return self.make_action(joint_table().stand, turn)
         return self.reach_action(place, side, turn)
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "touch the sounding alarm"

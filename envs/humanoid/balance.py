@@ -66,6 +66,7 @@ class HumanoidBalance(HumanoidTask[Pushes]):
 
     NAME = "humanoid_balance"
     EPISODE_STEPS = 250
+    INSTRUCTION = "stand"
     MODE = "whole_body"
     LOWER = "standing"
     SPEED_RAD_S: ClassVar[float | None] = 8.0  # stepping needs more than reaching does
@@ -142,11 +143,6 @@ class HumanoidBalance(HumanoidTask[Pushes]):
             ],
             dtype=np.float32,
         )
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "stand"
 
     def is_success(self) -> bool:
         """The episode is over and the robot has not fallen."""

@@ -32,6 +32,7 @@ class HumanoidFollow(MeetingTask):
 
     NAME = "humanoid_follow"
     EPISODE_STEPS = 125
+    INSTRUCTION = "reach the moving post"
     LOWER = "base"
     WALKS = True
     THING = "post"
@@ -117,8 +118,3 @@ class HumanoidFollow(MeetingTask):
         error = np.array([c * ahead[0] + s * ahead[1], c * ahead[1] - s * ahead[0], -yaw])
         command = np.clip(GAIN * error, -COMMAND_LIMIT, COMMAND_LIMIT)
         return self.make_action(joint_table().stand, command.tolist())
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "reach the moving post"

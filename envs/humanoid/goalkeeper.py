@@ -35,6 +35,7 @@ class HumanoidGoalkeeper(MeetingTask):
 
     NAME = "humanoid_goalkeeper"
     EPISODE_STEPS = 65
+    INSTRUCTION = "stop the moving ball in front of the goal"
     THING = "ball"
     START_SPREAD_M, TARGET_SPREAD_M = 1.1, 0.5
     RAMP_RAD_S2: ClassVar[float] = 14.0
@@ -106,21 +107,6 @@ class HumanoidGoalkeeper(MeetingTask):
         """The ball has crossed the line."""
         return bool(self.data.qpos[self._thing[0]] < GOAL_X)
 
-    def closeness(self) -> float:
-        """How near a hand is to where the ball will arrive, in [0, 0.5]."""
-        hands = self.data.site_xpos[list(self._hands.values())]
-        gap = float(np.sqrt(((hands - self._aim) ** 2).sum(axis=1).min()))
-        return 0.5 * max(0.0, 1.0 - gap / 0.5)
-
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Place of the ball, m."""
         return [float(value) for value in self.thing_position(qpos)]
-
-    def expert_action(self) -> np.ndarray:
-        """Bring the hand on its side to where the ball will arrive; the other arm hangs."""
-        return self.reach_action(self._aim, "left" if self._aim[1] > 0.0 else "right")
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "stop the moving ball in front of the goal"

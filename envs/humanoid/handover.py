@@ -42,6 +42,7 @@ class HumanoidHandover(MeetingTask):
 
     NAME = "humanoid_handover"
     EPISODE_STEPS = 75
+    INSTRUCTION = "reach the moving block and hold it"
     THING = "block"
     START_SPREAD_M, TARGET_SPREAD_M = 1.0, 0.45
     RAMP_RAD_S2: ClassVar[float] = 10.0
@@ -144,22 +145,7 @@ class HumanoidHandover(MeetingTask):
         """The offer is over, and the block was not taken."""
         return self.control_step > COMING_STEPS + OFFER_STEPS and not self._taken_by
 
-    def closeness(self) -> float:
-        """How near a hand is to where the block will be offered, in [0, 0.5]."""
-        hands = self.data.site_xpos[list(self._hands.values())]
-        gap = float(np.sqrt(((hands - self._aim) ** 2).sum(axis=1).min()))
-        return 0.5 * max(0.0, 1.0 - gap / 0.5)
-
     def visible_state(self, qpos: np.ndarray) -> list[float]:
         """Places of the block and of the partner's hand, m."""
         q = self._partner[0]
         return [float(value) for value in (*self.thing_position(qpos), *qpos[q : q + 3])]
-
-    def expert_action(self) -> np.ndarray:
-        """Bring the hand on its side to where the block will be offered; the other arm hangs."""
-        return self.reach_action(self._aim, "left" if self._aim[1] > 0.0 else "right")
-
-    @property
-    def task_description(self) -> str:
-        """The same in every episode."""
-        return "reach the moving block and hold it"

@@ -98,6 +98,16 @@ class MeetingTask(HumanoidTask[Meeting]):
         v = self._thing[1]
         return np.array(self.data.qvel[v : v + 3])
 
+    def closeness(self) -> float:
+        """How near a hand is to where the thing will arrive, in [0, 0.5]."""
+        hands = self.data.site_xpos[list(self._hands.values())]
+        gap = float(np.sqrt(((hands - self._aim) ** 2).sum(axis=1).min()))
+        return 0.5 * max(0.0, 1.0 - gap / 0.5)
+
+    def expert_action(self) -> np.ndarray:
+        """Bring the hand on its side to where the thing will arrive; the other arm hangs."""
+        return self.reach_action(self._aim, "left" if self._aim[1] > 0.0 else "right")
+
     def twins(self, seed: int, index: int) -> Twins:
         """Two things that are at the same place after 0.24 s and go to distant targets."""
         rng = keyed_rng(self.NAME, self.VERSION, seed, index, "twins")
