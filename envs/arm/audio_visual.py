@@ -22,7 +22,8 @@ from ..scene import BOX, COLOURS, CYLINDER, GHOST_BITS, SPHERE, View
 from .touch import TouchTask
 
 LANES_Y = (0.2, 0.0, -0.2)  # m, of balls and posts
-BALL_X, BALL_RADIUS, BALL_KG = 0.74, 0.04, 0.2  # m, m, kg
+BALL_X, BALL_RADIUS = 0.74, 0.04  # m
+BALL_KG = 0.2
 FLOAT = 0.6  # share of a ball's weight that is compensated
 FALL_M_S2 = 9.81 * 0.4  # acceleration of a falling ball
 FLIGHT_S = 0.75  # s between bounces

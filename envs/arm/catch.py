@@ -21,7 +21,8 @@ from .basket import TOOL, add_basket, inside
 from .intercept import GRAVITY_M_S2, InterceptTask, Motion
 from .robot import hand_rotation, hide_fingers
 
-BALL_RADIUS, BALL_KG = 0.055, 0.05  # m, kg
+BALL_RADIUS = 0.055  # m
+BALL_KG = 0.05
 START_X, START_Z = 1.55, 0.28  # m, where the ball leaves the rail
 CATCH_X, CATCH_Z, CATCH_Z_SPREAD = 0.60, 0.45, 0.04  # m, where the centre meets the tool point
 FLIGHT_S = (0.66, 0.70)  # s

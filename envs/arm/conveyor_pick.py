@@ -21,14 +21,16 @@ from .robot import hand_rotation, joint_action
 from .task import ArmTask
 
 BELT_X, BELT_HALF_WIDTH, BELT_TOP = 0.50, 0.075, 0.012  # m
-CUP_HALF, CUP_HALF_HEIGHT, CUP_MASS = 0.025, 0.04, 0.12  # m, m, kg
+CUP_HALF, CUP_HALF_HEIGHT = 0.025, 0.04  # m
+CUP_MASS = 0.12  # kg
 CUP_Z = BELT_TOP + CUP_HALF_HEIGHT
 LIFT_M = 0.10
 GRIP_Z = CUP_Z + 0.015  # height of the tool point at the grip, m
 SPEED_RANGE = (0.10, 0.60)  # m/s, of a moving cup
 STILL_SHARE = 0.2  # of the episodes, in which the cup stands still
 # The cup's place after MIDDLE_S is drawn independently of its velocity.
-MIDDLE_S, MIDDLE_RANGE = 0.6, 0.20  # s, m
+MIDDLE_S = 0.6
+MIDDLE_RANGE = 0.20  # m to either side
 START_RANGE = 0.40  # m, all of it visible
 END_M = 0.62  # m; beyond it the cup is out of reach
 HAND = hand_rotation("x")
@@ -40,7 +42,8 @@ HOVER_Z, LIFT_Z = GRIP_Z + 0.075, 0.25  # m
 ABOVE_X, ABOVE_Y = 0.012, 0.035  # m from the cup within which the hand goes down
 DRIFT_M_S = 0.25  # largest velocity relative to the cup at which the hand goes down
 HAND_SPEED = 0.6  # m/s, along the belt
-CLOSE_M, KEEP_M = 0.016, 0.030  # m along the belt within which to begin closing, to go on closing
+CLOSE_M = 0.016  # m along the belt within which the fingers begin to close
+KEEP_M = 0.030  # m along the belt within which they go on closing
 CLOSING_S = 0.10  # s that closing takes
 EMPTY_TRAVEL, HELD_TRAVEL = 0.020, 0.0262  # m of finger travel between which the cup is held
 CLOSING_TRAVEL = 0.038  # m of finger travel below which the fingers are closing

@@ -16,7 +16,8 @@ from ..scene import BOX, COLOURS, SPHERE
 from .intercept import Motion, SlideTask
 from .robot import hand_rotation
 
-BALL_RADIUS, BALL_KG = 0.05, 0.1  # m, kg
+BALL_RADIUS = 0.05  # m
+BALL_KG = 0.1
 BOARD_TOP = 0.004  # height of the board's surface, m
 CUP_X = 0.56  # m, the inner face of the cup
 LOST_X = 0.46  # m, behind the hand

@@ -30,7 +30,8 @@ KNOB_RGBA = {
 }
 POSTS = ((0.50, 0.24), (0.67, 0.0), (0.50, -0.24))  # m, in the order of MATERIALS
 STEM, KNOB = (0.018, 0.035, 0.035), (0.036, 0.07)  # m, see add_post
-BLOCK_X, BLOCK_Y, BLOCK_HALF = (0.42, 0.47), (-0.04, 0.04), 0.025  # m
+BLOCK_X, BLOCK_Y = (0.42, 0.47), (-0.04, 0.04)  # m
+BLOCK_HALF = 0.025  # m
 TAP_SPEED = 0.10  # m/s of the fingertip before contact, above which a tap is heard well
 REMEMBER_TICKS = s_to_ticks(0.94)  # a tap stays in the last second of sound for this long
 FINGERTIP_M = 0.013  # m from the tool point to the end of the fingers

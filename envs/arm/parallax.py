@@ -31,11 +31,13 @@ from .rails import Rails, add_slides
 from .robot import hand_rotation, hide_fingers
 
 CAMERA = np.array([0.66, -1.10, 0.74])  # m: middle of its circle; it looks along +y
-CIRCLE_M, CIRCLE_S = 0.07, 1.0  # radius in m, period in s
+CIRCLE_M = 0.07  # radius
+CIRCLE_S = 1.0  # period
 FOVY = 46.0  # vertical field of view, degrees
 ACROSS, UP = (-0.10, 0.10), (0.0, 0.18)  # slope of the line of sight from the circle's middle
 SIZE = (0.031, 0.037)  # radius over distance
-HULL_RADIUS, BALL_KG = 0.03, 0.05  # m and kg, of the ball in contact; its image differs in size
+HULL_RADIUS = 0.03  # m, of the ball in contact; the visible ball differs in size
+BALL_KG = 0.05
 DROP_STEP = 60  # control step at which the ball drops
 CATCH_Z = 0.45  # height of the basket, m
 LOST_Z = 0.20  # m; a falling ball below this cannot be caught

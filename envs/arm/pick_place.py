@@ -17,8 +17,10 @@ from .robot import hand_rotation, joint_action
 from .task import ArmTask
 
 NUM_BLOCKS = 3
-BLOCK_HALF, BLOCK_HALF_HEIGHT, BLOCK_MASS = 0.022, 0.025, 0.08  # m, m, kg
-BOWL_RADIUS, BOWL_HEIGHT, BOWL_SIDES = 0.10, 0.035, 10  # m
+BLOCK_HALF, BLOCK_HALF_HEIGHT = 0.022, 0.025  # m
+BLOCK_MASS = 0.08  # kg
+BOWL_RADIUS, BOWL_HEIGHT = 0.10, 0.035  # m
+BOWL_SIDES = 10  # boxes that form the wall
 BLOCK_X, BLOCK_Y = (0.40, 0.62), (-0.28, 0.05)  # m
 BOWL_X, BOWL_Y = (0.44, 0.56), (0.18, 0.23)  # m
 BLOCK_GAP, BOWL_GAP = 0.13, 0.19  # m, smallest distances of centres, so that the open hand fits in
@@ -29,7 +31,8 @@ GRIP_Z, HOVER_Z, CARRY_Z = 0.03, 0.12, 0.19
 CLEAR_Z = (0.07, 0.13)  # a held block begins to move to the bowl, is clear of all others
 FUNNEL_M = (0.015, 0.04)  # m beside the block: the hand goes all the way down, stays up
 LOW_M = 0.022  # m above the grip below which the fingers close
-AROUND_M, OVER_BOWL_M = 0.026, 0.045  # m within which the hand is around the block, over the bowl
+AROUND_M = 0.026  # m beside the block within which the hand is around it
+OVER_BOWL_M = 0.045  # m beside the bowl's middle within which the hand is above the bowl
 EMPTY_TRAVEL, HELD_TRAVEL = 0.017, 0.0245  # m of finger travel between which a block is held
 OPEN_TRAVEL = 0.030  # m of finger travel above which the hand has let go
 

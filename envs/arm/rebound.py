@@ -34,8 +34,10 @@ WALL_HALF = (0.02, 0.045)  # m, half thickness and half height of a wall
 # A spring and a damper in units of acceleration (MuJoCo's direct solref). A ball that hits the
 # wall leaves it after BOUNCE_S with RESTITUTION times its speed. Measured: 0.80 to 0.825,
 # depending on the moment of contact within a tick, which makes 2 cm at the cup.
-WALL_SOLREF, WALL_SOLIMP = (-20000.0, -20.0), (0.9999, 0.9999, 0.001, 0.5, 2.0)
-RESTITUTION, BOUNCE_S = 0.803, 0.022
+WALL_SOLREF = (-20000.0, -20.0)
+WALL_SOLIMP = (0.9999, 0.9999, 0.001, 0.5, 2.0)
+RESTITUTION = 0.803
+BOUNCE_S = 0.022
 TWIN_STEPS = 10  # control steps until twins look the same
 
 

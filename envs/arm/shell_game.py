@@ -32,14 +32,18 @@ from .rails import Rails, add_slides
 from .robot import hand_rotation, joint_action
 from .task import ArmTask
 
-NUM_CUPS, SPACING_M, ROW_X = 4, 0.15, 0.55  # spacing and x of the row in m
+NUM_CUPS = 4
+SPACING_M = 0.15  # between cups
+ROW_X = 0.55  # m, before the shift
 ROW_SPREAD_M = (0.03, 0.05)  # largest shift of the row along x, along y
 CUP_RADIUS, CUP_HEIGHT, KNOB_RADIUS, BALL_RADIUS = 0.042, 0.085, 0.018, 0.027  # m
 KNOB_Z = CUP_HEIGHT + 0.012  # m
 LIFT_M = 0.10  # of the cup while it shows the ball
 SHOWN_LIFT_M = 0.035  # lift above which the ball is visible
-# Control steps of showing and covering the ball, of a swap, and of the pause before it.
-SHOW_STEPS, COVER_STEPS, SWAP_STEPS, PAUSE_STEPS = 14, 8, 20, 3
+SHOW_STEPS = 14  # control steps that the ball is shown
+COVER_STEPS = 8  # control steps of covering it
+SWAP_STEPS = 20  # control steps of a swap
+PAUSE_STEPS = 3  # control steps before a swap
 NUM_SWAPS = 1
 SWING_M = 0.10  # largest distance of a swapping cup from the row
 COVERED_STEP = SHOW_STEPS + COVER_STEPS

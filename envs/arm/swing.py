@@ -28,8 +28,10 @@ from ..settings import TaskSettings
 from .robot import hand_rotation, joint_action
 from .task import ArmTask
 
-PIVOT, LENGTH_M = np.array([0.62, 0.0, 2.68]), 2.20  # m
-BOB_RADIUS, BOB_KG = 0.020, 0.10  # m, kg
+PIVOT = np.array([0.62, 0.0, 2.68])  # m
+LENGTH_M = 2.20
+BOB_RADIUS = 0.020  # m
+BOB_KG = 0.10
 INERTIA = BOB_KG * (LENGTH_M**2 + 0.4 * BOB_RADIUS**2)  # kg m^2, about the pivot
 STIFFNESS = 9.81 * BOB_KG * LENGTH_M / INERTIA  # 1/s^2: angular acceleration over -sin(angle)
 AMPLITUDE_RAD = (0.068, 0.229)  # 0.15 to 0.50 m to either side

@@ -23,7 +23,8 @@ from ..scene import BOX, COLOURS, CYLINDER, GHOST_BITS
 from .touch import TouchTask
 
 LOW_HZ, HIGH_HZ = 600.0, 1200.0
-TONE_S, TONE_TICKS = 0.16, 80  # length of a tone
+TONE_S = 0.16  # length of a tone
+TONE_TICKS = 80  # the same in physics ticks
 STEP_TICKS = 100  # from the start of a tone to that of the next
 PERIOD_TICKS = 450  # between repetitions of the melody
 MELODIES = {"rising": (LOW_HZ, HIGH_HZ), "falling": (HIGH_HZ, LOW_HZ)}

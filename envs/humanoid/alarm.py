@@ -32,7 +32,8 @@ START_STEPS = (10, 35)  # range of the control step at which it begins to sound
 HEARING_STEPS = 10  # control steps of sound that the expert waits for
 ARM_AZIMUTH_RAD = 0.32  # from straight ahead to where a hand reaches best
 FACING_RAD = 0.25  # within this angle the robot has turned far enough to reach
-TURN_GAIN, TURN_LAG_S = 3.0, 0.3  # 1/s, s: of the expert's turning
+TURN_GAIN = 3.0  # 1/s, of the expert's turning
+TURN_LAG_S = 0.3  # for which the expert brakes early
 
 
 class AlarmLatent(TypedDict):

@@ -36,7 +36,8 @@ Impulse = Annotated[float, Interval(ge=0, le=1000)]
 # What counts as 1 in ``body_state``:
 JOINT_RATE = 10.0  # rad/s, of a joint
 TURN_RATE = 5.0  # rad/s, of the pelvis
-OFFSET_M, OFFSET_RATE = 0.1, 1.0  # m and m/s, of the centre of mass
+OFFSET_M = 0.1  # of the centre of mass
+OFFSET_RATE = 1.0  # m/s, of the centre of mass
 
 
 class Pushes(TypedDict):

@@ -20,7 +20,9 @@ from .lower_body import BASE_LAG_S, yaw_of
 from .meeting import Meeting, MeetingTask, add_slider, straight_line
 from .robot import COMMAND_LIMIT, joint_table
 
-START_X, MEET_X, PAST_X = 3.3, 0.95, 0.55  # m: of the post at the start, when met, when past
+START_X = 3.3  # m, of the post at the start
+MEET_X = 0.95  # m, where the post is met
+PAST_X = 0.55  # m, below which the post has passed
 TIME_S = (1.72, 1.80)  # s from the start to ``MEET_X``
 MEET_M = 0.16  # horizontal distance of pelvis and post that counts as meeting
 STAND_X = 0.78  # m, where the expert waits

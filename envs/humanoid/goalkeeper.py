@@ -19,7 +19,8 @@ from neon_sim.simulation.gl import mujoco
 from ..scene import BOX, GHOST_BITS, SPHERE, View
 from .meeting import Meeting, MeetingTask, add_slider, straight_line
 
-BALL_RADIUS, BALL_KG = 0.085, 0.12  # m, kg
+BALL_RADIUS = 0.085  # m
+BALL_KG = 0.12
 START_X, START_Z = 2.2, 0.1  # m
 STOP_X, STOP_Z = 0.27, (0.88, 1.14)  # m: where the hand meets the ball
 GOAL_X = 0.12  # m: the line in front of the chest

@@ -24,7 +24,8 @@ from .meeting import Meeting, MeetingTask, add_slider, straight_line
 
 START_X, START_Z = 1.9, (0.85, 1.15)  # m, of the block
 OFFER_X, OFFER_Z = 0.30, (0.88, 1.12)  # m, of the offered block
-COMING_STEPS, OFFER_STEPS = 42, 3  # control steps of the approach, of the offer
+COMING_STEPS = 42  # control steps of the approach
+OFFER_STEPS = 3  # control steps of the offer
 LEAVING_M_S = (1.2, 0.0, 0.0)  # velocity of the retreat
 TAKE_M = 0.06  # from hand to block, within which the hand takes it
 BLOCK_HALF = 0.045  # m

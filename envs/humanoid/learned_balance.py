@@ -63,9 +63,9 @@ GAIN_NAMES = tuple(
 )
 LEAD_S = 0.25  # of the capture point
 BLEND_M = 0.02  # range of the capture point over which backward gains become forward gains
-# Distance of the capture point at which the reflex sets in, and further distance over which it
-# grows to full strength. Without these it makes the standing robot sway by centimetres.
-SET_IN_M, GROWTH_M = 0.04, 0.03
+# Without these two the reflex makes the standing robot sway by centimetres.
+SET_IN_M = 0.04  # distance of the capture point at which the reflex sets in
+GROWTH_M = 0.03  # further distance over which it grows to full strength
 
 
 class Reflex:

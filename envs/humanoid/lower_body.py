@@ -32,17 +32,21 @@ from .robot import (
 
 COM_OFFSET_M = 0.035  # from the ankles ahead to the middle of the soles
 # With these gains 40 of 40 robots survive a push of 5 N s, 30 one of 10 N s, 7 one of 15 N s.
-COM_GAIN, COM_RATE_GAIN = 1.5, 0.3  # rad/m, rad s/m
+COM_GAIN = 1.5  # rad/m
+COM_RATE_GAIN = 0.3  # rad s/m
 # Measured on 72 robots, a third of them pushed, whose arms, waist or both went to random ends of
 # their ranges three times a second: 27 fell at 100 Nm/rad and 10 Nm s/rad, 6 at 200 and 20, none
 # at these values. With twice the damping they shook at 50 Hz and all fell.
-HARNESS_NM_RAD, HARNESS_NMS_RAD = 300.0, 30.0
+HARNESS_NM_RAD = 300.0
+HARNESS_NMS_RAD = 30.0
 BASE_LAG_S = 0.25  # assumed, since the robot's own controller is not published
 _LEG = RIGHT_ANKLE_PITCH - LEFT_ANKLE_PITCH
 PITCH = slice(LEFT_ANKLE_PITCH, RIGHT_ANKLE_PITCH + 1, _LEG)  # of both legs
 ROLL = slice(LEFT_ANKLE_ROLL, RIGHT_ANKLE_ROLL + 1, _LEG)
-STRIDE_M, STEP_HZ_AT_REST = 0.35, 1.2  # of the drawn steps
-HIP_SWING, KNEE_LIFT = 0.35, 0.7  # rad, of the drawn steps at full speed
+# The drawn steps.
+STRIDE_M = 0.35
+STEP_HZ_AT_REST = 1.2
+HIP_SWING, KNEE_LIFT = 0.35, 0.7  # rad, at full speed
 
 
 def yaw_of(quat: np.ndarray) -> float:

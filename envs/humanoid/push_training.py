@@ -30,13 +30,15 @@ from .robot import ARMS, NUM_JOINTS
 
 EPISODE_STEPS = 210
 PUSH_AT = ((5, 20), (105, 125))  # range of the control step at which each push starts
-EASY_NS, HARD_NS = (5.0, 10.0), (7.0, 16.0)  # impulses at first, and in the second half
+EASY_NS = (5.0, 10.0)  # impulses at the start of the training
+HARD_NS = (7.0, 16.0)  # impulses in its second half
 ARMS_SHARE = 0.25  # of the episodes, in which the arms move
 ARMS_REACH = 0.7  # largest action of a moving arm
 ARMS_EVERY = 50  # control steps between new targets of moving arms
-# Below this height of the pelvis, or this cosine of its tilt, a fall is certain.
-LOST_HEIGHT_M, LOST_UP = 0.62, 0.75
-ALIVE, TILT, OFFSET, EFFORT, JERK = 0.1, 0.4, 1.0, 0.02, 0.02  # weights of the reward of a step
+LOST_HEIGHT_M = 0.62  # height of the pelvis below which a fall is certain
+LOST_UP = 0.75  # cosine of the tilt of the pelvis below which a fall is certain
+# Weights of the reward of a step.
+ALIVE, TILT, OFFSET, EFFORT, JERK = 0.1, 0.4, 1.0, 0.02, 0.02
 
 
 class PushTraining(gymnasium.Env[np.ndarray, np.ndarray]):

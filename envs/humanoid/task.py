@@ -50,8 +50,8 @@ from .robot import (
     load_humanoid,
 )
 
-# Below this height of the pelvis, or this cosine of its tilt, the robot has fallen.
-FALLEN_HEIGHT_M, FALLEN_UP = 0.55, 0.5
+FALLEN_HEIGHT_M = 0.55  # height of the pelvis below which the robot has fallen
+FALLEN_UP = 0.5  # cosine of the tilt of the pelvis below which the robot has fallen
 AT_REST = np.zeros(3)  # base command that stays in place
 VIEW = View((1.95, -1.45, 1.30), (0.14, 0.0, 0.68), 38.0)
 

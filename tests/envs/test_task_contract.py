@@ -18,7 +18,7 @@ from neon_sim.envs.arm.block import ArmBlock
 from neon_sim.envs.arm.rattle import ArmRattle
 from neon_sim.envs.humanoid.balance import HumanoidBalance
 from neon_sim.envs.humanoid.follow import HumanoidFollow
-from neon_sim.errors import ConfigError
+from neon_sim.errors import ConfigError, ResetNeededError
 from neon_sim.registry import TASKS
 
 # ``body_state`` is for tasks of kind ``state``, ``cues`` and ``fits`` are for sound tasks.
@@ -52,6 +52,15 @@ def test_a_running_task_has_every_member_of_the_contract(name: str) -> None:
     assert task.expert_action().shape == (task.action_dim,)
     assert task.joint_scale.shape == (task.num_joints,)
     task.close()
+
+
+def test_a_task_has_no_latent_before_its_first_reset() -> None:
+    env = ArmBlock(cameras=())
+    with pytest.raises(ResetNeededError, match=r"arm_block has no latent before.*reset\(\)"):
+        _ = env.latent
+    env.reset(seed=0)
+    assert set(env.latent) == {"position", "velocity"}
+    env.close()
 
 
 def test_an_environment_of_another_project_is_refused() -> None:
