@@ -57,7 +57,7 @@ class SlidingCup(TypedDict):
 
 
 class ArmConveyorPick(ArmTask[SlidingCup]):
-    """Success: the cup is lifted by 10 cm. Failure: it left the belt's reach or fell over."""
+    """Success: the cup is lifted by 10 cm. Failure: it slid out of reach or fell over."""
 
     NAME = "arm_conveyor_pick"
     EPISODE_STEPS = 125
