@@ -6,13 +6,16 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Interval
 
 from neon_sim.clock import CHUNK_STEPS
 from neon_sim.command import Parser
 from neon_sim.rules import Batch, Episodes, Seed, Workers, option
+
+if TYPE_CHECKING:  # argparse has no public name for it
+    Commands = argparse._SubParsersAction[Parser]
 
 Videos = Annotated[int, Interval(ge=0, le=10)]
 Latency = Annotated[int, Interval(ge=0, le=1000)]
@@ -94,7 +97,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _command(
-    commands: Any, name: str, summary: str, examples: Sequence[str], about: str = ""
+    commands: Commands, name: str, summary: str, examples: Sequence[str], about: str = ""
 ) -> argparse.ArgumentParser:
     """A subcommand whose help ends in example command lines."""
     shown = "\n".join(["examples:", *(f"  {line}" for line in examples)])
@@ -181,7 +184,7 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_run(commands: Any) -> None:
+def _add_run(commands: Commands) -> None:
     run = _command(
         commands, "run", "run policies on tasks, on the same episodes", RUN_EXAMPLES, RUN_ABOUT
     )
@@ -243,7 +246,7 @@ def _add_run(commands: Any) -> None:
     _add_overrides(run)
 
 
-def _add_compare(commands: Any) -> None:
+def _add_compare(commands: Commands) -> None:
     compare = _command(
         commands, "compare", "print the table of a run, or of two runs, paired", COMPARE_EXAMPLES
     )
@@ -253,7 +256,7 @@ def _add_compare(commands: Any) -> None:
     compare.add_argument("--json", action="store_true", help="print JSON, as in summary.json")
 
 
-def _add_certify(commands: Any) -> None:
+def _add_certify(commands: Commands) -> None:
     certify = _command(
         commands, "certify", "prove what a task needs: time, ears, neither", CERTIFY_EXAMPLES
     )
@@ -290,7 +293,7 @@ def _add_certify(commands: Any) -> None:
     _add_overrides(certify)
 
 
-def _add_report(commands: Any) -> None:
+def _add_report(commands: Commands) -> None:
     report = _command(commands, "report", "write report.html of a run", REPORT_EXAMPLES)
     report.add_argument("run", type=PLACE, metavar="RUN", help="run folder")
     report.add_argument(
@@ -304,7 +307,7 @@ def _add_report(commands: Any) -> None:
     _add_processes(report)
 
 
-def _add_listen(commands: Any) -> None:
+def _add_listen(commands: Commands) -> None:
     listen = _command(
         commands, "listen", "write a page that plays the cues of sound tasks", LISTEN_EXAMPLES
     )
@@ -316,12 +319,12 @@ def _add_listen(commands: Any) -> None:
     listen.add_argument("--out", type=PLACE, required=True, metavar="FILE", help="HTML (required)")
 
 
-def _add_list(commands: Any) -> None:
+def _add_list(commands: Commands) -> None:
     listing = _command(commands, "list", "print what there is", ("neon-bench list policies",))
     listing.add_argument("what", choices=LISTS, help="which list")
 
 
-def _add_doctor(commands: Any) -> None:
+def _add_doctor(commands: Commands) -> None:
     _command(
         commands,
         "doctor",

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 from neon_sim.command import entry_point
 from neon_sim.errors import EXIT_FAILED, CheckpointError, ConfigError
 from neon_sim.files import hold_file, hold_folder
 
 from .arguments import parse
+
+if TYPE_CHECKING:  # the parser alone must not take seconds
+    from .analysis.results import Summary
+    from .running.runner import Resources
+    from .runs.folder import RunFolder
+    from .runs.plan import RunPlan
 
 
 @entry_point("")
@@ -74,7 +80,7 @@ def _made_by(args: argparse.Namespace) -> str:
 
 
 def play(
-    plan: Any, folder: Any, args: argparse.Namespace, command: list[str], *, resume: bool
+    plan: RunPlan, folder: RunFolder, args: argparse.Namespace, command: list[str], *, resume: bool
 ) -> bool:
     """Compute a plan with a progress bar; True when an episode raised."""
     from .running.players import check_players
@@ -89,13 +95,13 @@ def play(
     return any(row["error"] is not None for row in rows)
 
 
-def _resources(args: argparse.Namespace, command: list[str]) -> Any:
+def _resources(args: argparse.Namespace, command: list[str]) -> Resources:
     from .running.runner import Resources
 
     return Resources(args.workers, args.batch, args.executor, command)
 
 
-def _print_summary(folder: Any) -> dict[str, Any]:
+def _print_summary(folder: RunFolder) -> Summary:
     from .analysis.tables import summary_text
     from .compare import summary_of_run
 
@@ -105,7 +111,7 @@ def _print_summary(folder: Any) -> dict[str, Any]:
 
 
 def _write_report(
-    folder: Any, args: argparse.Namespace, verbose: bool, summary: dict[str, Any] | None = None
+    folder: RunFolder, args: argparse.Namespace, verbose: bool, summary: Summary | None = None
 ) -> None:
     from .report.page import write_report
 

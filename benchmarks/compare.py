@@ -7,19 +7,19 @@ started from the same state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from neon_sim.errors import RunError
 from neon_sim.files import write_json
 
 from .analysis.claims import claims_of_run
-from .analysis.pairing import Column, Planned, outcomes
-from .analysis.summary import Plan, cell_summary, describe_pair, failure, judged, rows_of, summarise
+from .analysis.pairing import Column, Planned, outcomes, rows_of
+from .analysis.results import CellSummary, Summary, TaskEntry
+from .analysis.summary import Plan, cell_summary, describe_pair, failure, judged, summarise
 from .certificates.common import is_certified
 from .runs.folder import Row, RunFolder
 from .runs.plan import RunOptions, RunPlan, plan_of
 from .runs.scripted import CONDITION
-from .runs.stored import read_manifest, read_run
+from .runs.stored import Decision, read_manifest, read_run
 
 
 def plan_of_run(folder: RunFolder) -> RunPlan:
@@ -31,7 +31,7 @@ def plan_of_run(folder: RunFolder) -> RunPlan:
     return plan_of(read_manifest(folder)["config"], str(folder.manifest))
 
 
-def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
+def summary_of_run(folder: RunFolder, *, write: bool = False) -> Summary:
     """Summary of a run's rows, finished or not.
 
     Raises:
@@ -50,8 +50,9 @@ def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
         decisions=decisions,
         planned=planned,
     )
-    for key, nothing in NOTES.items():
-        summary[key] = stored.manifest.get(key, nothing)
+    summary["drawn_weights"] = stored.manifest.get("drawn_weights", {})
+    summary["own_policies"] = stored.manifest.get("own_policies", {})
+    summary["training_seeds"] = stored.manifest.get("training_seeds", [])
     summary["claims"] = claims_of_run(rows, plan, is_certified, planned)
     if write:
         with folder.locked():
@@ -59,24 +60,20 @@ def summary_of_run(folder: RunFolder, *, write: bool = False) -> dict[str, Any]:
     return summary
 
 
-# What a manifest tells of its policies and a summary hands on.
-NOTES: dict[str, Any] = {"drawn_weights": {}, "own_policies": {}, "training_seeds": []}
-
-
-def planned_by(plan: RunPlan, decisions: dict[str, Any]) -> Plan:
+def planned_by(plan: RunPlan, decisions: dict[str, Decision]) -> Plan:
     """The rows that a run should hold; of a task that was stopped early those up to there."""
     seeds = {
         (spec.name, word): spec.train_seeds for spec in plan.policies for word in spec.conditions
     }
 
     def planned(task: str, column: Column) -> Planned:
-        count = decisions.get(task, {}).get("episodes", plan.episodes)
+        count = decisions[task]["episodes"] if task in decisions else plan.episodes
         return Planned(seeds[column], tuple((plan.seed, episode) for episode in range(count)))
 
     return planned
 
 
-def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, Any]:
+def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> Summary:
     """Every column that both runs have, or the only column of each, paired.
 
     Returns:
@@ -93,7 +90,7 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
     tasks = [task for task in plans[0].tasks if task in plans[1].tasks]
     matching = _matching(plans[0].columns(), plans[1].columns())
     wanted = [planned_by(run.plan, run.decisions) for run in runs]
-    body: dict[str, Any] = {}
+    body: dict[str, TaskEntry] = {}
     failed: list[Row] = []
     for task in tasks:
         pairs, cells = [], []
@@ -114,23 +111,25 @@ def compare_runs(a: RunFolder, b: RunFolder, alpha: float = 0.05) -> dict[str, A
         raise RunError(
             f"{a.path} and {b.path} share no policy, task and episode that could be paired"
         )
-    notes = {
-        key: {
+    drawn, own = (
+        {
             f"{name}:{policy}": said
             for name, run in zip(names, runs, strict=True)
             for policy, said in run.manifest.get(key, {}).items()
         }
         for key in ("drawn_weights", "own_policies")
-    }
+    )
     repeated = [
         f"{name}: {said}"
         for name, run in zip(names, runs, strict=True)
         for said in run.manifest.get("training_seeds", [])
     ]
-    return judged(body, alpha) | {
+    return {
+        **judged(body, alpha),
         "failures": [failure(row) for row in failed],
         "decisions": {},
-        **notes,
+        "drawn_weights": drawn,
+        "own_policies": own,
         "training_seeds": repeated,
         "left_out": _left_out(names, plans, matching, list(body)),
     }
@@ -180,7 +179,7 @@ def _named(run: str, column: Column) -> Column:
 
 def _renamed(
     rows: Sequence[Row], task: str, column: Column, new: Column, planned: Planned
-) -> dict[str, Any]:
+) -> CellSummary:
     cell = cell_summary(rows_of(rows, task, column), task, column, planned)
     return {**cell, "policy": new[0]}
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from ..runs.folder import Row
 from ..runs.plan import RunPlan
 from ..runs.suites import SuiteConfig, load_suite
-from .pairing import outcomes, paired_values
+from .pairing import Smoothness, outcomes, paired_values
+from .results import Claim, ClaimTest, Comparison, Outcome
 from .statistics import cluster_bootstrap, sign_flip
 from .summary import Plan, pair_summary
 from .unmeasured import judge_family, lack_of
@@ -29,7 +29,7 @@ from .verdict import UNDECIDED, outcome
 SUITE = "claims"
 VIDEO, FRAME = "video", "frame"
 TIMELESS = (FRAME, "video_repeat")
-SMOOTHNESS = {"mean_jerk": "jerk", "boundary_jump": "jump"}
+SMOOTHNESS: dict[Smoothness, str] = {"mean_jerk": "jerk", "boundary_jump": "jump"}
 SAME_RATIO = 1.10  # smoothness within this factor counts as no difference
 
 Certified = Callable[[str], bool]
@@ -37,7 +37,7 @@ Certified = Callable[[str], bool]
 
 def claims_of_run(
     rows: Sequence[Row], plan: RunPlan, certified: Certified, planned: Plan | None = None
-) -> list[dict[str, Any]]:
+) -> list[Claim]:
     """The claims table of a run that has every task of the suite ``claims``; else empty.
 
     Args:
@@ -58,7 +58,7 @@ def claims_table(
     certified: Certified,
     alpha: float = 0.05,
     planned: Plan | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Claim]:
     """One entry a policy and claim, for every policy that ran under ``frame`` and ``video``.
 
     Returns:
@@ -92,7 +92,7 @@ def _entries(
     ran: Sequence[str],
     certified: Certified,
     planned: Plan | None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Claim]:
     seen = {row["task"] for row in rows}
     for measure, claims in (("success", suite.claims), ("smoothness", suite.smoothness)):
         for name, tasks in claims.items():
@@ -119,7 +119,7 @@ def _entries(
 
 def _success_tests(
     rows: Sequence[Row], task: str, policy: str, ran: Sequence[str], planned: Plan | None
-) -> list[dict[str, Any]]:
+) -> list[ClaimTest]:
     """``video`` against each condition without time."""
     pairs = []
     for word in TIMELESS:
@@ -127,51 +127,51 @@ def _success_tests(
             a, b = (policy, word), (policy, VIDEO)
             both = (planned(task, a), planned(task, b)) if planned else None
             pairs.append(pair_summary(rows, task, a, b, both))
-    return [{"task": task, **pair} for pair in pairs if pair["n"] or pair["unmeasured"]["pairs"]]
+    shown = [pair for pair in pairs if pair["n"] or pair["unmeasured"]["pairs"]]
+    return [{"task": task, **pair} for pair in shown]
 
 
-def _smoothness_tests(rows: Sequence[Row], task: str, policy: str) -> list[dict[str, Any]]:
+def _smoothness_tests(rows: Sequence[Row], task: str, policy: str) -> list[ClaimTest]:
     """Jerk and jumps of a task under ``video`` over those under ``frame``.
 
     ``difference`` and ``interval`` are of the mean logarithm of the ratio; ``p`` is the exact sign
     test over episodes.
     """
-    tests = []
+    tests: list[ClaimTest] = []
     for key, name in SMOOTHNESS.items():
         logs = _log_ratios(rows, task, policy, key)
         lack = lack_of(outcomes(rows, task, (policy, FRAME), (policy, VIDEO)))
-        sides = {"task": f"{task} {name}", "a": [policy, FRAME], "b": [policy, VIDEO]}
-        if not logs.size:
-            if lack.get("unmeasured", {}).get("pairs"):
-                tests.append({**sides, "n": 0, **lack})
-            continue
-        tests.append(
-            {
-                **sides,
-                "n": int(logs.size),
-                **lack,
-                "difference": float(logs.mean()),
-                "interval": list(cluster_bootstrap(logs)),
-                "p": sign_flip(np.sign(logs.mean(axis=0)).astype(np.int64)),
-            }
-        )
+        test: ClaimTest = {
+            "task": f"{task} {name}",
+            "a": [policy, FRAME],
+            "b": [policy, VIDEO],
+            "n": int(logs.size),
+        }
+        if lack is not None:
+            test["unmeasured"] = lack
+        if logs.size:
+            test["difference"] = float(logs.mean())
+            test["interval"] = list(cluster_bootstrap(logs))
+            test["p"] = sign_flip(np.sign(logs.mean(axis=0)).astype(np.int64))
+        if logs.size or (lack is not None and lack["pairs"]):
+            tests.append(test)
     return tests
 
 
-def _log_ratios(rows: Sequence[Row], task: str, policy: str, key: str) -> np.ndarray:
+def _log_ratios(rows: Sequence[Row], task: str, policy: str, key: Smoothness) -> np.ndarray:
     """(S, E) log(video / frame); episodes in which one of them did not move are left out."""
     frame, video = paired_values(rows, task, (policy, FRAME), (policy, VIDEO), key)
     moved = ((frame > 0) & (video > 0)).all(axis=0)
-    return np.log(video[:, moved] / frame[:, moved])
+    logs: np.ndarray = np.log(video[:, moved] / frame[:, moved])
+    return logs
 
 
-def _judge(test: dict[str, Any], alpha: float) -> str:
-    """What a test of either kind shows."""
-    is_ratio = test["task"].rpartition(" ")[2] in SMOOTHNESS.values()
-    return (_smoother if is_ratio else outcome)(test, alpha)
+def _judge(test: Comparison, alpha: float) -> Outcome:
+    """What a test of either kind shows; only that of success has a test of equivalence."""
+    return (outcome if "p_equivalent" in test else _smoother)(test, alpha)
 
 
-def _smoother(test: dict[str, Any], alpha: float) -> str:
+def _smoother(test: Comparison, alpha: float) -> Outcome:
     """As ``verdict.outcome``, for a ratio of which less is better.
 
     No bound holds for a ratio that was not measured, so one such pair makes it incomparable.
@@ -184,7 +184,7 @@ def _smoother(test: dict[str, Any], alpha: float) -> str:
     return "equivalent" if -same < low and high < same else "open"
 
 
-def _verdict(entry: dict[str, Any]) -> tuple[str, str]:
+def _verdict(entry: Claim) -> tuple[str, str]:
     """The verdict on a claim, and what it rests on or what stands in its way."""
     against = [_said(test) for test in entry["tests"] if test["outcome"] in ("worse", "equivalent")]
     if against:
@@ -196,7 +196,7 @@ def _verdict(entry: dict[str, Any]) -> tuple[str, str]:
     return "supported", "; ".join(_said(test) for test in entry["tests"])
 
 
-def _said(test: dict[str, Any]) -> str:
+def _said(test: ClaimTest) -> str:
     """One comparison in words."""
     if test["outcome"] == "incomparable":
         return f"{test['task']} not comparable with {test['a'][1]} ({test['incomparable']})"

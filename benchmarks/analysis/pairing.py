@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from .statistics import PairedTable
 
 Column = tuple[str, str]  # policy, condition
 Episode = tuple[int, int]  # run seed, index
+Success = Literal["success", "success_final"]
+Smoothness = Literal["mean_jerk", "boundary_jump"]
+Measured = Literal["success", "success_final", "mean_jerk", "boundary_jump"]
 UNKNOWN = -1  # in ``Pair.rest``
 NOTHING = np.zeros((0, 0), np.int8)
 
@@ -75,7 +79,7 @@ class Pair:
     @property
     def num_planned(self) -> int:
         """E + R."""
-        return len(self.episodes) + self.rest[0].shape[1]
+        return len(self.episodes) + int(self.rest[0].shape[1])
 
     @property
     def n(self) -> int:
@@ -122,7 +126,7 @@ def outcomes(
     a: Column,
     b: Column,
     other: Sequence[Row] | None = None,
-    key: str = "success",
+    key: Success = "success",
     planned: tuple[Planned, Planned] | None = None,
 ) -> Pair:
     """Outcomes of two columns on the training seeds and episodes that both have.
@@ -145,7 +149,7 @@ def outcomes(
 
 
 def paired_values(
-    rows: Sequence[Row], task: str, a: Column, b: Column, key: str
+    rows: Sequence[Row], task: str, a: Column, b: Column, key: Smoothness
 ) -> tuple[np.ndarray, np.ndarray]:
     """A number of two columns on the training seeds and episodes that both have: (S, E) each.
 
@@ -180,12 +184,12 @@ class _Paired:
             if all(_known(line[i], "success") != UNKNOWN for line in rows)
         ]
 
-    def numbers(self, side: int, key: str, places: Sequence[int]) -> np.ndarray:
+    def numbers(self, side: int, key: Measured, places: Sequence[int]) -> np.ndarray:
         """(S, len(places)) float64 of rows that are all there."""
-        lines = [[(line[i] or {})[key] for i in places] for line in self.sides[side]]
+        lines = [[_there(line[i])[key] for i in places] for line in self.sides[side]]
         return np.array(lines, dtype=np.float64).reshape(len(self.seeds), len(places))
 
-    def pair(self, key: str) -> Pair:
+    def pair(self, key: Success) -> Pair:
         """Success of both, and what is not known of it."""
         whole = self.whole
         known = set(whole)
@@ -197,7 +201,7 @@ class _Paired:
         seeds = tuple(x if x is not None else y for x, y in self.seeds)
         return Pair(a, b, seeds, episodes, (rest_a, rest_b), (lack_a, lack_b))
 
-    def _rest(self, side: int, key: str, places: Sequence[int]) -> np.ndarray:
+    def _rest(self, side: int, key: Success, places: Sequence[int]) -> np.ndarray:
         lines = [[_known(line[i], key) for i in places] for line in self.sides[side]]
         return np.array(lines, dtype=np.int8).reshape(len(self.seeds), len(places))
 
@@ -209,7 +213,12 @@ class _Paired:
         return Lack(len(rows), raised, sum(row is None for row in rows))
 
 
-def _known(row: Row | None, key: str) -> int:
+def _there(row: Row | None) -> Row:
+    assert row is not None
+    return row
+
+
+def _known(row: Row | None, key: Success) -> int:
     """1 or 0; ``UNKNOWN`` of a row that is not there or raised."""
     return UNKNOWN if row is None or row["error"] is not None else int(row[key])
 
@@ -270,16 +279,18 @@ def seed_order(seed: int | None) -> int:
 
 def _check_start(task: str, episode: tuple[int, int], a: Row, b: Row) -> None:
     """Refuse a pair that did not start alike (rows that raised before they started have none)."""
-    hashes = a["initial_hash"], b["initial_hash"]
-    if None not in hashes and hashes[0] != hashes[1]:
+    left, right = a["initial_hash"], b["initial_hash"]
+    if left is not None and right is not None and left != right:
         raise RunError(
             f"{task}, seed {episode[0]}, episode {episode[1]}: the rows of "
             f"{a['policy']} {a['condition']} and {b['policy']} {b['condition']} started from "
-            f"different states ({hashes[0][:12]} and {hashes[1][:12]}), so they are no pair; "
+            f"different states ({left[:12]} and {right[:12]}), so they are no pair; "
             "run both with the same version of the task and the same renderer"
         )
 
 
-def success_matrix(rows: Sequence[Row], task: str, column: Column, key: str = "success") -> Pair:
+def success_matrix(
+    rows: Sequence[Row], task: str, column: Column, key: Success = "success"
+) -> Pair:
     """Outcomes (S, E) of one column, as a pair with itself."""
     return outcomes(rows, task, column, column, key=key)

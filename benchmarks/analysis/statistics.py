@@ -311,7 +311,8 @@ def _cluster_means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     rng = keyed_rng("cluster_bootstrap", seed)
     rows = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), resamples)
     columns = rng.multinomial(num_episodes, np.full(num_episodes, 1 / num_episodes), resamples)
-    return np.einsum("rs,se,re->r", rows, matrix, columns, optimize=True) / matrix.size
+    sums: np.ndarray = np.einsum("rs,se,re->r", rows, matrix, columns, optimize=True)
+    return sums / matrix.size
 
 
 def e_value(wins_a: int, wins_b: int, prior: float = 0.5) -> float:
@@ -344,7 +345,8 @@ def e_process(differences: Sequence[int] | np.ndarray, prior: float = 0.5) -> np
     wins, losses = np.cumsum(signs > 0), np.cumsum(signs < 0)
     n = wins + losses
     log_mixture = betaln(wins + prior, losses + prior) - betaln(prior, prior)
-    return np.exp(np.minimum(log_mixture + n * np.log(2.0), 700.0))
+    values: np.ndarray = np.exp(np.minimum(log_mixture + n * np.log(2.0), 700.0))
+    return values
 
 
 def mean_e_value(differences: np.ndarray, prior: float = 0.5) -> float:

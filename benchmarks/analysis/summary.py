@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,8 +16,32 @@ from neon_sim.registry import TASKS
 
 from ..runs.folder import Row
 from ..runs.scripted import CONDITION
+from ..runs.stored import Decision
 from ..runs.sweep import setting_of
-from .pairing import Column, Pair, Planned, measured, outcomes, rows_of, seed_order, success_matrix
+from .pairing import (
+    Column,
+    Pair,
+    Planned,
+    Success,
+    measured,
+    outcomes,
+    rows_of,
+    seed_order,
+    success_matrix,
+)
+from .results import (
+    CellSummary,
+    Comparison,
+    Failure,
+    LimitShare,
+    Numbers,
+    Rate,
+    SeedRate,
+    Summary,
+    Swapped,
+    TaskEntry,
+    Way,
+)
 from .statistics import (
     cluster_bootstrap,
     cluster_equivalence_p,
@@ -43,9 +66,9 @@ def summarise(
     tasks: Sequence[str],
     *,
     alpha: float = 0.05,
-    decisions: dict[str, Any] | None = None,
+    decisions: dict[str, Decision] | None = None,
     planned: Plan | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Everything a table or a report shows.
 
     Args:
@@ -61,7 +84,7 @@ def summarise(
     Raises:
         RunError: rows that should be pairs started differently.
     """
-    body: dict[str, Any] = {}
+    body: dict[str, TaskEntry] = {}
     for task in tasks:
         here = [column for column in columns if planned or rows_of(rows, task, column)]
         wanted = {column: planned(task, column) for column in here} if planned else {}
@@ -73,13 +96,14 @@ def summarise(
         kind = TASKS[task].kind if task in TASKS else "unknown"
         shown = [pair for pair in pairs if pair["n"] or pair["unmeasured"]["pairs"]]
         body[task] = {"kind": kind, "cells": cells, "pairs": shown}
-    return judged(body, alpha) | {
+    return {
+        **judged(body, alpha),
         "failures": [failure(row) for row in rows if row["error"] is not None],
         "decisions": decisions or {},
     }
 
 
-def judged(body: dict[str, Any], alpha: float) -> dict[str, Any]:
+def judged(body: dict[str, TaskEntry], alpha: float) -> Summary:
     """A summary of tasks whose pairs are all one family: p by Holm, verdicts, nothing else yet.
 
     Args:
@@ -95,8 +119,13 @@ def judged(body: dict[str, Any], alpha: float) -> dict[str, Any]:
     for task, entry in body.items():
         entry["verdict"] = task_verdict(task, entry, alpha)
     verdict = overall_verdict(body, alpha)
-    found = {"alpha": alpha, "margin": MARGIN, "verdict": verdict, "tasks": body}
-    return {"version": VERSION, **found}
+    return {
+        "version": VERSION,
+        "alpha": alpha,
+        "margin": MARGIN,
+        "verdict": verdict,
+        "tasks": body,
+    }
 
 
 def compared(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
@@ -112,20 +141,14 @@ def compared(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
     ]
 
 
-def _mean(rows: Sequence[Row], *keys: str) -> float | None:
-    """Mean of a number of rows; None of no rows."""
-    values = []
-    for row in rows:
-        value: Any = row
-        for key in keys:
-            value = value[key]
-        values.append(value)
+def _mean(values: Sequence[float]) -> float | None:
+    """The mean; None of no values."""
     return float(np.mean(values)) if values else None
 
 
 def cell_summary(
     rows: Sequence[Row], task: str, column: Column, planned: Planned | None = None
-) -> dict[str, Any]:
+) -> CellSummary:
     """One square of the table: rates with intervals, smoothness, latency.
 
     Rows that raised are counted (``errors``) and are in no number besides; nor are rows that are
@@ -148,19 +171,19 @@ def cell_summary(
         "replan_steps": mine[0].get("replan_steps") if mine else None,
         "latency_steps": mine[0]["latency_steps"] if mine else None,
         "per_train_seed": [_seed_rate(good, seed) for seed in seeds] if len(seeds) > 1 else [],
-        "progress": _mean(good, "progress"),
-        "mean_jerk": _mean(good, "mean_jerk"),
-        "boundary_jump": _mean(good, "boundary_jump"),
-        "steps": _mean(good, "steps"),
-        "inference_ms": _mean(good, "timing", "inference_ms_mean"),
-        "observe_ms": _mean(good, "timing", "observe_ms_mean"),
-        "wall_s": _mean(good, "timing", "wall_s"),
+        "progress": _mean([row["progress"] for row in good]),
+        "mean_jerk": _mean([row["mean_jerk"] for row in good]),
+        "boundary_jump": _mean([row["boundary_jump"] for row in good]),
+        "steps": _mean([row["steps"] for row in good]),
+        "inference_ms": _mean([row["timing"]["inference_ms_mean"] for row in good]),
+        "observe_ms": _mean([row["timing"]["observe_ms_mean"] for row in good]),
+        "wall_s": _mean([row["timing"]["wall_s"] for row in good]),
         "errors": len(mine) - len(good),
         "missing": sum(key not in there for key in wanted),
     }
 
 
-def _swapped(rows: Sequence[Row], task: str, column: Column) -> dict[str, Any] | None:
+def _swapped(rows: Sequence[Row], task: str, column: Column) -> Swapped | None:
     """Success by the cue that sounded, of columns whose sound was another episode's.
 
     ``against`` compares it (as b) with success of the same policy under the true sound (a).
@@ -168,20 +191,20 @@ def _swapped(rows: Sequence[Row], task: str, column: Column) -> dict[str, Any] |
     mine = rows_of(rows, task, column)
     if not measured(mine) or any(row.get("success_swapped") is None for row in measured(mine)):
         return None
-    heard = [{**row, "success": row["success_swapped"]} for row in mine]
+    heard: list[Row] = [{**row, "success": bool(row["success_swapped"])} for row in mine]
     true: Column = (column[0], condition(column[1]).trained_as)
     against = describe_pair(outcomes(rows, task, true, column, other=heard), true, column)
     return {**rate_summary(heard, task, column, "success"), "against": against}
 
 
-def _limits(rows: Sequence[Row]) -> dict[str, Any]:
+def _limits(rows: Sequence[Row]) -> dict[str, LimitShare]:
     """Share of time in which some joint was at a limit, by kind: mean and worst episode."""
-    known = [row["limits"] for row in rows if row.get("limits")]
+    known = [limits for row in rows if (limits := row.get("limits"))]
     values = {kind: [shares[kind] for shares in known] for kind in (known[0] if known else ())}
     return {kind: {"mean": float(np.mean(v)), "worst": max(v)} for kind, v in values.items()}
 
 
-def rate_summary(rows: Sequence[Row], task: str, column: Column, key: str) -> dict[str, Any]:
+def rate_summary(rows: Sequence[Row], task: str, column: Column, key: Success) -> Rate:
     """A rate: Wilson over all episodes, and with several training seeds the cluster bootstrap.
 
     ``interval`` is the one to show: Wilson for one training seed, the bootstrap for several
@@ -191,10 +214,9 @@ def rate_summary(rows: Sequence[Row], task: str, column: Column, key: str) -> di
     mine = measured(rows_of(rows, task, column))
     successes, n = sum(bool(row[key]) for row in mine), len(mine)
     if not n:
-        nothing = dict.fromkeys(("rate", "wilson", "interval"))
-        return {"n": 0, "successes": 0, **nothing}
+        return {"n": 0, "successes": 0, "rate": None, "wilson": None, "interval": None}
     low_high = list(wilson(successes, n))
-    summary = {
+    summary: Rate = {
         "n": n,
         "successes": successes,
         "rate": successes / n,
@@ -204,11 +226,11 @@ def rate_summary(rows: Sequence[Row], task: str, column: Column, key: str) -> di
     matrix = success_matrix(rows, task, column, key)
     if len(matrix.train_seeds) > 1 and matrix.n:
         clustered = list(cluster_bootstrap(matrix.a))
-        summary |= {"cluster": clustered, "interval": clustered}
+        summary = {**summary, "cluster": clustered, "interval": clustered}
     return summary
 
 
-def _seed_rate(rows: Sequence[Row], seed: int | None) -> dict[str, Any]:
+def _seed_rate(rows: Sequence[Row], seed: int | None) -> SeedRate:
     mine = [row for row in rows if row["train_seed"] == seed]
     successes = sum(bool(row["success"]) for row in mine)
     return {
@@ -226,12 +248,12 @@ def pair_summary(
     a: Column,
     b: Column,
     planned: tuple[Planned, Planned] | None = None,
-) -> dict[str, Any]:
+) -> Comparison:
     """Two columns of a task on the same episodes; ``planned`` as of ``outcomes``."""
     return describe_pair(outcomes(rows, task, a, b, planned=planned), a, b)
 
 
-def describe_pair(pair: Pair, a: Column, b: Column) -> dict[str, Any]:
+def describe_pair(pair: Pair, a: Column, b: Column) -> Comparison:
     """A comparison as JSON values; ``difference`` is rate(b) - rate(a).
 
     ``p`` is exact: McNemar for one training seed; for several, the sign-flip test over
@@ -241,21 +263,26 @@ def describe_pair(pair: Pair, a: Column, b: Column) -> dict[str, Any]:
     rows raised or are missing, all numbers are of the measured pairs, ``unmeasured`` counts the
     others and ``ways`` holds the same numbers with those in favour of a, then of b.
     """
-    entry: dict[str, Any] = {
+    entry: Comparison = {
         "a": list(a),
         "b": list(b),
         "n": pair.n,
         "episodes": pair.num_episodes,
         "train_seeds": list(pair.train_seeds),
-        **lack_of(pair),
     }
+    lack = lack_of(pair)
+    if lack is not None:
+        entry["unmeasured"] = lack
     if not pair.n:
         return entry
-    ways = [{"episodes": pair.num_planned, **_numbers(way)} for way in pair.ways()]
-    return entry | _numbers(pair) | ({"ways": ways} if ways else {})
+    entry = {**entry, **_numbers(pair)}
+    ways: list[Way] = [{"episodes": pair.num_planned, **_numbers(way)} for way in pair.ways()]
+    if ways:
+        entry["ways"] = ways
+    return entry
 
 
-def _numbers(pair: Pair) -> dict[str, Any]:
+def _numbers(pair: Pair) -> Numbers:
     table, several = pair.table, len(pair.train_seeds) > 1
     low, high = cluster_bootstrap(pair.differences) if several else newcombe_paired(table)
     per_seed = [float(row.mean()) for row in -pair.differences] if several else []
@@ -276,7 +303,14 @@ def _numbers(pair: Pair) -> dict[str, Any]:
     }
 
 
-def failure(row: Row) -> dict[str, Any]:
+def failure(row: Row) -> Failure:
     """A row that raised, as the summary lists it."""
-    keys = ("task", "policy", "condition", "train_seed", "seed", "episode", "error")
-    return {key: row[key] for key in keys}
+    return {
+        "task": row["task"],
+        "policy": row["policy"],
+        "condition": row["condition"],
+        "train_seed": row["train_seed"],
+        "seed": row["seed"],
+        "episode": row["episode"],
+        "error": row["error"],
+    }

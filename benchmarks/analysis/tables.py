@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import Any
 
 from ..runs.own_policy import own_sentences
+from ..runs.stored import Decision
+from .results import CellSummary, Claim, Comparison, Failure, Summary, Swapped
 from .verdict import label, outcome
 
 MARKS = {
@@ -75,7 +76,7 @@ def p_text(p: float) -> str:
     return "<1e-4" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
 
 
-def cells_table(summary: dict[str, Any]) -> str:
+def cells_table(summary: Summary) -> str:
     """Success, smoothness and latency of every cell."""
     head = (
         "task", "policy", "condition", "seeds", "n", "ok", "rate %", "95 % interval",
@@ -111,13 +112,13 @@ def cells_table(summary: dict[str, Any]) -> str:
     return align(rows, right=(3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14))
 
 
-def _heard(cell: dict[str, Any]) -> tuple[str, str]:
+def _heard(cell: CellSummary) -> tuple[str, str]:
     """Success by the cue that sounded, where that was another episode's."""
     rate = cell.get("swapped")
     return (percent(rate["rate"]), span(rate["interval"])) if rate else ("", "")
 
 
-def pairs_table(summary: dict[str, Any]) -> str:
+def pairs_table(summary: Summary) -> str:
     """Every comparison, b against a; empty when there is none."""
     head = ("task", "a", "b", "only a", "only b", "b - a", "95 % interval", "p", "p Holm", "")
     rows: list[tuple[str, ...]] = [head]
@@ -136,7 +137,7 @@ def pairs_table(summary: dict[str, Any]) -> str:
     return align(rows, right=(3, 4, 5, 7, 8)) if len(rows) > 1 else ""
 
 
-def _pair_numbers(pair: dict[str, Any]) -> tuple[str, ...]:
+def _pair_numbers(pair: Comparison) -> tuple[str, ...]:
     """Counts, difference, interval and p; dashes where the two are not comparable."""
     if "incomparable" in pair:
         return (NOTHING,) * 6
@@ -150,7 +151,7 @@ def _pair_numbers(pair: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def summary_text(summary: dict[str, Any]) -> str:
+def summary_text(summary: Summary) -> str:
     """What a run prints at its end."""
     parts = [cells_table(summary)]
     pairs = pairs_table(summary)
@@ -181,7 +182,7 @@ def summary_text(summary: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def warning_sentences(summary: dict[str, Any]) -> list[str]:
+def warning_sentences(summary: Summary) -> list[str]:
     """What stands against the numbers: weights nobody trained, episodes of the training."""
     repeated = [
         f"Trained on what is measured: {text}." for text in summary.get("training_seeds", [])
@@ -193,18 +194,18 @@ def warning_sentences(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def swap_sentences(summary: dict[str, Any]) -> list[str]:
+def swap_sentences(summary: Summary) -> list[str]:
     """What became of policies that heard another episode's sound, a sentence a column."""
     return [
-        _swap_sentence(task, cell)
+        _swap_sentence(task, cell, heard)
         for task, entry in summary["tasks"].items()
         for cell in entry["cells"]
-        if cell.get("swapped")
+        if (heard := cell.get("swapped"))
     ]
 
 
-def _swap_sentence(task: str, cell: dict[str, Any]) -> str:
-    heard, right = cell["swapped"], cell["any_time"]
+def _swap_sentence(task: str, cell: CellSummary, heard: Swapped) -> str:
+    right = cell["any_time"]
     text = (
         f"{task}: {cell['policy']} {cell['condition']} does what it hears in "
         f"{percent(heard['rate'])} % {span(heard['interval'])} of {cell['n']} episodes, and what "
@@ -217,14 +218,17 @@ def _swap_sentence(task: str, cell: dict[str, Any]) -> str:
     return f"{text}; {gap} from what it does with the true sound."
 
 
-def claims_text(table: Sequence[dict[str, Any]]) -> str:
+def claims_text(table: Sequence[Claim]) -> str:
     """The table of ``claims.claims_of_run``."""
     head = ("policy", "claim", "measure", "verdict", "video is")
-    keys = ("policy", "claim", "measure", "verdict", "why")
-    return align([head, *(tuple(str(entry[key]) for key in keys) for entry in table)])
+    rows = [
+        (entry["policy"], entry["claim"], entry["measure"], entry["verdict"], entry["why"])
+        for entry in table
+    ]
+    return align([head, *rows])
 
 
-def decisions_text(decisions: dict[str, Any]) -> str:
+def decisions_text(decisions: dict[str, Decision]) -> str:
     """What sequential stopping decided."""
     lines = []
     for task, entry in decisions.items():
@@ -235,7 +239,7 @@ def decisions_text(decisions: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def failures_text(failures: Sequence[dict[str, Any]], most: int = 10) -> str:
+def failures_text(failures: Sequence[Failure], most: int = 10) -> str:
     """Episodes that raised; they are no outcome, and the run counts as failed."""
     lines = [f"{len(failures)} episode(s) raised an error, and count as no outcome:"]
     for row in failures[:most]:

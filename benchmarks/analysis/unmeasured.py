@@ -8,29 +8,26 @@ either side's rows raised; everything else is not comparable, with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from .pairing import Lack, Pair
+from .results import Comparison, Outcome, Unmeasured
 from .statistics import holm
 from .verdict import names_of
 
 MAX_RAISED = 0.01  # of a side's rows, in a comparison that stands
-Judge = Callable[[dict[str, Any], float], str]
+Judge = Callable[[Comparison, float], Outcome]
 
 
-def lack_of(pair: Pair) -> dict[str, Any]:
-    """What a comparison lacks, as JSON values; empty where every row holds an outcome.
-
-    Returns:
-        ``unmeasured``: ``pairs``, and of a and b ``rows``, ``raised`` and ``missing``.
-    """
+def lack_of(pair: Pair) -> Unmeasured | None:
+    """What a comparison lacks; None where every row holds an outcome."""
     if not pair.rest[0].size and pair.n:
-        return {}
-    counts = {
-        key: [getattr(lack, name) for lack in pair.lack]
-        for key, name in (("rows", "planned"), ("raised", "raised"), ("missing", "missing"))
+        return None
+    return {
+        "pairs": int(pair.rest[0].size),
+        "rows": [lack.planned for lack in pair.lack],
+        "raised": [lack.raised for lack in pair.lack],
+        "missing": [lack.missing for lack in pair.lack],
     }
-    return {"unmeasured": {"pairs": int(pair.rest[0].size), **counts}}
 
 
 def is_broken(lacks: Sequence[Lack]) -> bool:
@@ -38,7 +35,7 @@ def is_broken(lacks: Sequence[Lack]) -> bool:
     return any(lack.raised > MAX_RAISED * lack.planned for lack in lacks)
 
 
-def judge_family(family: Sequence[dict[str, Any]], alpha: float, judge: Judge) -> None:
+def judge_family(family: Sequence[Comparison], alpha: float, judge: Judge) -> None:
     """Correct the p-values of a family (Holm), and find the comparisons that cannot be made.
 
     Args:
@@ -63,7 +60,7 @@ def judge_family(family: Sequence[dict[str, Any]], alpha: float, judge: Judge) -
             pair["incomparable"] = f"{_lacks(pair)}: what they might have been decides"
 
 
-def _reason(pair: dict[str, Any]) -> str:
+def _reason(pair: Comparison) -> str:
     """Why a comparison cannot stand, whatever its numbers are."""
     lack = pair.get("unmeasured")
     if lack is None:
@@ -76,7 +73,7 @@ def _reason(pair: dict[str, Any]) -> str:
     return "" if pair.get("ways") else _lacks(pair)
 
 
-def _lacks(pair: dict[str, Any]) -> str:
+def _lacks(pair: Comparison) -> str:
     """``video raised an error in 12 of 12 rows; frame lacks 3 of 12 rows``."""
     lack, parts = pair["unmeasured"], []
     for name, rows, raised, missing in zip(
@@ -89,7 +86,7 @@ def _lacks(pair: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _worst_p(pair: dict[str, Any]) -> float:
+def _worst_p(pair: Comparison) -> float:
     if "incomparable" in pair:
         return 1.0  # it stays one of the comparisons that were asked for
     return max([pair["p"], *(way["p"] for way in pair.get("ways", ()))])

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
+from ..runs.plan import SWEPT
 from ..runs.scripted import CONDITION
-from ..runs.sweep import SWEPT, base_name, setting_of, setting_text
+from ..runs.sweep import base_name, setting_of, setting_text
+from .results import CellSummary, Comparison, Outcome, TaskEntry, Turned, Way
 from .statistics import episodes_for_equivalence
 
 MARGIN = 0.10  # of the equivalence test between conditions, in success rate
@@ -42,33 +43,33 @@ def points(value: float) -> str:
     return f"{100 * value:.0f}"
 
 
-def headline_pairs(entry: dict[str, Any]) -> list[dict[str, Any]]:
+def headline_pairs(entry: TaskEntry) -> list[Comparison]:
     """The comparison a task is about, ``oriented``; of a sweep one for every setting.
 
     Video against frame, or against muted where the task is one of sound; the first comparison
     where they did not both run.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[Comparison]] = {}
     for pair in entry["pairs"]:
         groups.setdefault(setting_of(pair["a"][0]), []).append(pair)
     other = "muted" if entry.get("kind") == "sound" else "frame"
     return [oriented(_about(pairs, {other, "video"})) for pairs in groups.values()]
 
 
-def _about(pairs: Sequence[dict[str, Any]], wanted: set[str]) -> dict[str, Any]:
+def _about(pairs: Sequence[Comparison], wanted: set[str]) -> Comparison:
     for pair in pairs:
         if pair["a"][0] == pair["b"][0] and {pair["a"][1], pair["b"][1]} == wanted:
             return pair
     return pairs[0]
 
 
-def names_of(pair: dict[str, Any]) -> tuple[str, str]:
+def names_of(pair: Comparison) -> tuple[str, str]:
     """Short names of a and b, without the setting of a sweep, which they share."""
     a, b = ((base_name(policy), word) for policy, word in (pair["a"], pair["b"]))
     return label(a, [b]), label(b, [a])
 
 
-def outcome(pair: dict[str, Any], alpha: float) -> str:
+def outcome(pair: Comparison, alpha: float) -> Outcome:
     """``"better"`` (b beats a), ``"worse"``, ``"equivalent"``, ``"open"``, ``"small"`` or
     ``"incomparable"``.
 
@@ -89,20 +90,19 @@ def outcome(pair: dict[str, Any], alpha: float) -> str:
     return "equivalent" if pair["p_equivalent"] <= alpha else "open"
 
 
-def oriented(pair: dict[str, Any]) -> dict[str, Any]:
+def oriented(pair: Comparison) -> Comparison:
     """The pair with ``video`` as b where it is one of the two."""
     if pair["a"][1] != "video":
         return pair
-    swapped = {**pair, **_turned(pair), "a": pair["b"], "b": pair["a"]}
+    swapped: Comparison = {**pair, "a": pair["b"], "b": pair["a"]}
+    if "interval" in pair:  # numbers are absent where nothing was measured
+        swapped = {**swapped, **_turned(pair)}
     if "ways" in pair:
         swapped["ways"] = [{**way, **_turned(way)} for way in pair["ways"]]
     return swapped
 
 
-def _turned(numbers: dict[str, Any]) -> dict[str, Any]:
-    """What changes of a comparison's numbers when its sides are swapped; none have none."""
-    if "interval" not in numbers:
-        return {}
+def _turned(numbers: Comparison | Way) -> Turned:
     low, high = numbers["interval"]
     return {
         "only_a": numbers["only_b"],
@@ -112,7 +112,7 @@ def _turned(numbers: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def task_verdict(task: str, entry: dict[str, Any], alpha: float) -> str:
+def task_verdict(task: str, entry: TaskEntry, alpha: float) -> str:
     """One sentence about one task."""
     found = headline_pairs(entry)
     if not found:
@@ -126,7 +126,7 @@ def task_verdict(task: str, entry: dict[str, Any], alpha: float) -> str:
     return f"{task}: {_pair_text(found[0], alpha)}."
 
 
-def _pair_text(pair: dict[str, Any], alpha: float) -> str:
+def _pair_text(pair: Comparison, alpha: float) -> str:
     a, b = names_of(pair)
     kind = outcome(pair, alpha)
     if kind == "incomparable":
@@ -148,7 +148,7 @@ def _pair_text(pair: dict[str, Any], alpha: float) -> str:
     return f"no difference between {a} and {b} is shown ({detail})"
 
 
-def reach_text(pair: dict[str, Any]) -> str:
+def reach_text(pair: Comparison) -> str:
     """What an undecided comparison could have shown with its number of episodes."""
     smallest = pair.get("smallest_shown")
     if smallest is None:
@@ -156,7 +156,7 @@ def reach_text(pair: dict[str, Any]) -> str:
     return f"at this n a difference shows from {math.ceil(100 * smallest - 1e-9)} points on"
 
 
-def _short_rates(cells: Sequence[dict[str, Any]]) -> list[str]:
+def _short_rates(cells: Sequence[CellSummary]) -> list[str]:
     """``hold 3 %``; of a sweep the lowest and the highest."""
     rates: dict[str, list[float]] = {}
     for cell in cells:
@@ -170,15 +170,15 @@ def _short_rates(cells: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def overall_verdict(tasks: dict[str, Any], alpha: float) -> str:
+def overall_verdict(tasks: dict[str, TaskEntry], alpha: float) -> str:
     """One sentence about the whole run."""
     found = [(task, pair) for task, entry in tasks.items() for pair in headline_pairs(entry)]
     return _sentence(found, alpha) if found else _rates_verdict(tasks)
 
 
-def _sentence(found: Sequence[tuple[str, dict[str, Any]]], alpha: float) -> str:
+def _sentence(found: Sequence[tuple[str, Comparison]], alpha: float) -> str:
     """What some comparisons of tasks show, those that end alike together."""
-    groups: dict[str, list[tuple[str, dict[str, Any]]]] = {kind: [] for kind in OUTCOMES}
+    groups: dict[str, list[tuple[str, Comparison]]] = {kind: [] for kind in OUTCOMES}
     for task, pair in found:
         groups[outcome(pair, alpha)].append((task, pair))
     pairs_named = {names_of(pair) for _, pair in found}
@@ -203,7 +203,7 @@ def _sentence(found: Sequence[tuple[str, dict[str, Any]]], alpha: float) -> str:
     return sentence if sentence.startswith("n =") else sentence[0].upper() + sentence[1:]
 
 
-def _where(group: Sequence[tuple[str, dict[str, Any]]], total: int) -> str:
+def _where(group: Sequence[tuple[str, Comparison]], total: int) -> str:
     tasks = dict.fromkeys(task for task, _ in group)
     listed = f"({', '.join(tasks)})"
     if any(setting_of(pair["a"][0]) for _, pair in group):
@@ -212,7 +212,7 @@ def _where(group: Sequence[tuple[str, dict[str, Any]]], total: int) -> str:
     return f"on {count} {'task' if len(group) == 1 else 'tasks'} {listed}"
 
 
-def _rates_verdict(tasks: dict[str, Any]) -> str:
+def _rates_verdict(tasks: dict[str, TaskEntry]) -> str:
     cells = [cell for entry in tasks.values() for cell in entry["cells"]]
     everyone = [(base_name(cell["policy"]), cell["condition"]) for cell in cells]
     totals: dict[str, dict[str, list[int]]] = {}

@@ -14,7 +14,6 @@ from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -23,8 +22,9 @@ from neon_sim.files import make_folder, write_json, write_whole
 from neon_sim.schema import read_json
 
 from ..analysis.pairing import Column, rows_of
+from ..analysis.results import CellSummary, Summary, TaskEntry
 from ..analysis.verdict import headline_pairs
-from ..runs.folder import Row, RunFolder, dump_row
+from ..runs.folder import Row, RunFolder, hash_of_row
 from ..runs.plan import RunPlan
 from ..runs.stored import inside_folder, read_run
 from ..runs.sweep import base_name, setting_of
@@ -112,22 +112,29 @@ class Choice:
 # ---- which episodes ---------------------------------------------------------------------
 
 
-def shown_columns(entry: dict[str, Any]) -> list[Column]:
+def shown_columns(entry: TaskEntry) -> list[Column]:
     """The two columns of a task's summary that are shown: those its verdict is about.
 
     Of a sweep, both under its first setting. Without a comparison (scripted policies) the first
     two columns, or the only one; of a sweep the best and the worst setting of the first policy.
     """
     for pair in headline_pairs(entry):  # the first of them
-        return [tuple(pair["a"]), tuple(pair["b"])]
+        (a, word_a), (b, word_b) = pair["a"], pair["b"]
+        return [(a, word_a), (b, word_b)]
     cells = [cell for cell in entry["cells"] if cell["n"]]
     if cells and setting_of(cells[0]["policy"]):
         first = [c for c in cells if base_name(c["policy"]) == base_name(cells[0]["policy"])]
-        best = max(first, key=lambda cell: cell["any_time"]["rate"])
-        worst = min(reversed(first), key=lambda cell: cell["any_time"]["rate"])
+        best = max(first, key=_rate)
+        worst = min(reversed(first), key=_rate)
         cells = [best, worst]
     columns = dict.fromkeys((cell["policy"], cell["condition"]) for cell in cells[:2])
     return list(columns)
+
+
+def _rate(cell: CellSummary) -> float:
+    rate = cell["any_time"]["rate"]
+    assert rate is not None  # some episodes were measured
+    return rate
 
 
 def choose(rows: Sequence[Row], task: str, columns: Sequence[Column], count: int) -> list[Choice]:
@@ -158,9 +165,9 @@ def _matched(rows: Sequence[Row], task: str, columns: Sequence[Column]) -> list[
     for column in columns:
         mine = [row for row in rows_of(rows, task, column) if row["error"] is None]
         tables.append({(r["train_seed"], r["seed"], r["episode"]): r for r in mine})
-    trained = {key[0] for table in tables for key in table} - {None}
+    trained = sorted({seed for table in tables for seed, _, _ in table if seed is not None})
     found: list[tuple[Row, ...]] = []
-    for train_seed in sorted(trained) or [None]:
+    for train_seed in trained or (None,):
         for seed, episode in sorted({key[1:] for key in tables[0]}):
             keys = (train_seed, seed, episode), (None, seed, episode)
             group = [table[key] for table in tables for key in dict.fromkeys(keys) if key in table]
@@ -198,11 +205,17 @@ def _stem(row: Row) -> str:
 
 def make_side(row: Row) -> Side:
     """What the index says about one row."""
-    keys = ("policy", "condition", "train_seed", "success", "success_final", "steps")
-    stem, text = _stem(row), dump_row({**row, "timing": {}})
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    stem = _stem(row)
     return Side(
-        **{key: row[key] for key in keys}, row=digest, video=f"{stem}.mp4", poster=f"{stem}.jpg"
+        policy=row["policy"],
+        condition=row["condition"],
+        train_seed=row["train_seed"],
+        success=row["success"],
+        success_final=row["success_final"],
+        steps=row["steps"],
+        row=hash_of_row(row),
+        video=f"{stem}.mp4",
+        poster=f"{stem}.jpg",
     )
 
 
@@ -229,7 +242,7 @@ def read_index(folder: Path) -> list[VideoGroup]:
 
 def make_videos(
     folder: Path | RunFolder,
-    summary: dict[str, Any],
+    summary: Summary,
     pairs: int = 2,
     *,
     workers: int = 1,

@@ -169,7 +169,8 @@ class PlainRenderer:
     def render(self, data: Any, camera_id: int) -> np.ndarray:
         """Update the scene and draw it."""
         self._renderer.update_scene(data, camera_id)
-        return self._renderer.render()
+        picture: np.ndarray = self._renderer.render()
+        return picture
 
     def close(self) -> None:
         """Free the GL context."""

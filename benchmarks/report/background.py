@@ -9,6 +9,7 @@ from typing import Any
 
 from neon_sim.registry import TASKS
 
+from ..analysis.results import PlottedCell, Summary
 from ..runs.own_policy import own_sentences
 from ..runs.scripted import CONDITION, SCRIPTED
 from .charts import percent, signed, success_panel
@@ -68,14 +69,19 @@ def _code(text: str) -> Html:
     return tag("code", text)
 
 
-def _as_cell(policy: str, word: str, entry: dict[str, Any]) -> dict[str, Any]:
+def _as_cell(policy: str, word: str, entry: dict[str, Any]) -> PlottedCell:
     """An entry of a certificate in the form of a summary's cell, for the chart."""
     scripted = word in SCRIPTED
-    rate = {key: entry[key] for key in ("n", "successes", "rate")}
     return {
         "policy": word if scripted else policy,
         "condition": CONDITION if scripted else word,
-        "any_time": {**rate, "interval": entry.get("cluster", entry["wilson"])},
+        "any_time": {
+            "n": entry["n"],
+            "successes": entry["successes"],
+            "rate": entry["rate"],
+            "wilson": entry["wilson"],
+            "interval": entry.get("cluster", entry["wilson"]),
+        },
         "per_train_seed": [],
     }
 
@@ -183,7 +189,7 @@ def _checkpoints(manifest: dict[str, Any]) -> Html:
     return details(f"weights: {count} file{'s' if count > 1 else ''}", body)
 
 
-def failures(summary: dict[str, Any]) -> Html:
+def failures(summary: Summary) -> Html:
     """Episodes that raised."""
     rows = [
         (
@@ -193,7 +199,7 @@ def failures(summary: dict[str, Any]) -> Html:
             else f"{row['policy']} {row['condition']}",
             "–" if row["train_seed"] is None else row["train_seed"],
             row["episode"],
-            tag("code", row["error"]),
+            tag("code", row["error"] or ""),
         )
         for row in summary["failures"]
     ]
@@ -203,7 +209,7 @@ def failures(summary: dict[str, Any]) -> Html:
     return section("failures", "Errors", table(head, rows, numbers=(2, 3)))
 
 
-def decisions(summary: dict[str, Any]) -> Html:
+def decisions(summary: Summary) -> Html:
     """What stopping early decided; nothing for a run without it."""
     if not summary["decisions"]:
         return Html()

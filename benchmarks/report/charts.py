@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from neon_sim.observation.conditions import CONDITIONS
 
+from ..analysis.results import Comparison, PlottedCell
 from ..analysis.verdict import label
 from ..runs.scripted import CONDITION
 from ..runs.sweep import base_name
@@ -39,7 +39,7 @@ def colour_class(condition: str) -> str:
     return f"c-{condition}" if known else "c-other"
 
 
-def shape_of(policy: str, cells: Sequence[dict[str, Any]]) -> str:
+def shape_of(policy: str, cells: Sequence[PlottedCell]) -> str:
     """Shape of a policy among those of a task, the same under every setting of a sweep."""
     policies = list(dict.fromkeys(base_name(cell["policy"]) for cell in cells))
     name = base_name(policy)
@@ -65,7 +65,7 @@ def marker(shape: str, x: float, y: float, colour: str, size: float = 6.0) -> Ht
     return tag("circle", cx=_n(x), cy=_n(y), r=_n(size), class_=name)
 
 
-def swatch(policy: str, condition: str, cells: Sequence[dict[str, Any]]) -> Html:
+def swatch(policy: str, condition: str, cells: Sequence[PlottedCell]) -> Html:
     """The mark of a column, for legends and tables."""
     point = marker(shape_of(policy, cells), 8, 8, colour_class(condition), 5)
     return tag("svg", point, viewBox="0 0 16 16", class_="swatch", aria_hidden="true")
@@ -79,7 +79,7 @@ def _n(value: float) -> str:
 
 
 def success_panel(
-    task: str, cells: Sequence[dict[str, Any]], lines: Sequence[tuple[str, float]] = ()
+    task: str, cells: Sequence[PlottedCell], lines: Sequence[tuple[str, float]] = ()
 ) -> Html:
     """Success of one task: a row a column, with its 95 % interval.
 
@@ -132,16 +132,18 @@ def _level(what: str, x: float, bottom: float) -> Html:
     return tag("path", title, d=f"M{_n(x)} 2V{_n(bottom)}", class_="level")
 
 
-def _row(cell: dict[str, Any], name: str, shape: str, y: float, left: float, right: float) -> Html:
-    rate = cell["any_time"]["rate"]
+def _row(cell: PlottedCell, name: str, shape: str, y: float, left: float, right: float) -> Html:
+    rate, interval = cell["any_time"]["rate"], cell["any_time"]["interval"]
     colour = colour_class(cell["condition"])
     shown = name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"
     words = tag("text", shown, x=_n(left - 12), y=_n(y + 4), class_="name", text_anchor="end")
     if rate is None:
-        where = {"x": PANEL_WIDTH - 4, "y": _n(y + 4), "text_anchor": "end"}
-        nothing = tag("text", percent(rate), class_="tick", **where)
+        nothing = tag(
+            "text", percent(rate), class_="tick", x=PANEL_WIDTH - 4, y=_n(y + 4), text_anchor="end"
+        )
         return tag("g", words, nothing)
-    low, high = cell["any_time"]["interval"]
+    assert interval is not None  # both are there, or neither
+    low, high = interval
     a, b = _at(low, left, right), _at(high, left, right)
     title = (
         f"{name}: {cell['any_time']['successes']} of {cell['any_time']['n']} episodes, "
@@ -189,7 +191,7 @@ def line_swatch(class_: str, *marks: Html) -> Html:
 
 
 def legend(
-    cells: Sequence[dict[str, Any]],
+    cells: Sequence[PlottedCell],
     columns: Sequence[tuple[str, str]],
     own: Collection[str] = (),
 ) -> Html:
@@ -319,13 +321,13 @@ def _curve(curve: Curve, index: int, places: dict[int, float], condition: str) -
 # ---- differences ----------------------------------------------------------------------------
 
 
-def forest_reach(pairs: Sequence[dict[str, Any]]) -> float:
+def forest_reach(pairs: Sequence[Comparison]) -> float:
     """Half the width of a common axis for these differences, in success rate."""
     widest = max((abs(end) for pair in pairs for end in pair.get("interval", ())), default=0.0)
     return min(1.0, max(0.25, math.ceil(widest / 0.25 - 1e-9) * 0.25))
 
 
-def forest(pair: dict[str, Any], reach: float, margin: float, kind: str) -> Html:
+def forest(pair: Comparison, reach: float, margin: float, kind: str) -> Html:
     """One difference with its interval about a zero line; the band is the margin.
 
     Args:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from ..analysis.results import Claim
 from .markup import Html, table, tag
 from .sections import note, section
 
 CHIPS = {"supported": "better", "not supported": "worse", "undecided": "open"}
 
 
-def claims(entries: Sequence[dict[str, Any]]) -> Html:
+def claims(entries: Sequence[Claim]) -> Html:
     """What is claimed for video models, and what this run says; nothing where it was not asked."""
     if not entries:
         return Html("")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
-from typing import Any
 
+Child = str | int | float  # what an element may hold; text is escaped, Html is not
+Attribute = str | int | float | bool | None
 VOID = frozenset({"br", "img", "meta", "source"})
 
 
@@ -16,17 +17,17 @@ class Html(str):
     __slots__ = ()
 
 
-def markup(value: Any) -> Html:
+def markup(value: Child) -> Html:
     """``value`` as markup; what is not ``Html`` is escaped."""
     return value if isinstance(value, Html) else Html(escape(str(value)))
 
 
-def join(parts: Iterable[Any], between: str = "") -> Html:
+def join(parts: Iterable[Child], between: str = "") -> Html:
     """Parts one after the other."""
     return Html(between.join(markup(part) for part in parts))
 
 
-def tag(name: str, *children: Any, **attributes: Any) -> Html:
+def tag(name: str, *children: Child, **attributes: Attribute) -> Html:
     """One element.
 
     Args:
@@ -45,14 +46,16 @@ def tag(name: str, *children: Any, **attributes: Any) -> Html:
     return Html(opening if name in VOID else f"{opening}{join(children)}</{name}>")
 
 
-def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], numbers: Sequence[int] = ()) -> Html:
+def table(
+    head: Sequence[Child], rows: Iterable[Sequence[Child]], numbers: Sequence[int] = ()
+) -> Html:
     """A table that scrolls sideways where the window is narrow.
 
     Args:
         head: titles. rows: cells. numbers: columns that hold numbers (flush right).
     """
 
-    def line(name: str, cells: Sequence[Any]) -> Html:
+    def line(name: str, cells: Sequence[Child]) -> Html:
         parts = [
             tag(name, cell, class_="n" if i in numbers else None) for i, cell in enumerate(cells)
         ]
@@ -64,8 +67,8 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], numbers: Sequence[
 
 
 def grouped_table(
-    head: Sequence[Any],
-    groups: Iterable[tuple[Any, Sequence[Sequence[Any]]]],
+    head: Sequence[Child],
+    groups: Iterable[tuple[Child, Sequence[Sequence[Child]]]],
     numbers: Sequence[int],
 ) -> Html:
     """A table whose rows stand under headings; groups without rows are left out."""
@@ -86,12 +89,12 @@ def grouped_table(
     return tag("div", inner, class_="scroll", tabindex="0")
 
 
-def facts(pairs: Iterable[tuple[Any, Any]]) -> Html:
+def facts(pairs: Iterable[tuple[Child, Child]]) -> Html:
     """Names and values as a list."""
     return tag("dl", *[tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs])
 
 
-def details(title: Any, *children: Any) -> Html:
+def details(title: Child, *children: Child) -> Html:
     """Something that is folded away at first."""
     return tag("details", tag("summary", title), *children)
 

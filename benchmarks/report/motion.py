@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from neon_sim.clock import CONTROL_HZ
 
+from ..analysis.results import CellSummary, LimitShare, Summary
 from ..analysis.tables import shown
 from ..runs.scripted import CONDITION
 from ..runs.sweep import base_name, lateness, setting_of
@@ -13,8 +15,10 @@ from .charts import SHAPES, Curve, colour_class, curves_panel, level_key, line_s
 from .markup import Html, grouped_table, join, tag
 from .sections import all_cells, all_columns, levels, named, note, section
 
+KINDS = ("position", "velocity", "torque")  # of limits, as rows name them
 
-def motion(summary: dict[str, Any]) -> Html:
+
+def motion(summary: Summary) -> Html:
     """How fast the policy thinks and how smoothly the arm moves."""
     columns, cells = all_columns(summary), all_cells(summary)
     head = ("", "inference ms", "seeing ms", "jerk rad/s³", "jump mrad", "steps", "wall s")
@@ -47,16 +51,15 @@ def motion(summary: dict[str, Any]) -> Html:
     return section("motion", "Speed and smoothness", body, note(small))
 
 
-def limits(summary: dict[str, Any]) -> Html:
+def limits(summary: Summary) -> Html:
     """How long joints were at the robot's limits."""
     columns, cells = all_columns(summary), all_cells(summary)
-    kinds = ("position", "velocity", "torque")
-    head = ("", *(f"{kind} {what} %" for kind in kinds for what in ("mean", "worst")))
+    head = ("", *(f"{kind} {what} %" for kind in KINDS for what in ("mean", "worst")))
     groups = [
         (
             task,
             [
-                [named(cell, columns, cells), *_limit_cells(cell["limits"], kinds)]
+                [named(cell, columns, cells), *_limit_cells(cell["limits"])]
                 for cell in entry["cells"]
                 if cell.get("limits")
             ],
@@ -74,14 +77,18 @@ def limits(summary: dict[str, Any]) -> Html:
     return section("limits", "Limits of the robot", body, note(small))
 
 
-def _limit_cells(shares: dict[str, dict[str, float]], kinds: tuple[str, ...]) -> list[str]:
-    return [f"{100 * shares[kind][what]:.1f}" for kind in kinds for what in ("mean", "worst")]
+def _limit_cells(shares: dict[str, LimitShare]) -> list[str]:
+    return [
+        f"{100 * share:.1f}"
+        for kind in KINDS
+        for share in (shares[kind]["mean"], shares[kind]["worst"])
+    ]
 
 
 # ---- sweeps --------------------------------------------------------------------------------
 
 
-def sweep(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> list[Html]:
+def sweep(summary: Summary, certificates: dict[str, dict[str, Any]]) -> list[Html]:
     """Success over chunk length and latency, with small print; nothing without a sweep."""
     panels = [
         _sweep_panel(task, name, word, cells, certificates.get(task, {}))
@@ -99,9 +106,9 @@ def sweep(summary: dict[str, Any], certificates: dict[str, dict[str, Any]]) -> l
     return [tag("div", *panels, class_="panels"), small]
 
 
-def _by_policy(cells: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def _by_policy(cells: list[CellSummary]) -> dict[tuple[str, str], list[CellSummary]]:
     """Swept cells by what was swept."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, str], list[CellSummary]] = {}
     for cell in cells:
         if setting_of(cell["policy"]) and cell["n"]:
             key = base_name(cell["policy"]), cell["condition"]
@@ -109,24 +116,33 @@ def _by_policy(cells: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[s
     return found
 
 
+Point = tuple[int, float, float, float]  # setting, rate, and the two ends of its interval
+
+
+def _swept_points(cells: Sequence[CellSummary], over_late: bool) -> dict[int, list[Point]]:
+    """Points over latency by chunk length, or over chunk length by latency."""
+    found: dict[int, list[Point]] = {}
+    for cell in cells:
+        replan, late, rate = cell["replan_steps"], cell["latency_steps"], cell["any_time"]
+        assert replan is not None  # a swept cell with episodes has all of them
+        assert late is not None
+        assert rate["rate"] is not None
+        assert rate["interval"] is not None
+        low, high = rate["interval"]
+        group, x = (replan, late) if over_late else (late, replan)
+        found.setdefault(group, []).append((x, rate["rate"], low, high))
+    return found
+
+
 def _sweep_panel(
-    task: str, name: str, word: str, cells: list[dict[str, Any]], certificate: dict[str, Any]
+    task: str, name: str, word: str, cells: list[CellSummary], certificate: dict[str, Any]
 ) -> Html:
     """One policy: a curve a latency over chunk lengths; over latency where only that varies."""
     over_late = len({cell["replan_steps"] for cell in cells}) == 1
-    x_key, group_key = "latency_steps", "replan_steps"
-    if not over_late:
-        x_key, group_key = group_key, x_key
-    groups: dict[int, list[dict[str, Any]]] = {}
-    for cell in sorted(cells, key=lambda c: (c[group_key], c[x_key])):
-        groups.setdefault(cell[group_key], []).append(cell)
-    curves = [
-        Curve(
-            lateness(value) if group_key == "latency_steps" else f"chunks of {value}",
-            [(c[x_key], c["any_time"]["rate"], *c["any_time"]["interval"]) for c in members],
-        )
-        for value, members in groups.items()
-    ]
+    curves = []
+    for value, points in sorted(_swept_points(cells, over_late).items()):
+        curve = f"chunks of {value}" if over_late else lateness(value)
+        curves.append(Curve(curve, sorted(points)))
     axis = "control steps late" if over_late else "control steps between two looks"
     shown = name if word == CONDITION else f"{name} {word}"
     counts = sorted({cell["n"] for cell in cells})

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from neon_sim.files import write_whole
 
+from ..analysis.results import Summary
 from ..certificates.common import read_certificate
 from ..compare import summary_of_run
 from ..film.videos import Films, make_videos
@@ -43,7 +43,7 @@ def write_report(
     workers: int = 1,
     verbose: bool = False,
     own: Collection[str] = (),
-    summary: dict[str, Any] | None = None,
+    summary: Summary | None = None,
 ) -> Path:
     """Write ``report.html`` of a run, finished or not, and ``summary.json`` again.
 
@@ -64,7 +64,8 @@ def write_report(
     run = folder if isinstance(folder, RunFolder) else RunFolder(folder)
     read_manifest(run)  # before a folder that is no run gets a lock
     with run.locked():
-        summary = summary_of_run(run, write=True) if summary is None else summary
+        if summary is None:
+            summary = summary_of_run(run, write=True)
         found = make_videos(run, summary, videos, workers=workers, verbose=verbose, own=own)
         write_whole(run.report, page(run, summary, found))
     return run.report
@@ -72,15 +73,16 @@ def write_report(
 
 def missing_episodes(stored: StoredRun) -> int:
     """Episodes of the plan that have no row; a task that was stopped early lacks none."""
-    plan = stored.plan
+    plan, decisions = stored.plan, stored.decisions
     wanted = sum(
-        len(list(plan.cells(task))) * stored.decisions.get(task, {}).get("episodes", plan.episodes)
+        len(list(plan.cells(task)))
+        * (decisions[task]["episodes"] if task in decisions else plan.episodes)
         for task in plan.tasks
     )
     return max(0, wanted - len(stored.rows))
 
 
-def page(run: RunFolder, summary: dict[str, Any], films: Films) -> Html:
+def page(run: RunFolder, summary: Summary, films: Films) -> Html:
     """The whole document."""
     stored = read_run(run)
     found = {task: read_certificate(task) for task in summary["tasks"]}

@@ -10,6 +10,8 @@ from typing import Any
 from neon_sim.clock import CONTROL_HZ
 from neon_sim.files import inside
 
+from ..analysis.pairing import Column
+from ..analysis.results import CellSummary, Comparison, Summary, TaskEntry
 from ..analysis.statistics import episodes_for_equivalence
 from ..analysis.tables import NOTHING, p_text, percent, warning_sentences
 from ..analysis.verdict import UNDECIDED, headline_pairs, label, names_of, outcome, reach_text
@@ -17,7 +19,7 @@ from ..film.media import has_sound
 from ..film.videos import Films, Side, VideoGroup
 from ..runs.sweep import base_name, setting_of, setting_text
 from .charts import forest, forest_reach, legend, level_key, signed, success_panel, swatch
-from .markup import Html, details, grouped_table, tag
+from .markup import Child, Html, details, grouped_table, tag
 
 KINDS = {
     "temporal": "needs to see time",
@@ -40,12 +42,12 @@ SWEPT_VIDEOS = (
 MANY_PAIRS = 12  # more are folded away
 
 
-def section(name: str, title: str, *children: Any) -> Html:
+def section(name: str, title: str, *children: Child) -> Html:
     """A part of the page that the list of contents can point to."""
     return tag("section", tag("h2", title), *children, id=name)
 
 
-def note(*text: Any) -> Html:
+def note(*text: Child) -> Html:
     """Small print."""
     return tag("p", *text, class_="note")
 
@@ -65,7 +67,7 @@ def plain_p(p: float) -> str:
 # ---- verdict ------------------------------------------------------------------------------
 
 
-def verdict(summary: dict[str, Any], missing: int) -> Html:
+def verdict(summary: Summary, missing: int) -> Html:
     """The answer: one sentence, what stands in its way, a line a task (and setting of a sweep)."""
     compared = [
         (task, pair) for task, entry in summary["tasks"].items() for pair in headline_pairs(entry)
@@ -84,7 +86,7 @@ def verdict(summary: dict[str, Any], missing: int) -> Html:
 
 
 def _warnings(
-    summary: dict[str, Any], compared: Sequence[tuple[str, dict[str, Any]]], missing: int
+    summary: Summary, compared: Sequence[tuple[str, Comparison]], missing: int
 ) -> list[str]:
     found = warning_sentences(summary)
     if missing:
@@ -116,7 +118,7 @@ def _warnings(
 
 
 def _verdict_line(
-    task: str, entry: dict[str, Any], pair: dict[str, Any], summary: dict[str, Any], reach: float
+    task: str, entry: TaskEntry, pair: Comparison, summary: Summary, reach: float
 ) -> Html:
     kind = outcome(pair, summary["alpha"])
     a, b = names_of(pair)
@@ -143,7 +145,7 @@ def _verdict_line(
     return tag("li", name, picture, tag("div", chip, tag("span", text)))
 
 
-def _how_to_read(summary: dict[str, Any]) -> Html:
+def _how_to_read(summary: Summary) -> Html:
     total = sum(len(entry["pairs"]) for entry in summary["tasks"].values())
     return note(
         "Dot: difference in success rate, in points; line: its 95 % interval; grey band: "
@@ -156,7 +158,7 @@ def _how_to_read(summary: dict[str, Any]) -> Html:
 # ---- chart ---------------------------------------------------------------------------------
 
 
-def all_columns(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def all_columns(summary: Summary) -> list[tuple[str, str]]:
     """Every column of the run in order."""
     return list(
         dict.fromkeys(
@@ -167,13 +169,13 @@ def all_columns(summary: dict[str, Any]) -> list[tuple[str, str]]:
     )
 
 
-def all_cells(summary: dict[str, Any]) -> list[dict[str, Any]]:
+def all_cells(summary: Summary) -> list[CellSummary]:
     """Every cell of the run; shapes of policies go by this order."""
     return [cell for entry in summary["tasks"].values() for cell in entry["cells"]]
 
 
 def chart(
-    summary: dict[str, Any], certificates: dict[str, dict[str, Any]], curves: Sequence[Html] = ()
+    summary: Summary, certificates: dict[str, dict[str, Any]], curves: Sequence[Html] = ()
 ) -> Html:
     """Success by task and column, and what a sweep found, which has no columns here."""
     panels = []
@@ -205,11 +207,12 @@ def chart(
     )
 
 
-def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list[tuple[str, float]]:
+def levels(cells: Sequence[CellSummary], certificate: dict[str, Any]) -> list[tuple[str, float]]:
     """Rates that a policy reaches without seeing: the blind column's, else the certificate's."""
     for cell in cells:
-        if cell["condition"] == "blind" and cell["n"]:
-            return [("blind", cell["any_time"]["rate"])]
+        rate = cell["any_time"]["rate"]
+        if cell["condition"] == "blind" and rate is not None:
+            return [("blind", rate)]
     if certificate.get("kind") == "sound":
         return [("chance, for who does not hear", certificate["sound"]["chance"])]
     stored = certificate.get("entries", {}).get("blind", {})
@@ -221,13 +224,13 @@ def levels(cells: Sequence[dict[str, Any]], certificate: dict[str, Any]) -> list
 # ---- tables --------------------------------------------------------------------------------
 
 
-def named(cell: dict[str, Any], columns: Sequence[tuple[str, str]], cells: Any) -> Html:
+def named(cell: CellSummary, columns: Sequence[Column], cells: Sequence[CellSummary]) -> Html:
     """A column's mark and name."""
     column = (cell["policy"], cell["condition"])
     return tag("span", swatch(*column, cells), label(column, columns), class_="column")
 
 
-def rates(summary: dict[str, Any]) -> Html:
+def rates(summary: Summary) -> Html:
     """Success rates of every cell."""
     columns, cells = all_columns(summary), all_cells(summary)
     clustered = any("cluster" in cell["any_time"] for cell in cells)
@@ -264,7 +267,7 @@ def rates(summary: dict[str, Any]) -> Html:
     return section("rates", "Rates", body, note(small))
 
 
-def _rate_cells(cell: dict[str, Any], clustered: bool, swapped: bool) -> list[str]:
+def _rate_cells(cell: CellSummary, clustered: bool, swapped: bool) -> list[str]:
     whole, final = cell["any_time"], cell["final"]
     seeds = [str(seed) for seed in cell["train_seeds"] if seed is not None]
     row = [
@@ -279,12 +282,11 @@ def _rate_cells(cell: dict[str, Any], clustered: bool, swapped: bool) -> list[st
     row += [percent(final["rate"]), interval(final["interval"])]
     if swapped:
         heard = cell.get("swapped")
-        shown = (f"{100 * heard['rate']:.1f}", interval(heard["interval"])) if heard else ("–", "–")
-        row += shown
+        row += (percent(heard["rate"]), interval(heard["interval"])) if heard else ("–", "–")
     return [*row, str(cell["errors"]), str(cell["missing"])]
 
 
-def pairs(summary: dict[str, Any]) -> Html:
+def pairs(summary: Summary) -> Html:
     """Every paired comparison; where there are many, those of the verdict first."""
     total = sum(len(entry["pairs"]) for entry in summary["tasks"].values())
     if not total:
@@ -306,7 +308,7 @@ def pairs(summary: dict[str, Any]) -> Html:
     return section("pairs", "Comparisons", _pairs_table(summary, first), small, folded)
 
 
-def _pairs_table(summary: dict[str, Any], shown: dict[str, list[dict[str, Any]]]) -> Html:
+def _pairs_table(summary: Summary, shown: dict[str, list[Comparison]]) -> Html:
     head = (
         "A", "B", "pairs", "only A", "only B", "both", "neither",
         "B − A", "95 % interval", "p", "p (Holm)", "",
@@ -318,13 +320,11 @@ def _pairs_table(summary: dict[str, Any], shown: dict[str, list[dict[str, Any]]]
     return grouped_table(head, groups, numbers=range(2, 11))
 
 
-def _pair_row(pair: dict[str, Any], columns: Any, alpha: float) -> list[Any]:
+def _pair_row(pair: Comparison, columns: Sequence[Column], alpha: float) -> list[Child]:
     kind = outcome(pair, alpha)
     word = {"better": "B better", "worse": "A better"}.get(kind, CHIPS[kind])
-    names, chip = (
-        [label(pair[side], columns) for side in "ab"],
-        tag("b", word, class_=f"chip {kind}"),
-    )
+    names = [label(pair["a"], columns), label(pair["b"], columns)]
+    chip = tag("b", word, class_=f"chip {kind}")
     if kind == "incomparable":
         return [*names, pair["n"], *[NOTHING] * 8, chip]
     low, high = pair["interval"]
@@ -346,7 +346,9 @@ def _pair_row(pair: dict[str, Any], columns: Any, alpha: float) -> list[Any]:
 # ---- videos ----------------------------------------------------------------------------------
 
 
-def videos(films: Films, folder: Path, columns: Any, cells: Any) -> Html:
+def videos(
+    films: Films, folder: Path, columns: Sequence[Column], cells: Sequence[CellSummary]
+) -> Html:
     """The same episode under two columns, side by side."""
     groups = films.groups
     lacking = [
@@ -376,11 +378,13 @@ def videos(films: Films, folder: Path, columns: Any, cells: Any) -> Html:
     return section("videos", "Videos", intro, tag("div", *shown, class_="cards wide"), *lacking)
 
 
-def _swept(columns: Sequence[tuple[str, str]]) -> bool:
+def _swept(columns: Sequence[Column]) -> bool:
     return any(setting_of(policy) for policy, _ in columns)
 
 
-def _video_group(group: VideoGroup, folder: Path, columns: Any, cells: Any) -> Html:
+def _video_group(
+    group: VideoGroup, folder: Path, columns: Sequence[Column], cells: Sequence[CellSummary]
+) -> Html:
     alike = (
         f"Episode {group.episode} (seed {group.seed}). "
         f"{group.alike} of {group.total} episodes ended like this."
@@ -410,7 +414,9 @@ def _video_group(group: VideoGroup, folder: Path, columns: Any, cells: Any) -> H
     )
 
 
-def _video(side: Side, folder: Path, cells: Any, name: str, setting: str, heard_as: str) -> Html:
+def _video(
+    side: Side, folder: Path, cells: Sequence[CellSummary], name: str, setting: str, heard_as: str
+) -> Html:
     ended = "succeeds" if side.success else "fails"
     if side.success and not side.success_final:
         ended = "succeeds, then loses it"

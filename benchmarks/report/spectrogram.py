@@ -39,20 +39,23 @@ def power_db(samples: np.ndarray) -> np.ndarray:
     bins = np.abs(np.fft.rfft(frames * window, BINS, axis=1)) * (2.0 / window.sum())
     edges = pitches(ROWS + 1) * (BINS / AUDIO_HZ)
     rows = [_strongest(bins, low, high) for high, low in itertools.pairwise(edges)]
-    return 20.0 * np.log10(np.maximum(np.stack(rows), 1e-7))
+    level: np.ndarray = np.log10(np.maximum(np.stack(rows), 1e-7))
+    return 20.0 * level
 
 
 def _strongest(bins: np.ndarray, low: float, high: float) -> np.ndarray:
     """Largest amplitude between two places (bins, may be fractions) of each frame."""
     first = int(np.floor(low))
     last = max(int(np.ceil(high)), first + 1)
-    return bins[:, first : last + 1].max(axis=1)
+    strongest: np.ndarray = bins[:, first : last + 1].max(axis=1)
+    return strongest
 
 
 def pitches(count: int) -> np.ndarray:
     """(count,) Hz from 8 kHz down to 60 Hz, evenly by mel."""
     ends = 2595.0 * np.log10(1.0 + np.array([HIGH_HZ, LOW_HZ]) / 700.0)
-    return 700.0 * (10.0 ** (np.linspace(ends[0], ends[1], count) / 2595.0) - 1.0)
+    mels: np.ndarray = np.linspace(ends[0], ends[1], count)
+    return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
 
 
 def picture(samples: np.ndarray) -> np.ndarray:
@@ -60,7 +63,8 @@ def picture(samples: np.ndarray) -> np.ndarray:
     level = (power_db(samples) - QUIET_DB) / (LOUD_DB - QUIET_DB)
     place = np.clip(level, 0.0, 1.0) * (len(RAMP) - 1)
     parts = [np.interp(place, np.arange(len(RAMP)), RAMP[:, channel]) for channel in range(3)]
-    return np.rint(np.stack(parts, axis=-1)).astype(np.uint8)
+    drawn: np.ndarray = np.rint(np.stack(parts, axis=-1))
+    return drawn.astype(np.uint8)
 
 
 def spectrogram(samples: np.ndarray, title: str) -> Html:

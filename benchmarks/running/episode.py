@@ -169,7 +169,10 @@ class Episode:
         jerk, jump = smoothness(self.targets, self.boundaries, self.core.joint_scale)
         looks = max(self.looks, 1)
         return {
-            **cell._asdict(),
+            "task": cell.task,
+            "policy": cell.policy,
+            "condition": cell.condition,
+            "train_seed": cell.train_seed,
             "seed": self.job.settings.seed,
             "episode": self.index,
             "initial_hash": self.initial_hash,
@@ -197,7 +200,10 @@ def lost_row(job: Job, index: int, error: str) -> Row:
     """The row of an episode that no process survived."""
     own = SCRIPTED[job.spec.base] if job.spec.kind == "scripted" else job.spec.config
     return {
-        **job.cell._asdict(),
+        "task": job.cell.task,
+        "policy": job.cell.policy,
+        "condition": job.cell.condition,
+        "train_seed": job.cell.train_seed,
         "seed": job.settings.seed,
         "episode": index,
         "initial_hash": None,

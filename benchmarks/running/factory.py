@@ -68,7 +68,7 @@ def find_factory(name: str) -> Callable[..., Any]:
             f"policy {name!r}: module {module_name!r} has no {attribute!r}; name a function of it, "
             f"as in {module_name}:make with {EXAMPLE}"
         )
-    factory = getattr(module, attribute)
+    factory: Callable[..., Any] = getattr(module, attribute)
     if not callable(factory):
         raise ConfigError(
             f"policy {name!r} must be a function that returns a policy (got a value of type "

@@ -133,7 +133,8 @@ class ProcessPool:
 
     def _receive(self, pipe: Connection) -> tuple[str, Any]:
         try:
-            return pipe.recv()
+            kind, value = pipe.recv()
+            return kind, value
         except (EOFError, OSError):
             return "died", None
 

@@ -21,7 +21,7 @@ from ..analysis.statistics import mean_e_value
 from ..analysis.unmeasured import is_broken
 from ..runs.folder import EpisodeKey, EpisodeLog, Row, RunFolder, describe, key_of_row, sort_key
 from ..runs.plan import Cell, PolicySpec, RunOptions, RunPlan, plan_of
-from ..runs.stored import MANIFEST_VERSION, cells_of, holds, read_manifest
+from ..runs.stored import MANIFEST_VERSION, Decision, cells_of, holds, read_manifest
 from .episode import Job, Settings
 from .machine import machine, now
 from .players import Players, check_players
@@ -157,7 +157,7 @@ def job_size(total: int, resources: Resources) -> int:
     return max(resources.batch, min(fair, MAX_JOB_EPISODES))
 
 
-def decide(plan: RunPlan, task: str, rows: Sequence[Row]) -> dict[str, Any]:
+def decide(plan: RunPlan, task: str, rows: Sequence[Row]) -> Decision:
     """Look at the first two columns of a task: are they told apart?
 
     The e-value of each training seed's discordant pairs, averaged over seeds; a value of

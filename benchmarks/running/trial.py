@@ -139,4 +139,5 @@ def check_chunk(chunk: np.ndarray) -> np.ndarray:
         raise PolicyError(
             f"chunk[{step}, {index}] must be finite in [-1, 1] (got {chunk[step, index]})"
         )
-    return np.clip(chunk, -1.0, 1.0)
+    held: np.ndarray = np.clip(chunk, -1.0, 1.0)
+    return held

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Le
+from typing_extensions import TypedDict
 
 from neon_sim.errors import RunError
 from neon_sim.files import FolderLock, disk_error, inside, make_folder, write_whole
@@ -34,8 +35,7 @@ Amount = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1 + 1e-6)]
 
 
-@dataclass(frozen=True)
-class Timing:
+class Timing(TypedDict):
     """What computing a row took; the one part of it that differs between runs."""
 
     wall_s: Amount
@@ -44,9 +44,12 @@ class Timing:
     looks: Count
 
 
-@dataclass(frozen=True)
-class StoredRow:
-    """A line of ``episodes.jsonl``, as it is held to its types when it is read."""
+class Row(TypedDict):
+    """One episode: a line of ``episodes.jsonl``, which is held to these types when it is read.
+
+    Units: ``mean_jerk`` rad/s^3, ``boundary_jump`` rad, ``progress`` in [0, 1], ``steps`` and
+    ``latency_steps`` in control steps of 20 ms. ``train_seed`` is None for a policy without one.
+    """
 
     task: str
     policy: str
@@ -69,9 +72,8 @@ class StoredRow:
     timing: Timing
 
 
-ROW_KEYS = tuple(field.name for field in fields(StoredRow))
+ROW_KEYS = tuple(Row.__annotations__)
 LATER_KEYS = ("replan_steps", "success_swapped", "limits")  # null in rows of older runs
-Row = dict[str, Any]
 
 
 class EpisodeKey(NamedTuple):
@@ -88,7 +90,7 @@ def key_of_row(row: Row) -> EpisodeKey:
     return EpisodeKey(cell, row["seed"], row["episode"])
 
 
-def sort_key(row: Row) -> tuple[Any, ...]:
+def sort_key(row: Row) -> tuple[str, str, str, int, int, int]:
     """Order of rows in a finished file."""
     train_seed = -1 if row["train_seed"] is None else row["train_seed"]
     return (
@@ -103,9 +105,19 @@ def sort_key(row: Row) -> tuple[Any, ...]:
 
 def dump_row(row: Row) -> str:
     """One JSON line, keys in the order of ``ROW_KEYS``."""
+    return json.dumps(_ordered(row), allow_nan=False, ensure_ascii=False)
+
+
+def _ordered(row: Row) -> dict[str, object]:
+    """The keys of ``ROW_KEYS`` in their order; those that older rows lack are null."""
     filled = {**dict.fromkeys(LATER_KEYS), **row}
-    ordered = {key: filled[key] for key in ROW_KEYS}
-    return json.dumps(ordered, separators=(", ", ": "), allow_nan=False, ensure_ascii=False)
+    return {key: filled[key] for key in ROW_KEYS}
+
+
+def hash_of_row(row: Row) -> str:
+    """Hex SHA-256 of what a row says, its timing left out."""
+    text = json.dumps({**_ordered(row), "timing": {}}, allow_nan=False, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class RunFolder:
@@ -233,10 +245,10 @@ def _parse_row(line: bytes, place: str) -> Row | None:
         what = f"keys {', '.join(strange[:5])}" if strange else "no row"
         raise RunError(f"{place} is damaged ({what}); {mend}")
     filled = {**dict.fromkeys(LATER_KEYS), **row}
-    checked(filled, StoredRow, f"{place} is damaged", RunError, mend)
-    if filled["error"] is not None and (filled["success"] or filled["success_final"]):
+    found = checked(filled, Row, f"{place} is damaged", RunError, mend)
+    if found["error"] is not None and (found["success"] or found["success_final"]):
         raise RunError(f"{place} is damaged (it raised an error and succeeded); {mend}")
-    return {key: filled[key] for key in ROW_KEYS}
+    return found
 
 
 def _doubled(path: Path, first: Row, second: Row, at: int, number: int) -> RunError:
@@ -330,6 +342,6 @@ class EpisodeLog:
             self._file = -1
 
 
-def without_timing(rows: Sequence[Row]) -> list[Row]:
+def without_timing(rows: Sequence[Row]) -> list[dict[str, object]]:
     """Rows as they must be equal to the bit between runs."""
     return [{key: value for key, value in row.items() if key != "timing"} for row in rows]

@@ -16,9 +16,35 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from neon_sim.errors import PolicyError
 
 MAX_WORD = 200  # characters of a name or a version
+
+
+class ClipRecord(TypedDict):
+    """``ClipConfig`` as a manifest holds it."""
+
+    num_frames: int
+    fps: float
+    sampler: str
+    camera: str
+    image_size: int
+    refresh_steps: int
+
+
+class OwnPolicyRecord(TypedDict):
+    """``OwnPolicy`` as a manifest and a summary hold it."""
+
+    cells: list[str]
+    clip: ClipRecord
+    needs: list[str]
+    module: str
+    sha256: str
+    name: str
+    version: str
+    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -116,7 +142,7 @@ def merged(cells: Iterable[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
     return found
 
 
-def own_sentences(policies: dict[str, list[dict[str, Any]]]) -> list[str]:
+def own_sentences(policies: dict[str, list[OwnPolicyRecord]]) -> list[str]:
     """Who the policies of the user's own are, a sentence each."""
     return [
         f"{policy} is a policy of the user's own: {'; or '.join(map(_says, entries))}."
@@ -124,7 +150,7 @@ def own_sentences(policies: dict[str, list[dict[str, Any]]]) -> list[str]:
     ]
 
 
-def _says(entry: dict[str, Any]) -> str:
+def _says(entry: OwnPolicyRecord) -> str:
     clip, needs = entry["clip"], ", ".join(entry["needs"]) or "proprioception alone"
     called = " ".join(word for word in (entry["name"], entry["version"]) if word)
     parts = [f"it calls itself {called}"] if called else ["it gives no name"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le, MinLen
+from typing_extensions import TypedDict
 
 from neon_sim.errors import RunError
 from neon_sim.files import inside
@@ -28,9 +29,8 @@ Count = Annotated[int, Ge(0)]
 Rate = Annotated[float, Ge(0), Le(1)]
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What sequential stopping said of a task."""
+class Decision(TypedDict):
+    """What sequential stopping said of a task: its first two columns, and their evidence."""
 
     columns: list[list[str]]
     episodes: Count
@@ -82,7 +82,7 @@ class StoredRun:
     rows: list[Row]
 
     @property
-    def decisions(self) -> dict[str, Any]:
+    def decisions(self) -> dict[str, Decision]:
         """Of sequential stopping, by task."""
         return dict(self.manifest.get("decisions", {}))
 
@@ -153,7 +153,7 @@ def holds(plan: RunPlan, row: Row, cells: Collection[Cell] | None = None) -> boo
     )
 
 
-def _check_decisions(decisions: dict[str, Any], plan: RunPlan, path: Path) -> None:
+def _check_decisions(decisions: dict[str, Decision], plan: RunPlan, path: Path) -> None:
     for task, entry in decisions.items():
         if task not in plan.tasks or entry["episodes"] > plan.episodes:
             raise RunError(

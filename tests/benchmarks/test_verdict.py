@@ -108,7 +108,7 @@ def test_a_pair_lacks_nothing_unless_it_says_so() -> None:
     assert pair.lack == (Lack(0, 0, 0), Lack(0, 0, 0))
     assert pair.num_planned == pair.num_episodes == 3
     assert not list(pair.ways())
-    assert unmeasured.lack_of(pair) == {}
+    assert unmeasured.lack_of(pair) is None
 
 
 def test_what_raised_or_is_missing_is_counted_and_is_no_outcome() -> None:
