@@ -11,11 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neon_sim.benchmarks.running.episode import Episode, Job, Settings, error_text, smoothness
+from neon_sim.benchmarks.running.episode import (
+    Episode,
+    Job,
+    Settings,
+    error_text,
+    lost_row,
+    smoothness,
+)
 from neon_sim.benchmarks.runs.folder import ROW_KEYS
 from neon_sim.benchmarks.runs.plan import Cell, PolicySpec, RunOptions
+from neon_sim.benchmarks.runs.scripted import SCRIPTED
 from neon_sim.chunks import ChunkExecutor
 from neon_sim.clock import CONTROL_DT_S
+from neon_sim.config.policy import PolicyConfig
 from neon_sim.errors import ConfigError
 
 HOLD = np.full(3, 0.25)
@@ -274,6 +283,49 @@ def test_a_row_holds_what_was_played_and_how_long_it_took() -> None:
     assert timing["looks"] == 3
     assert 3 * 0.375 <= timing["wall_s"] < 3 * 0.375 + 5
     assert timing["wall_s"] == round(episode.wall_s, 4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "replan_steps"),
+    [
+        (PolicySpec("p", "network", ("video",), (1,), config=PolicyConfig(replan_steps=6)), 6),
+        (PolicySpec("p", "network", ("video",), (1,), replan_steps=8), 8),
+        (PolicySpec("expert", "scripted", ("scripted",), (None,)), SCRIPTED["expert"].replan_steps),
+        (PolicySpec("hold@replan8", "scripted", ("scripted",), (None,), replan_steps=8), 8),
+    ],
+)
+@pytest.mark.parametrize(("word", "swapped"), [("video", None), ("swap_audio_at_test", False)])
+def test_the_row_of_an_episode_that_no_process_survived(
+    spec: PolicySpec, replan_steps: int, word: str, swapped: bool | None
+) -> None:
+    job = Job(spec, Cell("t", spec.name, word, 1), (7,), Settings(5, 3, RunOptions(), 4))
+    assert lost_row(job, 7, "WorkerDied: gone") == {
+        "task": "t",
+        "policy": spec.name,
+        "condition": word,
+        "train_seed": 1,
+        "seed": 5,
+        "episode": 7,
+        "initial_hash": None,
+        "success": False,
+        "success_final": False,
+        "progress": 0.0,
+        "steps": 0,
+        "mean_jerk": 0.0,
+        "boundary_jump": 0.0,
+        "latency_steps": 3,
+        "replan_steps": replan_steps,
+        "success_swapped": swapped,
+        "limits": None,
+        "error": "WorkerDied: gone",
+        "timing": {"wall_s": 0.0, "inference_ms_mean": 0.0, "observe_ms_mean": 0.0, "looks": 0},
+    }
+
+
+def test_an_episode_that_was_not_started_took_no_time_and_moved_nothing() -> None:
+    episode = make_episode(Stage())
+    assert episode.wall_s == 0.0
+    assert smoothness([], [], np.ones(3)) == (0.0, 0.0)
 
 
 def test_the_clock_runs_while_an_episode_starts_and_steps(monkeypatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sequential_fakes import plan, row
 
 from neon_sim.benchmarks.running import runner
-from neon_sim.benchmarks.running.runner import _open_log, check_same_run
+from neon_sim.benchmarks.running.runner import _changes, _open_log, check_same_run
 from neon_sim.benchmarks.runs.folder import EpisodeLog, RunFolder
 from neon_sim.benchmarks.runs.plan import Cell, PolicySpec, RunOptions
 from neon_sim.config import PolicyConfig
@@ -298,3 +298,9 @@ def test_a_run_may_only_grow(folder: RunFolder, logs: list[EpisodeLog]) -> None:
         _open_log(fewer, folder, manifest(config=fewer.resolved()), resume=True)
     assert folder.episodes.read_bytes() == before
     assert [log._file for log in logs] == [-1], "closed"
+
+
+def test_what_changed_in_a_policy_is_named_in_the_order_of_the_alphabet() -> None:
+    old = {"name": "p", "kind": "network", **dict.fromkeys("bdfhaceg", 1)}
+    changed = _changes(old, {**old, **dict.fromkeys("bdfhaceg", 2)})
+    assert changed == [f"p.{key}" for key in "abcdefgh"]

@@ -107,6 +107,7 @@ def test_a_pair_lacks_nothing_unless_it_says_so() -> None:
     pair = pair_of([[1, 0, 1]], [[1, 1, 1]])
     assert pair.lack == (Lack(0, 0, 0), Lack(0, 0, 0))
     assert pair.num_planned == pair.num_episodes == 3
+    assert [rest.shape for rest in pair.rest] == [(0, 0), (0, 0)]
     assert not list(pair.ways())
     assert unmeasured.lack_of(pair) is None
 

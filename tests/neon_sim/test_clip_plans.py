@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neon_sim.errors import UnknownNameError
+from neon_sim.errors import ConfigError, UnknownNameError
 from neon_sim.observation.clips import (
     FLOW_SIDE,
     SAMPLERS,
@@ -91,6 +91,21 @@ def test_a_sampler_has_to_exist() -> None:
         plan_clip(ClipConfig(sampler="even"), 0)
     with pytest.raises(ValueError, match="-1"):
         plan_clip(ClipConfig(), -1)
+
+
+def test_a_clip_without_settings_is_the_one_that_heads_were_trained_on() -> None:
+    assert ClipConfig() == ClipConfig(
+        num_frames=8, fps=12.5, sampler="uniform", camera="front", image_size=96, refresh_steps=1
+    )
+    ClipConfig().validate()
+
+
+def test_a_clip_holds_its_rules() -> None:
+    ClipConfig(num_frames=64).validate()
+    with pytest.raises(ConfigError, match=r"^clip\.num_frames must be .* \(got 65\)"):
+        ClipConfig(num_frames=65).validate()
+    with pytest.raises(UnknownNameError, match="unknown clip sampler 'even'"):
+        ClipConfig(sampler="even").validate()
 
 
 def test_spans_and_spacings_by_hand() -> None:
