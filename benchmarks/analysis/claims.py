@@ -30,7 +30,7 @@ SUITE = "claims"
 VIDEO, FRAME = "video", "frame"
 TIMELESS = (FRAME, "video_repeat")
 SMOOTHNESS: dict[Smoothness, str] = {"mean_jerk": "jerk", "boundary_jump": "jump"}
-SAME_RATIO = 1.10  # smoothness within this factor counts as no difference
+SAME_RATIO = 1.10  # smoothness within this factor is equivalent
 
 Certified = Callable[[str], bool]
 
@@ -200,12 +200,12 @@ def _said(test: ClaimTest) -> str:
     """One comparison in words."""
     if test["outcome"] == "incomparable":
         return f"{test['task']} not comparable with {test['a'][1]} ({test['incomparable']})"
-    words = {"better": "better", "worse": "worse", "equivalent": "no better"}
     if "p_equivalent" in test:
         size = f"{100 * test['difference']:+.0f} points"
     else:
         size = f"{100 * (math.exp(test['difference']) - 1):+.0f} %"
     if test["outcome"] in UNDECIDED:
         few = f" at n = {test['episodes']}" if test["outcome"] == "small" else ""
-        return f"{test['task']} not decided{few} against {test['a'][1]} ({size})"
-    return f"{test['task']} {words[test['outcome']]} than {test['a'][1]} ({size})"
+        return f"{test['task']} undecided{few} against {test['a'][1]} ({size})"
+    words = "equivalent to" if test["outcome"] == "equivalent" else f"{test['outcome']} than"
+    return f"{test['task']} {words} {test['a'][1]} ({size})"

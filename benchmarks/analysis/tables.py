@@ -120,7 +120,7 @@ def _heard(cell: CellSummary) -> tuple[str, str]:
 
 def pairs_table(summary: Summary) -> str:
     """Every comparison, b against a; empty when there is none."""
-    head = ("task", "a", "b", "only a", "only b", "b - a", "95 % interval", "p", "p Holm", "")
+    head = ("task", "a", "b", "only a", "only b", "b - a", "95 % interval", "p diff", "Holm", "")
     rows: list[tuple[str, ...]] = [head]
     for task, entry in summary["tasks"].items():
         columns = [(cell["policy"], cell["condition"]) for cell in entry["cells"]]
@@ -158,10 +158,11 @@ def summary_text(summary: Summary) -> str:
     if pairs:
         parts.append(pairs)
         parts.append(
-            "differences in points; p exact (McNemar; with several training seeds sign flips of "
-            "whole episodes), Holm over this table;\n+ b better, - b worse, = equivalent within "
-            f"{100 * summary['margin']:.0f} points, . not decided,\n"
-            "? too few episodes to decide; not comparable: rows raised or are missing, see below"
+            "differences in points; p diff: p of the difference, exact (McNemar; with several "
+            "training seeds sign flips of whole episodes), and corrected over this table (Holm);\n"
+            "+ b better, - b worse, = equivalent within "
+            f"{100 * summary['margin']:.0f} points, . undecided,\n"
+            "? undecided, too few episodes; not comparable: rows raised or are missing, see below"
         )
     swaps = swap_sentences(summary)
     if swaps:
@@ -232,7 +233,7 @@ def decisions_text(decisions: dict[str, Decision]) -> str:
     """What sequential stopping decided."""
     lines = []
     for task, entry in decisions.items():
-        word = "decided" if entry["decided"] else "not decided"
+        word = "decided" if entry["decided"] else "undecided"
         lines.append(
             f"{task}: {word} after {entry['episodes']} episodes (e-value {entry['e_value']:.3g})"
         )

@@ -133,7 +133,7 @@ def _pair_text(pair: Comparison, alpha: float) -> str:
         return f"{a} and {b} are not comparable ({pair['incomparable']})"
     low, high = (points(x) for x in pair["interval"])
     gap = f"{points(abs(pair['difference']))} points"
-    detail = f"difference {points(pair['difference'])} [{low}, {high}], p = {pair['p_holm']:.2g}"
+    detail = f"difference {points(pair['difference'])} [{low}, {high}], {_p_text(pair, kind)}"
     if pair.get("unmeasured"):
         detail += f"; {pair['unmeasured']['pairs']} pairs not measured change nothing"
     if kind == "better":
@@ -145,14 +145,21 @@ def _pair_text(pair: Comparison, alpha: float) -> str:
     detail += f"; {reach_text(pair)}"
     if kind == "small":
         return f"n = {pair['episodes']} is too small to decide between {a} and {b} ({detail})"
-    return f"no difference between {a} and {b} is shown ({detail})"
+    return f"undecided between {a} and {b} ({detail})"
+
+
+def _p_text(pair: Comparison, kind: Outcome) -> str:
+    """The p-value that a verdict rests on, and what it is of."""
+    if kind == "equivalent":
+        return f"p of equivalence = {pair['p_equivalent']:.2g}"
+    return f"p of difference = {pair['p_holm']:.2g}"
 
 
 def reach_text(pair: Comparison) -> str:
     """What an undecided comparison could have shown with its number of episodes."""
     smallest = pair.get("smallest_shown")
     if smallest is None:
-        return "no difference at all could show at this n"
+        return "at this n not even the largest difference shows"
     return f"at this n a difference shows from {math.ceil(100 * smallest - 1e-9)} points on"
 
 
@@ -190,7 +197,7 @@ def _sentence(found: Sequence[tuple[str, Comparison]], alpha: float) -> str:
         "better": f"{b} beats {a}",
         "worse": f"{a} beats {b}",
         "equivalent": f"{'the two' if known else f'{a} and {b}'} are equivalent",
-        "open": f"no difference{'' if known else f' between {a} and {b}'} is shown",
+        "open": f"undecided{'' if known else f' between {a} and {b}'}",
         "small": f"n = {n} is too small to decide{'' if known else f' between {a} and {b}'}",
         "incomparable": f"{'the two' if known else f'{a} and {b}'} are not comparable",
     }
@@ -198,8 +205,7 @@ def _sentence(found: Sequence[tuple[str, Comparison]], alpha: float) -> str:
         f"{words[kind]} {_where(group, len(found))}" for kind, group in groups.items() if group
     ]
     sentence = "; ".join(parts) + "."
-    for denied in ("shown", "comparable"):
-        sentence = sentence.replace(f"{denied} on all tasks", f"{denied} on any task")
+    sentence = sentence.replace("comparable on all tasks", "comparable on any task")
     return sentence if sentence.startswith("n =") else sentence[0].upper() + sentence[1:]
 
 

@@ -214,7 +214,7 @@ def decisions(summary: Summary) -> Html:
     if not summary["decisions"]:
         return Html()
     rows = [
-        (task, "decided" if entry["decided"] else "not decided", entry["episodes"],
+        (task, "decided" if entry["decided"] else "undecided", entry["episodes"],
          f"{entry['e_value']:.3g}")
         for task, entry in summary["decisions"].items()
     ]  # fmt: skip

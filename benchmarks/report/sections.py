@@ -30,9 +30,9 @@ KINDS = {
 CHIPS = {
     "better": "better",
     "worse": "better",
-    "equivalent": "no difference",
-    "open": "not decided",
-    "small": "n too small",
+    "equivalent": "equivalent",
+    "open": "undecided",
+    "small": "undecided, n too small",
     "incomparable": "not comparable",
 }
 SWEPT_VIDEOS = (
@@ -59,9 +59,10 @@ def interval(low_high: Sequence[float] | None) -> str:
     return f"{100 * low_high[0]:.1f} to {100 * low_high[1]:.1f}"
 
 
-def plain_p(p: float) -> str:
-    """``p < 0.001`` or ``p = 0.041``."""
-    return "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.{3 if p < 0.1 else 2}f}"
+def plain_p(p: float, of: str) -> str:
+    """``p of difference < 0.001`` or ``p of equivalence = 0.041``."""
+    value = "<\u00a00.001" if p < 0.001 else f"=\u00a0{p:.{3 if p < 0.1 else 2}f}"
+    return f"p of {of}\u00a0{value}"
 
 
 # ---- verdict ------------------------------------------------------------------------------
@@ -101,14 +102,14 @@ def _warnings(
     outcomes = {outcome(pair, summary["alpha"]) for _, pair in compared}
     if outcomes and outcomes <= set(UNDECIDED):
         found.append(
-            "These data cannot decide: they show neither a difference nor its absence. "
-            "More episodes would."
+            "These data are undecided: they show neither a difference nor equivalence. "
+            "More episodes may."
         )
     if "small" in outcomes:
         enough = episodes_for_equivalence(summary["margin"], summary["alpha"])
         found.append(
             f"“n too small”: with fewer than {enough} episodes not even equal outcomes in every "
-            "one of them would show that there is no difference."
+            "one of them would show equivalence."
         )
     if not compared:
         found.append(
@@ -130,13 +131,14 @@ def _verdict_line(
         text = f"{a} and {b}: {pair['incomparable']}"
         return tag("li", name, tag("div"), tag("div", chip, tag("span", text)))
     low, high = pair["interval"]
-    p = f"{plain_p(pair['p_holm'])} after correction"
+    p = f"{plain_p(pair['p_holm'], 'difference')} after correction"
     if pair.get("unmeasured"):
         p += f"; {pair['unmeasured']['pairs']} pairs not measured change nothing"
     if kind in UNDECIDED:
         p += f"; {reach_text(pair)}"
     if kind == "equivalent":
-        p = f"equal within {100 * summary['margin']:.0f} points, {plain_p(pair['p_equivalent'])}"
+        margin = f"{100 * summary['margin']:.0f} points"
+        p = f"equivalent within {margin}, {plain_p(pair['p_equivalent'], 'equivalence')}"
     text = (
         f"{b} − {a}: {signed(pair['difference'])} points "
         f"(95 % interval {signed(low)} to {signed(high)}; {p})"
@@ -149,9 +151,10 @@ def _how_to_read(summary: Summary) -> Html:
     total = sum(len(entry["pairs"]) for entry in summary["tasks"].values())
     return note(
         "Dot: difference in success rate, in points; line: its 95 % interval; grey band: "
-        f"±{100 * summary['margin']:.0f} points, which counts as no difference when the data show "
-        f"that it lies inside. A side is called better when p, corrected for the {total} "
-        f"comparisons of this run (Holm), is at most {summary['alpha']:g}."
+        f"±{100 * summary['margin']:.0f} points. Two sides are equivalent when the data show that "
+        "the difference lies inside the band. A side is better when the p of the difference, "
+        f"corrected for the {total} comparisons of this run (Holm), is at most "
+        f"{summary['alpha']:g}. Everything else is undecided."
     )
 
 
@@ -295,10 +298,10 @@ def pairs(summary: Summary) -> Html:
         )
     small = note(
         "The same episodes under A and B, from the same start. Only A: episodes where A alone "
-        "succeeded. Differences in points. p: exact, from the episodes where the two differ "
-        "(McNemar; with several training seeds, signs of whole episodes flipped). p (Holm): "
-        "corrected for all comparisons of this run. Not comparable: episodes raised or are "
-        "missing, and what they might have been decides, or more than 1 % of a side's raised."
+        "succeeded. Differences in points. p of difference: exact, from the episodes where the "
+        "two differ (McNemar; with several training seeds, signs of whole episodes flipped). Holm: "
+        "the same p corrected for all comparisons of this run. Not comparable: episodes raised or "
+        "are missing, and what they might have been decides, or more than 1 % of a side's raised."
     )
     whole = _pairs_table(summary, {t: e["pairs"] for t, e in summary["tasks"].items()})
     if total <= MANY_PAIRS:
@@ -311,7 +314,7 @@ def pairs(summary: Summary) -> Html:
 def _pairs_table(summary: Summary, shown: dict[str, list[Comparison]]) -> Html:
     head = (
         "A", "B", "pairs", "only A", "only B", "both", "neither",
-        "B − A", "95 % interval", "p", "p (Holm)", "",
+        "B − A", "95 % interval", "p of difference", "Holm", "",
     )  # fmt: skip
     groups = []
     for task, rows in shown.items():

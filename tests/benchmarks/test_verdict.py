@@ -575,7 +575,7 @@ def test_numbers_in_words() -> None:
     assert (
         verdict.reach_text({"smallest_shown": None})
         == (verdict.reach_text({}))
-        == "no difference at all could show at this n"
+        == "at this n not even the largest difference shows"
     )
     swept = {"a": ["p@replan8", "frame"], "b": ["p@replan8", "video"]}
     assert verdict.names_of(swept) == ("frame", "video")
@@ -604,30 +604,32 @@ def test_the_comparison_that_a_task_is_about() -> None:
     [
         (
             told(0.3, 0.1, 0.5, 0.0123),
-            "video beats frame by 30 points (difference 30 [10, 50], p = 0.012)",
+            "video beats frame by 30 points (difference 30 [10, 50], p of difference = 0.012)",
         ),
         (
             told(-0.3, -0.5, -0.1, 0.01),
-            "frame beats video by 30 points (difference -30 [-50, -10], p = 0.01)",
+            "frame beats video by 30 points (difference -30 [-50, -10], p of difference = 0.01)",
         ),
         (
             told(0.01, -0.05, 0.06, 0.9, p_equivalent=0.01),
-            "frame and video are equivalent within 10 points (difference 1 [-5, 6], p = 0.9)",
+            "frame and video are equivalent within 10 points (difference 1 [-5, 6], p of "
+            "equivalence = 0.01)",
         ),
         (
             told(0.1, -0.1, 0.3, 0.3, smallest_shown=0.06),
-            "no difference between frame and video is shown (difference 10 [-10, 30], p = 0.3; "
+            "undecided between frame and video (difference 10 [-10, 30], p of "
+            "difference = 0.3; "
             "at this n a difference shows from 6 points on)",
         ),
         (
             told(0.1, -0.1, 0.3, 0.3, episodes=9),
             "n = 9 is too small to decide between frame and video (difference 10 [-10, 30], "
-            "p = 0.3; no difference at all could show at this n)",
+            "p of difference = 0.3; at this n not even the largest difference shows)",
         ),
         (
             told(0.3, 0.1, 0.5, 0.01, unmeasured={"pairs": 2}),
-            "video beats frame by 30 points (difference 30 [10, 50], p = 0.01; 2 pairs not "
-            "measured change nothing)",
+            "video beats frame by 30 points (difference 30 [10, 50], p of difference = 0.01; 2 "
+            "pairs not measured change nothing)",
         ),
         (
             told(0.3, 0.1, 0.5, 0.01, incomparable="video raised"),
@@ -703,15 +705,15 @@ SMALL, NONE = told(0, -0.1, 0.1, 1, episodes=9), told(0, 0, 0, 1, incomparable="
         ([SAME, SAME], "Frame and video are equivalent on all tasks (t0, t1)."),
         (
             [OPEN, OPEN],
-            "No difference between frame and video is shown on any task (t0, t1).",
+            "Undecided between frame and video on all tasks (t0, t1).",
         ),
         (
             [OPEN, BETTER],
-            "Video beats frame on 1 task (t1); no difference is shown on 1 task (t0).",
+            "Video beats frame on 1 task (t1); undecided on 1 task (t0).",
         ),
         (
             [OPEN, {**OPEN, "a": ["p", "stack"], "b": ["q", "stack"]}],
-            "No difference is shown on any task (t0, t1).",
+            "Undecided on all tasks (t0, t1).",
         ),
         ([SMALL], "n = 9 is too small to decide between frame and video on 1 task (t0)."),
         (
@@ -738,7 +740,7 @@ def test_the_sentence_about_a_sweep() -> None:
 
     entry = {"pairs": [at(4, BETTER), at(8, {**BETTER, "difference": 0.1}), at(16, OPEN)]}
     assert verdict.task_verdict("one", entry, 0.05) == (
-        "one: Video beats frame under 2 of 3 settings; no difference is shown under 1 of 3 "
+        "one: Video beats frame under 2 of 3 settings; undecided under 1 of 3 "
         "settings; differences 0 to 30 points."
     )
     lost = {"pairs": [at(4, NONE), at(8, NONE)]}
