@@ -27,7 +27,8 @@ class _Chunk:
     base: int
 
     def at(self, step: int) -> np.ndarray:
-        return self.actions[min(step - self.base, len(self.actions) - 1)]
+        action: np.ndarray = self.actions[min(step - self.base, len(self.actions) - 1)]
+        return action
 
 
 class ChunkExecutor:

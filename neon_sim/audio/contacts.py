@@ -85,7 +85,8 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _length(a: np.ndarray) -> np.ndarray:
-    return np.sqrt(_dot(a, a))
+    length: np.ndarray = np.sqrt(_dot(a, a))
+    return length
 
 
 def _normal_force(

@@ -53,7 +53,8 @@ class Pose:
 
     def places(self, array: MicrophoneArray) -> np.ndarray:
         """(C, 3) m of the capsules."""
-        return self.position + np.array(array.offsets_m) @ self.rotation.T
+        capsules: np.ndarray = self.position + np.array(array.offsets_m) @ self.rotation.T
+        return capsules
 
     def rounded_places(self, array: MicrophoneArray) -> Places:
         """The capsules of a moving array for reflections: on a grid, so that they are cached."""
@@ -115,7 +116,10 @@ class AirField:
         """(P, C) in [0, 1]: how far each ear looks away from places (P, 3) about the head."""
         ears = np.sign(np.array(self.array.offsets_m)[:, 1])
         distance = np.maximum(np.sqrt(np.einsum("pi,pi->p", away, away)), 1e-6)
-        return np.clip(-ears * (away @ pose.rotation[:, 1] / distance)[:, None], 0.0, 1.0)
+        turned: np.ndarray = np.clip(
+            -ears * (away @ pose.rotation[:, 1] / distance)[:, None], 0.0, 1.0
+        )
+        return turned
 
     def _reflected(
         self, parts: Sequence[tuple[np.ndarray, np.ndarray]], pose: Pose, room: Room

@@ -65,7 +65,8 @@ class Room:
     def inside(self, position: np.ndarray) -> np.ndarray:
         """(3,) in the room's own frame, moved to within the walls."""
         local = np.asarray(position) - np.array(self.corner_m)
-        return np.clip(local, _WALL_M, np.array(self.size_m) - _WALL_M)
+        held: np.ndarray = np.clip(local, _WALL_M, np.array(self.size_m) - _WALL_M)
+        return held
 
     def cell(self, position: np.ndarray) -> Cell:
         """The grid cell of a source at (3,) m in the world's frame."""

@@ -270,7 +270,8 @@ class DemoDataset:
                 f"{ticks_to_s(meta.flow_ticks):g} s, the policy's clip asks for "
                 f"{ticks_to_s(tick - before):g} s; use clip.fps=12.5 clip.sampler=uniform"
             )
-        return self.flow_rows(i)[tick // TICKS_PER_CONTROL].reshape(-1, 2)
+        cells: np.ndarray = self.flow_rows(i)[tick // TICKS_PER_CONTROL].reshape(-1, 2)
+        return cells
 
     def flow_rows(self, i: int) -> np.ndarray:
         """Exact flow (L, 72) float32 of episode ``i`` of ``episodes``, by row.

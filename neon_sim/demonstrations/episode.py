@@ -86,7 +86,8 @@ class Wander:
         if kind == 1:
             return here + self.config.detour_std * self.rng.standard_normal(len(here))
         decoy = self.bank.poses[self.rng.integers(len(self.bank.poses))]
-        return here + self.rng.uniform(0.3, 1.0) * (decoy - here)
+        goal: np.ndarray = here + self.rng.uniform(0.3, 1.0) * (decoy - here)
+        return goal
 
 
 class Noisy:

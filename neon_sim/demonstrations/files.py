@@ -22,13 +22,16 @@ def to_numpy(path: Path, key: str, table: pa.Table) -> np.ndarray:
     if array.null_count or (lists and array.flatten().null_count):
         raise damaged(path, f"values of {key} are missing")
     if pa.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy().reshape(-1, array.type.list_size)
+        rows: np.ndarray = array.flatten().to_numpy().reshape(-1, array.type.list_size)
+        return rows
     if pa.types.is_list(array.type):  # written by other tools
         widths = np.diff(array.offsets.to_numpy())
         if len(set(widths.tolist())) > 1:
             raise damaged(path, f"rows of {key} differ in length")
-        return array.flatten().to_numpy().reshape(len(array), -1)
-    return array.to_numpy(zero_copy_only=False)
+        rows = array.flatten().to_numpy().reshape(len(array), -1)
+        return rows
+    column: np.ndarray = array.to_numpy(zero_copy_only=False)
+    return column
 
 
 def damaged(path: Path, why: str) -> DatasetError:

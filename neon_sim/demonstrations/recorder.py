@@ -94,7 +94,7 @@ class PolicyMover:
             self._chunk, self._next = np.asarray(self.policy.act(row))[0], 0
             if not np.isfinite(self._chunk).all():
                 raise PolicyError(f"{self.source} returned an action that is not finite")
-        action = np.clip(self._chunk[self._next], -1.0, 1.0).astype(np.float32)
+        action: np.ndarray = np.clip(self._chunk[self._next], -1.0, 1.0).astype(np.float32)
         self._next += 1
         return action
 

@@ -176,7 +176,7 @@ def write_shard(path: Path, episode: RecordedEpisode) -> None:
         arrays[_AUDIO] = np.frombuffer(encode_flac(episode.audio), np.uint8)
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    np.savez(buffer, **arrays)
     write_atomic(path, buffer.getvalue())
 
 

@@ -58,7 +58,8 @@ def image_stats(frames: np.ndarray) -> Stats:
 def sampled_frames(frames: np.ndarray) -> np.ndarray:
     """The frames (F, H, W, 3) that statistics look at, evenly spaced."""
     chosen = np.linspace(0, len(frames) - 1, min(len(frames), MAX_STATS_FRAMES))
-    return frames[chosen.round().astype(int)]
+    sampled: np.ndarray = frames[chosen.round().astype(int)]
+    return sampled
 
 
 def _from_counts(counts: np.ndarray) -> Stats:

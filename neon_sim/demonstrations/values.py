@@ -199,7 +199,8 @@ def resting(pose: np.ndarray, sent: np.ndarray) -> np.ndarray:
     calm = windows(slides, 3, axis=0).max(axis=-1)[REST_STEPS - 3 :]
     there, target = pose[REST_STEPS:], sent[REST_STEPS - 1 : -1]
     rests = (still < ACTION_STILL) & (calm < POSE_STILL) & (np.abs(target) > REST_FROM)
-    return np.abs(there - target)[rests] / np.abs(target)[rests]
+    shares: np.ndarray = np.abs(there - target)[rests] / np.abs(target)[rests]
+    return shares
 
 
 # ---- pictures and sound ------------------------------------------------------------------------

@@ -103,7 +103,8 @@ def _heard(task: Any) -> np.ndarray:
             "make the environment with microphones=('mono',), take a sound task, or a policy that "
             "does not listen (audio=none)"
         )
-    return task.sound.observation()
+    sound: np.ndarray = task.sound.observation()
+    return sound
 
 
 def stack_observations(rows: Sequence[ClipBatch]) -> ClipBatch:

@@ -99,7 +99,8 @@ def _noisy(audio: np.ndarray, snr_db: float) -> np.ndarray:
     rms = float(np.sqrt((audio.astype(np.float64) ** 2).mean()))
     noise = keyed_rng("noise", _audio_key(audio)).standard_normal(audio.shape)
     loud = audio + rms * 10.0 ** (-snr_db / 20.0) * noise
-    return np.clip(loud, -1.0, 1.0).astype(np.float32)
+    noisy: np.ndarray = np.clip(loud, -1.0, 1.0).astype(np.float32)
+    return noisy
 
 
 def _audio_key(audio: np.ndarray) -> int:

@@ -70,7 +70,8 @@ def frustum(fovy_deg: float, aspect: float) -> np.ndarray:
     up = np.tan(np.radians(fovy_deg) / 2)
     sides = [[1, 0, -up * aspect], [-1, 0, -up * aspect], [0, 1, -up], [0, -1, -up]]
     normals = np.array(sides)
-    return (normals / np.linalg.norm(normals, axis=1, keepdims=True)).T
+    units: np.ndarray = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).T
+    return units
 
 
 def outside(model: Any, data: Any, camera_id: int, sides: np.ndarray) -> np.ndarray:
@@ -84,7 +85,8 @@ def outside(model: Any, data: Any, camera_id: int, sides: np.ndarray) -> np.ndar
     radius = np.maximum(bound, model.geom_size.sum(axis=1))
     turned = data.cam_xmat[camera_id].reshape(3, 3) @ sides
     inward = (data.geom_xpos - data.cam_xpos[camera_id]) @ turned
-    return (inward.min(axis=1) < -radius) & (bound > 0.0)
+    hidden: np.ndarray = (inward.min(axis=1) < -radius) & (bound > 0.0)
+    return hidden
 
 
 def turn_shadows(scene: Any) -> None:

@@ -76,7 +76,10 @@ class FlowCamera:
         moved = np.where(in_front[:, None], place - origin, 0.0)
         moved = np.clip(moved, -FLOW_SIDE, FLOW_SIDE)
         cells = moved.reshape(FLOW_SIDE, RAYS, FLOW_SIDE, RAYS, 2).mean(axis=(1, 3))
-        return (np.round(cells.reshape(-1, 2) / QUANTUM) * QUANTUM).astype(np.float32)
+        rounded: np.ndarray = (np.round(cells.reshape(-1, 2) / QUANTUM) * QUANTUM).astype(
+            np.float32
+        )
+        return rounded
 
 
 def carried_back(points: np.ndarray, body: np.ndarray, now: Poses, before: Poses) -> np.ndarray:

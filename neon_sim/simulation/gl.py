@@ -54,16 +54,12 @@ if _trouble is not None:  # processes that this one starts come to the same end
 
 @functools.cache
 def _context_class() -> type[Any]:
-    """The chosen back end's ``GLContext``, whichever of them MuJoCo itself was imported on."""
+    """The chosen back end's ``GLContext``, whichever of them MuJoCo itself was imported on.
+
+    Only its owner frees it, and not its ``__del__``: what was made in it goes first.
+    """
     theirs: type[Any] = importlib.import_module(f"mujoco.{BACKEND}").GLContext
-
-    class OwnedGLContext(theirs):
-        """A GL context that only its owner frees: what was made in it goes first."""
-
-        def __del__(self) -> None:
-            pass
-
-    return OwnedGLContext
+    return type("OwnedGLContext", (theirs,), {"__del__": lambda context: None})
 
 
 def new_context(width: int, height: int) -> Any:
@@ -100,7 +96,8 @@ def _gl_renderer(pid: int) -> str:
     try:
         from OpenGL import GL
 
-        return GL.glGetString(GL.GL_RENDERER).decode()
+        name: bytes = GL.glGetString(GL.GL_RENDERER)
+        return name.decode()
     finally:
         context.free()
 

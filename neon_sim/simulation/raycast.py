@@ -34,7 +34,8 @@ def pixel_rays(height: int, width: int, fovy_deg: float) -> np.ndarray:
     x = (np.arange(width) + 0.5 - width / 2) / (height / 2) * half
     y = -(np.arange(height) + 0.5 - height / 2) / (height / 2) * half
     rays = np.stack([*np.meshgrid(x, y), np.full((height, width), -1.0)], axis=-1).reshape(-1, 3)
-    return rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    directions: np.ndarray = rays / np.linalg.norm(rays, axis=1, keepdims=True)
+    return directions
 
 
 def _texture(model: Any, index: int) -> np.ndarray:
@@ -147,7 +148,7 @@ class RaycastCamera:
     def _geom_rgba(self) -> np.ndarray:
         """(ngeom, 4) float64 colours: a geom's own when it has one, else its material's."""
         model = self._model
-        rgba = model.geom_rgba.astype(np.float64)
+        rgba: np.ndarray = model.geom_rgba.astype(np.float64)
         if model.nmat:
             unset = (model.geom_matid >= 0) & (model.geom_rgba == DEFAULT_GEOM_RGBA).all(axis=1)
             rgba[unset] = model.mat_rgba[model.geom_matid[unset]]
@@ -239,7 +240,7 @@ class RaycastCamera:
         """Attenuation and spot cone of a light: (N,) in [0, 1]."""
         model = self._model
         constant, linear, square = model.light_attenuation[index]
-        strength = 1.0 / np.maximum(constant + linear * far + square * far**2, 1e-9)
+        strength: np.ndarray = 1.0 / np.maximum(constant + linear * far + square * far**2, 1e-9)
         if model.light_cutoff[index] < 180.0:
             inside = cosine >= np.cos(np.radians(model.light_cutoff[index]))
             strength *= inside * np.maximum(cosine, 0.0) ** model.light_exponent[index]
