@@ -8,12 +8,11 @@ fingerprint instead.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
-from neon_sim.rules import hold_text, settings_of
+from neon_sim.rules import hold_text, noted_hints
 
 AUTO = "auto"  # the word for CUDA where there is one
 
@@ -67,6 +66,10 @@ def join(parts: list[Encoded]) -> Encoded:
 class Backbone(Protocol):
     """A frozen encoder.
 
+    A backbone that takes arguments names a dataclass of them in its class, ``SETTINGS``; its
+    constructor takes the fields as keywords and turns them into one with ``read_settings``.
+    ``OPEN = True`` says that it takes other keys too, which it checks itself.
+
     How many tokens it makes is asked before its weights are read (``known_shape``), so both
     attributes stand in the class. Where they depend on its arguments, the class answers itself:
     ``token_shape(cls, frames: int, /, ...)``, a class method that takes behind the slash what
@@ -95,6 +98,13 @@ class Backbone(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class NoSettings:
+    """Of a backbone that takes no arguments."""
+
+
+Settings = TypeVar("Settings")
+Argument = str | int  # of ``backbone_args``, which a config holds as texts
 # What a registry name stands for: a class, or a ``partial`` of one.
 Maker = Callable[..., Backbone]
 
@@ -106,7 +116,7 @@ def shape_of(backbone: Backbone, num_frames: int) -> tuple[int, int]:
 
 
 def known_shape(
-    maker: Maker, num_frames: int, arguments: Mapping[str, str]
+    maker: Maker, num_frames: int, arguments: Mapping[str, Argument]
 ) -> tuple[int, int] | None:
     """``shape_of`` a backbone before it is made and any weight is read.
 
@@ -131,7 +141,7 @@ def known_shape(
         return None
 
 
-def largest_frame(maker: Maker, arguments: Mapping[str, str]) -> int | None:
+def largest_frame(maker: Maker, arguments: Mapping[str, Argument]) -> int | None:
     """Pixels a side of the largest frame a backbone takes, before it is made; None for any.
 
     Args:
@@ -147,7 +157,7 @@ def largest_frame(maker: Maker, arguments: Mapping[str, str]) -> int | None:
     return None if asked is None else int(asked(*fixed, **arguments))
 
 
-def known_rows(maker: Maker, arguments: Mapping[str, str]) -> int:
+def known_rows(maker: Maker, arguments: Mapping[str, Argument]) -> int:
     """Rows of the grid that a frame's tokens form, before a backbone is made; 0 for a square.
 
     Args:
@@ -161,20 +171,39 @@ def known_rows(maker: Maker, arguments: Mapping[str, str]) -> int:
     return 0 if asked is None else int(asked(*fixed, **arguments))
 
 
+def read_settings(kind: Callable[..., Settings], arguments: Mapping[str, Argument]) -> Settings:
+    """The settings of a backbone, numbers as numbers.
+
+    Args:
+        kind: dataclass whose fields are texts (``str``) or whole numbers with a rule.
+        arguments: ``backbone_args`` of a policy.
+
+    Raises:
+        ConfigError: a key that is no field, no number, or a number outside its rule.
+    """
+    hints = noted_hints(kind)
+    values: dict[str, Argument] = {}
+    for key, value in arguments.items():
+        if key not in hints:
+            raise ConfigError(
+                f"backbone_args must be {', '.join(hints)} (got {key}={value}); leave it out"
+            )
+        if hints[key] is not str:
+            hold_text(f"backbone_args.{key}", value, hints[key])
+        values[key] = str(value) if hints[key] is str else int(value)
+    return kind(**values)
+
+
 def accepted_keys(maker: Maker) -> list[str]:
     """Keys that ``backbone_args`` may have for what a registry name stands for.
 
     Those of a maker that it is handed first, as a still twin is, count as its own. ``*`` stands
     for keys that only the backbone itself knows.
     """
-    made, fixed = _taken_apart(maker)
-    named = list(inspect.signature(getattr(made, "token_shape", made)).parameters.values())
-    if hasattr(made, "token_shape"):
-        named = named[1:]  # the number of frames
-    keys = [p.name for p in named[len(fixed) :] if p.kind is not p.VAR_KEYWORD]
-    inner = [key for first in fixed if callable(first) for key in accepted_keys(first)]
-    is_open = any(p.kind is p.VAR_KEYWORD for p in named)
-    return keys + (inner or ["*"] if is_open else [])
+    kind, fixed = _taken_apart(maker)
+    keys = list(noted_hints(getattr(kind, "SETTINGS", NoSettings)))
+    keys += [key for first in fixed if callable(first) for key in accepted_keys(first)]
+    return [*keys, "*"] if getattr(kind, "OPEN", False) else keys
 
 
 def _taken_apart(maker: Maker) -> tuple[type[Backbone], tuple[str | Maker, ...]]:
@@ -186,14 +215,15 @@ def _taken_apart(maker: Maker) -> tuple[type[Backbone], tuple[str | Maker, ...]]
 
 def noted_keys(maker: Maker) -> dict[str, Any]:
     """Type hints of the numbers among ``accepted_keys``, with the rules noted beside them."""
-    made, fixed = _taken_apart(maker)
-    noted = settings_of(getattr(made, "token_shape", made))
-    for inner in fixed:
-        noted |= noted_keys(inner) if callable(inner) else {}
+    kind, fixed = _taken_apart(maker)
+    hints = noted_hints(getattr(kind, "SETTINGS", NoSettings))
+    noted = {key: hint for key, hint in hints.items() if hint is not str}
+    for first in fixed:
+        noted |= noted_keys(first) if callable(first) else {}
     return noted
 
 
-def _check_arguments(maker: Maker, arguments: Mapping[str, str]) -> None:
+def _check_arguments(maker: Maker, arguments: Mapping[str, Argument]) -> None:
     known = accepted_keys(maker)
     foreign = [key for key in arguments if key not in known]
     if foreign and "*" not in known:
@@ -206,7 +236,7 @@ def _check_arguments(maker: Maker, arguments: Mapping[str, str]) -> None:
         if key in noted:
             hold_text(f"backbone_args.{key}", value, noted[key])
     if "device" in arguments and "device" in known:
-        find_device(arguments["device"])
+        find_device(str(arguments["device"]))
 
 
 def find_device(word: str, setting: str = "backbone.device") -> torch.device:

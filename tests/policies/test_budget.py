@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -170,6 +170,10 @@ class PatchedByArguments:
     """A backbone whose tokens depend on its arguments, as hub models' do."""
 
     feature_dim = 4
+
+    @dataclass(frozen=True)
+    class SETTINGS:
+        patch: str = "16"
 
     def __init__(self, patch: str = "16") -> None:
         raise AssertionError("weights were touched")

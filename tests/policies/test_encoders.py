@@ -302,9 +302,9 @@ def test_efficientnet_layers_choose_grid_and_width(build):
     build("efficientnet_lite0")
     make = efficientnet_lite0.EfficientNetImage
     for size, layer, grid, width in ((96, "5", 6, 112), (192, "5", 12, 112), (96, "3+5", 12, 152)):
-        backbone = make(size, layer)
+        backbone = make(image_size=size, layer=layer)
         assert (backbone.tokens_per_frame, backbone.feature_dim) == (grid * grid, width)
-    head = make("96", "head")
+    head = make(image_size="96", layer="head")
     assert head.encode(batch(rows=1)).hidden.shape == (1, FRAMES * 9, 1280)
 
 
@@ -476,7 +476,7 @@ def test_bad_arguments_name_value_and_rule(build, name, arguments, message):
 
 
 def test_bad_grids_and_layers_are_refused(tiny):
-    for arguments, message in (({"grid": "99"}, "1 to 64"), ({"layer": "-9"}, "-2 to -1")):
+    for arguments, message in (({"grid": "99"}, "0 to 64"), ({"layer": "-9"}, "-2 to -1")):
         with pytest.raises(ConfigError, match=message):
             BACKBONES.resolve("siglip")(model_id=tiny("siglip"), **arguments)
 

@@ -7,8 +7,9 @@ video encoder they are replaced by the first real frame, so that what they show 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -21,7 +22,7 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
-from ..base import Tokens, known_rows, known_shape, masked_mean
+from ..base import Argument, Tokens, known_rows, known_shape, masked_mean, read_settings
 
 CPU = torch.device("cpu")
 STILL_FRAMES = 8  # of a clip in which nothing moves
@@ -48,9 +49,6 @@ def clip_tensors(clip: ClipBatch, name: str) -> tuple[Tensor, Tensor]:
         )
     video = torch.from_numpy(np.ascontiguousarray(clip.video))
     return video, torch.from_numpy(np.ascontiguousarray(clip.mask)).bool()
-
-
-Places = Annotated[int | str, Interval(ge=1, le=64)]
 
 
 def _exact(device: torch.device) -> AbstractContextManager[None]:
@@ -238,6 +236,17 @@ class ClipEncoder:
         return Tokens(hidden, places, masked_mean(hidden, places))
 
 
+@dataclass(frozen=True)
+class StillSettings:
+    """What may be chosen of an image twin, beside what its video encoder takes.
+
+    Attributes:
+        num_frames: places that a frame fills; eight, or all where the network has fewer.
+    """
+
+    num_frames: Annotated[int, Interval(ge=1, le=64)] | None = None
+
+
 class StillTwin(ImageEncoder):
     """The image twin of a video encoder: a frame is a clip in which nothing moves.
 
@@ -247,48 +256,30 @@ class StillTwin(ImageEncoder):
 
     Args:
         video: the video encoder's class or maker.
-        num_frames: places that a frame fills; eight, or all where the network has fewer.
-        arguments: of the video encoder.
+        arguments: fields of ``StillSettings``, and what the video encoder takes.
     """
+
+    SETTINGS = StillSettings
 
     @classmethod
     def token_shape(
-        cls,
-        frames: int,
-        /,
-        video: Callable[..., ClipEncoder],
-        *,
-        num_frames: Places | None = None,
-        **arguments: str,
+        cls, frames: int, /, video: Callable[..., ClipEncoder], **arguments: Argument
     ) -> tuple[int, int] | None:
         """A place a frame, each with the tokens of the video encoder's newest."""
-        del num_frames
-        shape = known_shape(video, 1, arguments)
+        shape = known_shape(video, 1, _split(arguments)[1])
         return shape and (frames, shape[1])
 
     @classmethod
-    def grid_rows(
-        cls,
-        /,
-        video: Callable[..., ClipEncoder],
-        *,
-        num_frames: int | str | None = None,
-        **arguments: str,
-    ) -> int:
+    def grid_rows(cls, /, video: Callable[..., ClipEncoder], **arguments: Argument) -> int:
         """The video encoder's."""
-        del num_frames
-        return known_rows(video, arguments)
+        return known_rows(video, _split(arguments)[1])
 
-    def __init__(
-        self,
-        video: Callable[..., ClipEncoder],
-        *,
-        num_frames: Places | None = None,
-        **arguments: str,
-    ) -> None:
-        encoder = video(**arguments)
+    def __init__(self, video: Callable[..., ClipEncoder], **arguments: Argument) -> None:
+        settings, others = _split(arguments)
+        num_frames = settings.num_frames
+        encoder = video(**others)
         usual = min(STILL_FRAMES, encoder.max_frames)
-        self._encoder, self.num_frames = encoder, usual if num_frames is None else int(num_frames)
+        self._encoder, self.num_frames = encoder, usual if num_frames is None else num_frames
         self.device = encoder.device
         if not 1 <= self.num_frames <= encoder.max_frames:
             raise ConfigError(
@@ -306,3 +297,10 @@ class StillTwin(ImageEncoder):
         still = frames[:, None].expand(-1, self.num_frames, -1, -1, -1)
         blocks = torch.split(still, self._encoder.block_rows)
         return torch.cat([self._encoder.clip_tokens(block)[:, -1] for block in blocks])
+
+
+def _split(arguments: Mapping[str, Argument]) -> tuple[StillSettings, dict[str, Argument]]:
+    """The settings of a twin, and what its video encoder is made with."""
+    own = {key: value for key, value in arguments.items() if key == "num_frames"}
+    others = {key: value for key, value in arguments.items() if key not in own}
+    return read_settings(StillSettings, own), others

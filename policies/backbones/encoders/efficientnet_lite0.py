@@ -10,6 +10,7 @@ feature maps; coarse maps may be put beside fine ones (hypercolumns, Hariharan e
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,9 +21,8 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from neon_sim.errors import CheckpointError, ConfigError, install_extra, require_package
-from neon_sim.rules import hold
 
-from ..base import AUTO, find_device
+from ..base import AUTO, Argument, find_device, read_settings
 from ..weights.catalogue import APACHE, Published
 from ..weights.sources import freeze, load_strictly
 from .base import ImageEncoder, identity, pixels
@@ -71,7 +71,21 @@ RENAMED_IN_BLOCK = (
 )
 
 
-Pixels = Annotated[int | str, Interval(ge=32, le=512)]
+@dataclass(frozen=True)
+class LiteSettings:
+    """What may be chosen of EfficientNet-Lite0.
+
+    Attributes:
+        image_size: pixels a side that frames are resized to.
+        layer: stages whose maps become tokens, joined by ``+``: ``1`` to ``7`` and ``head``.
+            The grid is that of the finest; coarser maps are enlarged bilinearly and put
+            beside it.
+        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    image_size: Annotated[int, Interval(ge=32, le=512)] = 192
+    layer: str = "5"
+    device: str = AUTO
 
 
 class ConvNorm(nn.Module):
@@ -201,11 +215,7 @@ class EfficientNetImage(ImageEncoder):
     """Places of one or more feature maps of EfficientNet-Lite0, every frame on its own.
 
     Args:
-        image_size: pixels a side that frames are resized to, 32 to 512.
-        layer: stages whose maps become tokens, joined by ``+``: ``1`` to ``7`` and ``head``.
-            The grid is that of the finest; coarser maps are enlarged bilinearly and put
-            beside it.
-        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
+        arguments: fields of ``LiteSettings``.
 
     Raises:
         MissingPackageError, CheckpointError: no weights. ConfigError: a bad argument.
@@ -213,31 +223,24 @@ class EfficientNetImage(ImageEncoder):
 
     name = "efficientnet_lite0"
 
-    @classmethod
-    def token_shape(
-        cls,
-        frames: int,
-        /,
-        image_size: Pixels = 192,
-        layer: str | int = "5",
-        device: str = AUTO,
-    ) -> tuple[int, int]:
-        """A place a frame, as many tokens as the finest map has places."""
-        del device
-        finest = min(STRIDES[stage - 1] for stage in _stages(layer))
-        return frames, (-(-int(image_size) // finest)) ** 2
+    SETTINGS = LiteSettings
 
-    def __init__(
-        self, image_size: Pixels = 192, layer: str | int = "5", device: str = AUTO
-    ) -> None:
-        hold("backbone_args.image_size", image_size, Pixels)
-        _, self.tokens_per_frame = self.token_shape(1, image_size, layer)
+    @classmethod
+    def token_shape(cls, frames: int, /, **arguments: Argument) -> tuple[int, int]:
+        """A place a frame, as many tokens as the finest map has places."""
+        settings = read_settings(LiteSettings, arguments)
+        finest = min(STRIDES[stage - 1] for stage in _stages(settings.layer))
+        return frames, (-(-settings.image_size // finest)) ** 2
+
+    def __init__(self, **arguments: Argument) -> None:
+        settings = read_settings(LiteSettings, arguments)
+        _, self.tokens_per_frame = self.token_shape(1, **arguments)
         self.grid = math.isqrt(self.tokens_per_frame)
-        self.image_size, self._stages = int(image_size), _stages(layer)
+        self.image_size, self._stages = settings.image_size, _stages(settings.layer)
         channels = [stage[-1] for stage in STAGES] + [HEAD_CHANNELS]
         self.feature_dim = sum(channels[stage - 1] for stage in self._stages)
         self.identity = identity(self.image_size, self._stages)
-        self.device = find_device(device)
+        self.device = find_device(settings.device)
         self.network = load_wheel_weights().to(self.device)
 
     def frame_tokens(self, frames: Tensor) -> Tensor:
@@ -255,9 +258,9 @@ class EfficientNetImage(ImageEncoder):
         return torch.cat(grown, dim=1).flatten(2).transpose(1, 2)
 
 
-def _stages(layer: str | int) -> list[int]:
+def _stages(layer: str) -> list[int]:
     names = {**{str(i): i for i in range(1, 8)}, "head": 8}
-    words = str(layer).split("+")
+    words = layer.split("+")
     for word in words:
         if word not in names:
             raise ConfigError(

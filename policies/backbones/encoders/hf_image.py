@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from ..base import AUTO, find_device
+from ..base import AUTO, Argument, find_device, read_settings
 from ..weights.catalogue import APACHE, Published
 from ..weights.find import missing_text, refuse_pickles
 from ..weights.libraries import import_transformers
@@ -73,8 +73,26 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 
 
-Grid = Annotated[int | str, Interval(ge=0, le=64)]  # tokens a side, 0 for the published
-Layer = Annotated[int | str, Interval(ge=-100, le=-1)]  # from the end
+Grid = Annotated[int, Interval(ge=0, le=64)]  # tokens a side, 0 for the published
+Layer = Annotated[int, Interval(ge=-100, le=-1)]  # from the end
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """What may be chosen of an image transformer.
+
+    Attributes:
+        model_id: hub name or local folder; the published one when empty.
+        grid: tokens a side; the frame is resized to ``grid`` patches. The checkpoint's own when 0.
+        layer: hidden state to take, counted from the end: -1 is the network's output with its
+            last norm, -2 the state before the last block.
+        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    model_id: str = ""
+    grid: Grid = 0
+    layer: Layer = -1
+    device: str = AUTO
 
 
 @dataclass(frozen=True)
@@ -110,49 +128,33 @@ class HFImage(ImageEncoder):
     """Patch tokens of a frozen image transformer; class and register tokens are left out.
 
     Args:
-        name: a key of ``PUBLISHED``.
-        model_id: hub name or local folder; the published one when empty.
-        grid: tokens per side; the frame is resized to ``grid`` patches. The checkpoint's own
-            when 0.
-        layer: hidden state to take, counted from the end: -1 is the network's output with its
-            last norm, -2 the state before the last block.
-        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
+        name: a key of ``PUBLISHED``. arguments: fields of ``ImageSettings``.
 
     Raises:
         CheckpointError: no weights, or pickles only. ConfigError: an architecture that is not
             in ``ARCHITECTURES``, or a bad ``grid``, ``layer`` or ``device``.
     """
 
+    SETTINGS = ImageSettings
+
     @classmethod
     def token_shape(
-        cls,
-        frames: int,
-        /,
-        name: str,
-        model_id: str = "",
-        grid: Grid = 0,
-        layer: Layer = -1,
-        device: str = AUTO,
+        cls, frames: int, /, name: str, **arguments: Argument
     ) -> tuple[int, int] | None:
         """A place a frame; None for a repository of one's own without a ``grid``."""
-        del layer, device
-        side = _grid(int(grid)) if int(grid) else published_grid(name, model_id)
-        return None if side is None else (frames, side * side)
+        settings = read_settings(ImageSettings, arguments)
+        side = settings.grid or published_grid(name, settings.model_id)
+        return None if side is None else (frames, _grid(side) ** 2)
 
-    def __init__(
-        self,
-        name: str,
-        model_id: str = "",
-        grid: Grid = 0,
-        layer: Layer = -1,
-        device: str = AUTO,
-    ) -> None:
-        self.name, self.layer, self.device = name, int(layer), find_device(device)
-        self.model_id = model_id or PUBLISHED[name].model_id
+    def __init__(self, name: str, **arguments: Argument) -> None:
+        settings = read_settings(ImageSettings, arguments)
+        self.name, self.layer = name, settings.layer
+        self.device = find_device(settings.device)
+        self.model_id = settings.model_id or PUBLISHED[name].model_id
         self.network, self.architecture = load_image_network(name, self.model_id)
         config: PretrainedConfig = self.network.config
         self.feature_dim = int(config.hidden_size)
-        self.grid = _grid(int(grid) or config.image_size // config.patch_size)
+        self.grid = _grid(settings.grid or config.image_size // config.patch_size)
         self.image_size = self.grid * config.patch_size
         self.tokens_per_frame = self.grid * self.grid
         self.identity = identity(self.architecture, self.grid, self.layer)
@@ -160,7 +162,7 @@ class HFImage(ImageEncoder):
         if not -config.num_hidden_layers <= self.layer <= -1:
             raise ConfigError(
                 f"backbone_args.layer must be -{config.num_hidden_layers} to -1 for "
-                f"{self.model_id} (got {layer})"
+                f"{self.model_id} (got {self.layer})"
             )
         self.network.to(self.device)
 

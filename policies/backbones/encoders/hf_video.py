@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neon_sim.errors import CheckpointError, ConfigError
 
-from ..base import AUTO, find_device, one_place
+from ..base import AUTO, Argument, find_device, one_place, read_settings
 from ..weights.catalogue import Published
 from ..weights.find import RANDOM, missing_text, refuse_pickles
 from ..weights.libraries import import_transformers
@@ -78,6 +78,22 @@ NETWORKS = {
 }
 
 
+@dataclass(frozen=True)
+class VideoSettings:
+    """What may be chosen of a video transformer.
+
+    Attributes:
+        model_id: hub name or local folder, or ``random`` (drawn with a fixed seed); the published
+            one when empty.
+        weights: the same.
+        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    model_id: str = ""
+    weights: str = ""
+    device: str = AUTO
+
+
 class HFVideo(ClipEncoder):
     """Patch tokens of a frozen video transformer; the class token is left out.
 
@@ -85,28 +101,26 @@ class HFVideo(ClipEncoder):
     places in time are averaged until there are at most as many as frames.
 
     Args:
-        name: a key of ``NETWORKS``.
-        model_id: hub name or local folder, or ``random`` (drawn with a fixed seed); the
-            published one when empty. weights: the same.
-        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
+        name: a key of ``NETWORKS``. arguments: fields of ``VideoSettings``.
 
     Raises:
         CheckpointError: no weights, or pickles only. ConfigError: another architecture.
     """
 
+    SETTINGS = VideoSettings
     block_rows = 1  # the networks are large enough to fill a core with one clip
 
     @classmethod
     def token_shape(
-        cls, frames: int, /, name: str, model_id: str = "", weights: str = "", device: str = AUTO
+        cls, frames: int, /, name: str, **arguments: Argument
     ) -> tuple[int, int] | None:
         """The network's places, at most one a frame; None for a repository of one's own.
 
         Raises:
             ConfigError: more frames than the network takes.
         """
-        del device
-        spec, asked = NETWORKS[name], one_place(model_id, weights)
+        settings = read_settings(VideoSettings, arguments)
+        spec, asked = NETWORKS[name], one_place(settings.model_id, settings.weights)
         layout: tuple[int, int, int] | None = spec.layout
         if asked not in ("", RANDOM, spec.published.model_id):
             config = folder_config(asked)
@@ -118,11 +132,11 @@ class HFVideo(ClipEncoder):
         hold_length(frames, most, name)
         return min(places, frames), tokens
 
-    def __init__(
-        self, name: str, model_id: str = "", weights: str = "", device: str = AUTO
-    ) -> None:
-        self.name, self._spec, self.device = name, NETWORKS[name], find_device(device)
-        self.network = load_video_network(name, one_place(model_id, weights)).to(self.device)
+    def __init__(self, name: str, **arguments: Argument) -> None:
+        settings = read_settings(VideoSettings, arguments)
+        self.name, self._spec, self.device = name, NETWORKS[name], find_device(settings.device)
+        asked = one_place(settings.model_id, settings.weights)
+        self.network = load_video_network(name, asked).to(self.device)
         config: PretrainedConfig = self.network.config
         self.feature_dim, self.image_size = int(config.hidden_size), int(config.image_size)
         self.max_frames, self._places, self.tokens_per_frame = _layout(config)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from neon_sim.errors import ConfigError, clone_root, install_command, require_package
 from neon_sim.observation.clips import MAX_CLIP_FRAMES
 
-from ..base import AUTO, find_device, one_place
+from ..base import AUTO, Argument, find_device, one_place, read_settings
 from ..weights.catalogue import Published
 from ..weights.find import RANDOM
 from ..weights.libraries import mend_torchvision
@@ -102,16 +102,31 @@ def published(name: str) -> Published:
     )
 
 
+@dataclass(frozen=True)
+class TorchvisionSettings:
+    """What may be chosen of a video network of torchvision.
+
+    Attributes:
+        model_id: path of a safetensors state dict or of a folder with one, or ``random`` for
+            weights drawn with a fixed seed (a network of that shape that has learned nothing).
+        layer: a name in ``NETWORKS[name].layers``; the last one when empty.
+        image_size: pixels a side; the published one when 0.
+        weights: as ``model_id``.
+        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    model_id: str = ""
+    layer: str = ""
+    image_size: Annotated[int, Interval(ge=0, le=4096)] = 0
+    weights: str = ""
+    device: str = AUTO
+
+
 class TorchvisionVideo(ClipEncoder):
     """Tokens of an inner feature map of one of torchvision's video networks.
 
     Args:
-        name: a key of ``NETWORKS``.
-        model_id: path of a safetensors state dict or of a folder with one, or ``random`` for
-            weights drawn with a fixed seed (a network of that shape that has learned nothing).
-        layer: a name in ``NETWORKS[name].layers``; the last one when empty.
-        image_size: pixels a side; the published one when 0. weights: as ``model_id``.
-        device: where it runs, ``auto``, ``cpu`` or ``cuda``.
+        name: a key of ``NETWORKS``. arguments: fields of ``TorchvisionSettings``.
 
     Raises:
         CheckpointError: no weights, a pickle, or of another architecture.
@@ -119,58 +134,44 @@ class TorchvisionVideo(ClipEncoder):
         MissingPackageError: no torchvision.
     """
 
+    SETTINGS = TorchvisionSettings
     block_rows = 1  # the networks are large enough to fill a core with one clip
 
     @classmethod
-    def token_shape(
-        cls,
-        frames: int,
-        /,
-        name: str,
-        model_id: str = "",
-        layer: str = "",
-        image_size: Annotated[int | str, Interval(ge=0, le=4096)] = 0,
-        weights: str = "",
-        device: str = AUTO,
-    ) -> tuple[int, int]:
+    def token_shape(cls, frames: int, /, name: str, **arguments: Argument) -> tuple[int, int]:
         """A place for every 1, 2, 4 or 8 frames, by network and layer.
 
         Raises:
             ConfigError: more frames than the network takes, or a bad ``layer`` or ``image_size``.
         """
-        del device
-        spec, _ = NETWORKS[name], one_place(model_id, weights)
-        layer = layer or list(spec.layers)[-1]
+        settings = read_settings(TorchvisionSettings, arguments)
+        one_place(settings.model_id, settings.weights)
+        spec = NETWORKS[name]
+        layer = settings.layer or list(spec.layers)[-1]
         if layer not in spec.layers:
             raise ConfigError(
                 f"backbone_args.layer must be one of {', '.join(spec.layers)} for {name} "
                 f"(got {layer!r})"
             )
-        size = int(image_size) or spec.image_size
+        size = settings.image_size or spec.image_size
         if spec.num_frames and size != spec.image_size:
             raise ConfigError(
                 f"backbone_args.image_size must be {spec.image_size} for {name}, whose "
-                f"position tables have that size (got {image_size})"
+                f"position tables have that size (got {settings.image_size})"
             )
         hold_length(frames, spec.num_frames or MAX_CLIP_FRAMES, name)
         step, _, stride = spec.layers[layer]
         return min(-(-(spec.num_frames or frames) // step), frames), (-(-size // stride)) ** 2
 
-    def __init__(
-        self,
-        name: str,
-        model_id: str = "",
-        layer: str = "",
-        image_size: Annotated[int | str, Interval(ge=0, le=4096)] = 0,
-        weights: str = "",
-        device: str = AUTO,
-    ) -> None:
-        asked, where = one_place(model_id, weights), find_device(device)
-        _, self.tokens_per_frame = self.token_shape(1, name, asked, layer, image_size)
+    def __init__(self, name: str, **arguments: Argument) -> None:
+        settings = read_settings(TorchvisionSettings, arguments)
+        asked = one_place(settings.model_id, settings.weights)
+        where = find_device(settings.device)
+        _, self.tokens_per_frame = self.token_shape(1, name, **arguments)
         self.name, self._spec = name, NETWORKS[name]
         self.max_frames = self._spec.num_frames or MAX_CLIP_FRAMES
-        self.layer = layer or list(self._spec.layers)[-1]
-        self.image_size = int(image_size) or self._spec.image_size
+        self.layer = settings.layer or list(self._spec.layers)[-1]
+        self.image_size = settings.image_size or self._spec.image_size
         state = None if asked == RANDOM else read_state(published(name), asked)
         build = getattr(import_torchvision(), name)
         self.network = seeded(lambda: build(weights=None))
@@ -197,7 +198,8 @@ class TorchvisionVideo(ClipEncoder):
 
     def time_places(self, num_frames: int) -> int:
         """One for every 1, 2, 4 or 8 frames, by network and layer."""
-        return self.token_shape(num_frames, self.name, "", self.layer, self.image_size)[0]
+        chosen: dict[str, Argument] = {"layer": self.layer, "image_size": self.image_size}
+        return self.token_shape(num_frames, self.name, **chosen)[0]
 
     def clip_tokens(self, video: Tensor) -> Tensor:
         """(B, T, H, W, 3) uint8 -> (B, P, S, D)."""

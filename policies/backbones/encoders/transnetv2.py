@@ -12,6 +12,7 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch.nn import functional
 
 from neon_sim.errors import ConfigError, install_extra, require_package
 
-from ..base import AUTO, find_device
+from ..base import AUTO, Argument, find_device, read_settings
 from ..weights.catalogue import Published
 from ..weights.sources import freeze
 from .base import ClipEncoder, StillTwin, identity
@@ -78,14 +79,26 @@ def load_wheel_network() -> nn.Module:
         return freeze(network)
 
 
-class TransNetV2Backbone(ClipEncoder):
-    """Tokens of TransNetV2, time kept: one place in time a frame.
+@dataclass(frozen=True)
+class TransNetSettings:
+    """What may be chosen of TransNetV2.
 
-    Args:
+    Attributes:
         layer: ``stage3`` (3 x 6 places of 256), ``stage2`` (6 x 12 places of 128), ``frame``
             (one token a frame: the 1024 numbers before the classifier, which also hold each
             frame's similarity to its neighbours), or ``stage3+frame`` (both side by side).
         device: where it runs, ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    layer: str = "stage3"
+    device: str = AUTO
+
+
+class TransNetV2Backbone(ClipEncoder):
+    """Tokens of TransNetV2, time kept: one place in time a frame.
+
+    Args:
+        arguments: fields of ``TransNetSettings``.
 
     Raises:
         MissingPackageError: the wheel is not installed.
@@ -93,14 +106,13 @@ class TransNetV2Backbone(ClipEncoder):
     """
 
     name = "transnetv2"
+    SETTINGS = TransNetSettings
     block_rows = 4  # quicker a row than 8, and less is filled up where an episode ends
 
     @classmethod
-    def token_shape(
-        cls, frames: int, /, layer: str = "stage3", device: str = AUTO
-    ) -> tuple[int, int]:
+    def token_shape(cls, frames: int, /, **arguments: Argument) -> tuple[int, int]:
         """A place a frame."""
-        del device
+        layer = read_settings(TransNetSettings, arguments).layer
         if layer not in LAYERS:
             raise ConfigError(
                 f"backbone_args.layer must be one of {', '.join(LAYERS)} for {cls.name} "
@@ -110,20 +122,21 @@ class TransNetV2Backbone(ClipEncoder):
         return frames, 1 if layer == "frame" else rows * columns
 
     @classmethod
-    def grid_rows(cls, /, layer: str = "stage3", device: str = AUTO) -> int:
+    def grid_rows(cls, /, **arguments: Argument) -> int:
         """Rows of its maps, which are twice as wide as high; one token is a square."""
-        del device
+        layer = read_settings(TransNetSettings, arguments).layer
         return 0 if layer == "frame" else MAPS[2 if layer == "stage2" else 3][0]
 
-    def __init__(self, layer: str = "stage3", device: str = AUTO) -> None:
-        _, self.tokens_per_frame = self.token_shape(1, layer)
-        self.token_rows = self.grid_rows(layer)
-        self.layer, self.device = layer, find_device(device)
+    def __init__(self, **arguments: Argument) -> None:
+        settings = read_settings(TransNetSettings, arguments)
+        _, self.tokens_per_frame = self.token_shape(1, **arguments)
+        self.token_rows = self.grid_rows(**arguments)
+        self.layer, self.device = settings.layer, find_device(settings.device)
         self.network = load_wheel_network().to(self.device)
-        self.identity = identity(layer)
-        channels = MAPS[2 if layer == "stage2" else 3][2]
+        self.identity = identity(self.layer)
+        channels = MAPS[2 if self.layer == "stage2" else 3][2]
         self.feature_dim = {"frame": FRAME_DIM, "stage3+frame": channels + FRAME_DIM}.get(
-            layer, channels
+            self.layer, channels
         )
 
     def time_places(self, num_frames: int) -> int:

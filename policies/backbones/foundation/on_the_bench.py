@@ -53,6 +53,8 @@ class HubBackbone:
         CheckpointError: the weights are not to be had (says how to get them).
     """
 
+    OPEN = True  # the keys of ``BackboneConfig``, held by ``bench_config``
+
     @classmethod
     def token_shape(cls, frames: int, /, name: str, **settings: Value) -> tuple[int, int] | None:
         """As published, or as the ``config.json`` of a folder says; else None.

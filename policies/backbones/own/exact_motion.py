@@ -9,6 +9,7 @@ by the estimate.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import torch
 
@@ -18,6 +19,17 @@ from neon_sim.registry import BACKBONES
 
 from ..base import Tokens, fingerprint, known_shape, masked_mean
 from .state import STATE_DIM
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """Which encoder looks; its own arguments come beside this one.
+
+    Attributes:
+        image: registry name.
+    """
+
+    image: str = "neon_tiny_image"
 
 
 class ExactMotion:
@@ -33,6 +45,8 @@ class ExactMotion:
         needs: what must be observed besides video. told_dim: numbers appended to a token.
     """
 
+    SETTINGS = MotionSettings
+    OPEN = True
     needs = frozenset({"state"})
     told_dim = STATE_DIM
     single_frames = True

@@ -14,6 +14,7 @@ each beside a JSON file with the command, commit, seed and data hash that made i
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -195,6 +196,14 @@ def read_weights(path: Path, tower: str) -> tuple[dict[str, Tensor], Header]:
     return state, metadata
 
 
+@dataclass(frozen=True)
+class NeonTinySettings:
+    """Where the weights are; see ``_NeonTiny``."""
+
+    model_id: str = ""
+    weights: str = ""
+
+
 class _NeonTiny:
     """What both towers share: the frozen network, and inference in fixed blocks of rows.
 
@@ -208,6 +217,7 @@ class _NeonTiny:
 
     NAME = ""
     TOWER = ""
+    SETTINGS = NeonTinySettings
     feature_dim = FEATURE_DIM
     tokens_per_frame = (IMAGE_SIZE // PATCH) ** 2
 

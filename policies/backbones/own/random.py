@@ -6,6 +6,7 @@ The video form mixes the frames of a place, so it does see time; the image form 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -17,29 +18,39 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.seeding import keyed_rng
 
-from ..base import Tokens, masked_mean
+from ..base import Argument, Tokens, masked_mean, read_settings
 
 GRID = 12  # tokens per side
 
 
-Dim = Annotated[int | str, Interval(ge=1, le=4096)]
-TextSeed = Annotated[int | str, Interval(ge=0, le=2**31 - 1)]
+@dataclass(frozen=True)
+class RandomSettings:
+    """What may be chosen.
+
+    Attributes:
+        dim: D. seed: of the projections.
+    """
+
+    dim: Annotated[int, Interval(ge=1, le=4096)] = 64
+    seed: Annotated[int, Interval(ge=0, le=2**31 - 1)] = 0
 
 
 class RandomImageBackbone:
     """Every frame on its own: 12 x 12 patches, each projected to D numbers.
 
     Args:
-        dim: D. seed: of the projection. Strings are accepted, as configs hold them.
+        arguments: fields of ``RandomSettings``.
 
     Raises:
         ConfigError: in ``encode``, no video or an image that 12 does not divide.
     """
 
+    SETTINGS = RandomSettings
     tokens_per_frame = GRID * GRID
 
-    def __init__(self, dim: Dim = 64, seed: TextSeed = 0) -> None:
-        self.feature_dim, self.seed = int(dim), int(seed)
+    def __init__(self, **arguments: Argument) -> None:
+        settings = read_settings(RandomSettings, arguments)
+        self.feature_dim, self.seed = settings.dim, settings.seed
         self.identity = torch.tensor([self.feature_dim, self.seed])
 
     def num_tokens(self, num_frames: int) -> int:
