@@ -1,8 +1,8 @@
-"""What every backbone promises: a clip in, tokens out, frozen.
+"""The contract of a backbone: a frozen encoder that turns a clip into tokens.
 
-A backbone is two attributes and two methods. It is no ``nn.Module`` of the policy, so its
-weights never reach an optimiser or a head's checkpoint; the checkpoint holds their
-fingerprint instead.
+A backbone is two attributes and two methods. It is not an ``nn.Module`` of the policy, so its
+weights never reach an optimiser or the checkpoint of a head. The checkpoint holds the fingerprint
+of the weights instead.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from neon_sim.errors import ConfigError
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.rules import hold_text, noted_hints
 
-AUTO = "auto"  # the word for CUDA where there is one
+AUTO = "auto"  # device: CUDA where there is one, else the CPU
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a backbone makes of a batch of clips.
+    """The tokens of a batch of clips.
 
     Attributes:
         hidden: (B, S, D) float. mask: (B, S) bool, False where a token stands for padding.
@@ -41,7 +41,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tokens of B clips by frame, as the frozen half of a policy hands them on.
+    """Tokens of B clips, frame by frame: the input of the trained half of a policy.
 
     Attributes:
         hidden: (B, F, S, D); F is 1 where the backbone joins time. mask: (B, F, S) bool.
@@ -53,12 +53,12 @@ class Encoded:
     time_s: Tensor
 
     def rows(self, index: list[int]) -> Encoded:
-        """Some rows, in that order."""
+        """The rows of ``index``, in its order."""
         return Encoded(self.hidden[index], self.mask[index], self.time_s[index])
 
 
 def join(parts: list[Encoded]) -> Encoded:
-    """Rows of several, one after the other."""
+    """Concatenate the rows of several batches."""
     columns = ([getattr(part, item.name) for part in parts] for item in fields(Encoded))
     return Encoded(*map(torch.cat, columns))
 
@@ -100,7 +100,7 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class NoSettings:
-    """Of a backbone that takes no arguments."""
+    """The settings of a backbone that takes no arguments."""
 
 
 Settings = TypeVar("Settings")
@@ -172,7 +172,7 @@ def known_rows(maker: Maker, arguments: Mapping[str, Argument]) -> int:
 
 
 def read_settings(kind: Callable[..., Settings], arguments: Mapping[str, Argument]) -> Settings:
-    """The settings of a backbone, numbers as numbers.
+    """Check the arguments of a backbone and return them as its settings dataclass.
 
     Args:
         kind: dataclass whose fields are texts (``str``) or whole numbers with a rule.
@@ -207,7 +207,7 @@ def accepted_keys(maker: Maker) -> list[str]:
 
 
 def _taken_apart(maker: Maker) -> tuple[type[Backbone], tuple[str | Maker, ...]]:
-    """A class and what it is handed first."""
+    """The class of a maker, and the arguments that a ``partial`` fixes."""
     kind, fixed = (maker.func, maker.args) if isinstance(maker, partial) else (maker, ())
     assert isinstance(kind, type), f"{maker} is neither a class nor a partial of one"
     return kind, fixed
@@ -240,7 +240,7 @@ def _check_arguments(maker: Maker, arguments: Mapping[str, Argument]) -> None:
 
 
 def find_device(word: str, setting: str = "backbone.device") -> torch.device:
-    """The device that a setting names; features are the same on each but for rounding.
+    """The torch device that a setting names. Features differ between devices by rounding only.
 
     Args:
         word: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
@@ -264,7 +264,7 @@ def find_device(word: str, setting: str = "backbone.device") -> torch.device:
 
 
 def one_place(model_id: str, weights: str) -> str:
-    """Where weights are: ``model_id``, or ``weights``, as it was called before.
+    """Where weights are: ``model_id``, or ``weights``, its older name.
 
     Raises:
         ConfigError: both are given, and differ.

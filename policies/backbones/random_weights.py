@@ -1,9 +1,9 @@
 """Checkpoints with random weights: any family, tiny or as large as the published model.
 
-They are folders like a published one (config, processor, tokenizer, safetensors) and are loaded by
-the user's own path. Tiny ones let the whole way from demonstrations to a report be tried where
-there is no hub, and are what the tests load; published sizes have the real cost in time and memory
-(``neon_sim.benchmarks.perf.foundation``). Only what they say means nothing::
+Each is a folder like a published one (config, processor, tokenizer, safetensors) and is loaded the
+same way. Tiny checkpoints let a user try everything from demonstrations to a report without the
+hub, and the tests load them. Published sizes have the real cost in time and memory
+(``neon_sim.benchmarks.perf.foundation``). The scores of both mean nothing::
 
     python -m neon_sim.policies.backbones.random_weights NAME FOLDER
 """
@@ -37,7 +37,7 @@ from .weights.sources import RANDOM_MARK
 
 @contextmanager
 def _made_in(dtype: torch.dtype, device: str) -> Iterator[None]:
-    """New tensors are of that type and place, and the same whatever was drawn before."""
+    """Create new tensors with one dtype on one device, from a fixed seed."""
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(dtype)
@@ -70,7 +70,7 @@ def sized(shape: Shape, path: tuple[str, ...], size: int) -> Shape:
 
 
 def _make(family: str, folder: Path, shape: Shape) -> Path:
-    """Write a checkpoint, and beside it what a report says of it."""
+    """Write a checkpoint and the mark by which reports know random weights."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RANDOM_MARK).write_text("drawn, not trained: what it scores says nothing\n")
     family_class(family).write_random(folder, shape)
@@ -114,7 +114,7 @@ class RandomModel:
         self.model: VideoBackbone | None = None
 
     def open(self, packed: bool) -> None:
-        """Load it, in NF4 where ``packed``; what was open is let go first."""
+        """Free the open model and load this one, in NF4 where ``packed``."""
         self.model = None
         gc.collect()
         if self.device == "cuda":

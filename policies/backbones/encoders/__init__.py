@@ -1,1 +1,1 @@
-"""Encoders of others: images, and video networks of images."""
+"""Encoders of other people: image encoders and video networks."""

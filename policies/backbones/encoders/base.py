@@ -1,4 +1,4 @@
-"""What the encoders of other people's weights share: fixed blocks, padding, sizes, still twins.
+"""Bases of the encoders with other people's weights: fixed blocks, padding, sizes, still twins.
 
 An image encoder writes ``frame_tokens``, a video encoder ``clip_tokens``; the two bases
 here make backbones of them. Padded frames never reach an image encoder; in a clip for a
@@ -25,12 +25,12 @@ from neon_sim.observation.clips import MAX_CLIP_FRAMES
 from ..base import Argument, Tokens, known_rows, known_shape, masked_mean, read_settings
 
 CPU = torch.device("cpu")
-STILL_FRAMES = 8  # of a clip in which nothing moves
+STILL_FRAMES = 8  # length of a clip in which nothing moves
 BLOCK_ROWS = 8  # inference always runs on this many rows: results never depend on the batch
 
 
 def identity(*settings: object) -> Tensor:
-    """Settings as a tensor: features made with others carry another fingerprint."""
+    """Settings as a tensor, so that they are part of the fingerprint of features."""
     return torch.tensor(list(repr(settings).encode()), dtype=torch.uint8)
 
 
@@ -38,7 +38,7 @@ def clip_tensors(clip: ClipBatch, name: str) -> tuple[Tensor, Tensor]:
     """Video (B, T, H, W, 3) uint8 and mask (B, T) bool of a batch.
 
     Raises:
-        ConfigError: no video, no uint8, or not of that shape; ``name`` is who asks.
+        ConfigError: no video, no uint8, or not of that shape; ``name`` stands in the message.
     """
     if clip.video is None:
         raise ConfigError(f"{name} needs video, but the clip holds none")
@@ -52,7 +52,7 @@ def clip_tensors(clip: ClipBatch, name: str) -> tuple[Tensor, Tensor]:
 
 
 def _exact(device: torch.device) -> AbstractContextManager[None]:
-    """Convolutions of a GPU that repeat and do not round to TF32."""
+    """Make convolutions on a GPU deterministic, without rounding to TF32."""
     if device.type == "cpu":
         return nullcontext()
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
@@ -100,7 +100,7 @@ def pixels(
 
 
 def hold_padding(video: Tensor, mask: Tensor) -> Tensor:
-    """Put each row's first real frame in place of its padding; black where nothing is real."""
+    """Replace padding by the first real frame of the row; black where no frame is real."""
     first = mask.to(torch.int8).argmax(dim=1)
     rows = torch.arange(len(video))
     stand_in = video[rows, first] * mask.any(dim=1).to(video.dtype)[:, None, None, None]
@@ -108,10 +108,10 @@ def hold_padding(video: Tensor, mask: Tensor) -> Tensor:
 
 
 def hold_length(num_frames: int, most: int, name: str) -> None:
-    """Hold a clip to the frames that a network takes: none is ever left out of one.
+    """Check that a clip is not longer than a network takes; frames are never dropped.
 
     Raises:
-        ConfigError: more frames than ``most``; ``name`` is who asks.
+        ConfigError: more frames than ``most``; ``name`` stands in the message.
     """
     if not 1 <= num_frames <= most:
         raise ConfigError(
@@ -238,7 +238,7 @@ class ClipEncoder:
 
 @dataclass(frozen=True)
 class StillSettings:
-    """What may be chosen of an image twin, beside what its video encoder takes.
+    """Settings of an image twin, beside those of its video encoder.
 
     Attributes:
         num_frames: places that a frame fills; eight, or all where the network has fewer.

@@ -49,7 +49,7 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-STRIDES = (2, 4, 8, 16, 16, 32, 32, 32)  # pixels a place, after each stage and the head
+STRIDES = (2, 4, 8, 16, 16, 32, 32, 32)  # pixels of a place a side, after each stage and the head
 HEAD_CHANNELS = 1280
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
@@ -73,7 +73,7 @@ RENAMED_IN_BLOCK = (
 
 @dataclass(frozen=True)
 class LiteSettings:
-    """What may be chosen of EfficientNet-Lite0.
+    """Settings of EfficientNet-Lite0.
 
     Attributes:
         image_size: pixels a side that frames are resized to.
@@ -106,7 +106,7 @@ class ConvNorm(nn.Module):
         self.kernel, self.stride, self.linear = kernel, stride, linear
 
     def fold(self) -> None:
-        """Put the batch norm into the convolution; the function stays the same."""
+        """Fold the batch norm into the convolution; the output stays the same."""
         assert isinstance(self.norm, nn.BatchNorm2d)
         self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
 

@@ -24,7 +24,7 @@ PARTS = ("siglip", "dinov2")  # subfolders of ``model_id``
 
 @dataclass(frozen=True)
 class PairSettings:
-    """What may be chosen of the pair.
+    """Settings of the pair.
 
     Attributes:
         model_id: folder with the subfolders ``siglip`` and ``dinov2``; by default the networks

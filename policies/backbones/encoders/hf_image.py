@@ -79,7 +79,7 @@ Layer = Annotated[int, Interval(ge=-100, le=-1)]  # from the end
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """What may be chosen of an image transformer.
+    """Settings of an image transformer.
 
     Attributes:
         model_id: hub name or local folder; the published one when empty.
@@ -219,7 +219,7 @@ def load_image_network(name: str, model_id: str) -> tuple[PreTrainedModel, Archi
             getattr(transformers, architecture.loader), model_id, dtype=torch.float32
         )
     except Unreadable as error:  # absent, unreachable, or no config that is known
-        text = missing_text(model_id, error.told, PUBLISHED[name])
+        text = missing_text(model_id, error.reason, PUBLISHED[name])
         raise CheckpointError(text) from error
     check_finite(network, model_id)
     return freeze(network), architecture

@@ -80,7 +80,7 @@ NETWORKS = {
 
 @dataclass(frozen=True)
 class VideoSettings:
-    """What may be chosen of a video transformer.
+    """Settings of a video transformer.
 
     Attributes:
         model_id: hub name or local folder, or ``random`` (drawn with a fixed seed); the published
@@ -190,7 +190,7 @@ def load_video_network(name: str, weights: str) -> PreTrainedModel:
             )
         network = opened_network(loader, where, ("pooler.",), dtype=torch.float32)
     except Unreadable as error:  # absent, unreachable, or no config that is known
-        raise CheckpointError(missing_text(where, error.told, spec.published)) from error
+        raise CheckpointError(missing_text(where, error.reason, spec.published)) from error
     check_finite(network, where)
     return freeze(network)
 

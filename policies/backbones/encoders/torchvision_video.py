@@ -104,7 +104,7 @@ def published(name: str) -> Published:
 
 @dataclass(frozen=True)
 class TorchvisionSettings:
-    """What may be chosen of a video network of torchvision.
+    """Settings of a video network of torchvision.
 
     Attributes:
         model_id: path of a safetensors state dict or of a folder with one, or ``random`` for
@@ -188,7 +188,7 @@ class TorchvisionVideo(ClipEncoder):
         return self._spec.num_frames or num_frames
 
     def _calibrate(self) -> None:
-        """Set the batch norms of random weights on noise, or signals would fade with depth."""
+        """Calibrate the batch norms of random weights on noise, or signals fade with depth."""
         norms = [m for m in self.network.modules() if isinstance(m, nn.BatchNorm3d)]
         for norm in norms:
             norm.momentum = 1.0
@@ -220,7 +220,7 @@ class TorchvisionVideo(ClipEncoder):
             return _resnet_map(self.network, x, self.layer)
 
     def _s3d_map(self, x: Tensor) -> Tensor:
-        """S3D halves the clip three times and needs eight frames: a shorter one starts still."""
+        """S3D halves the clip three times, so a short clip repeats its first frame up to eight."""
         short = -x.shape[2] % 8
         x = torch.cat([x[:, :, :1].expand(-1, -1, short, -1, -1), x], dim=2)
         features = self.network.get_submodule("features")

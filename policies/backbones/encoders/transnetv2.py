@@ -47,7 +47,7 @@ LAYERS = ("stage2", "stage3", "frame", "stage3+frame")
 
 @contextmanager
 def _globals_kept() -> Iterator[None]:
-    """Undo what the wheel does to the process: seeds, deterministic mode, cuDNN, environment."""
+    """Restore what the wheel changes: seeds, deterministic mode, cuDNN and environment."""
     variable = "PYTORCH_ENABLE_MPS_FALLBACK"
     environment, numpy_state = os.environ.get(variable), np.random.get_state()  # noqa: NPY002
     python_state, cudnn = random.getstate(), torch.backends.cudnn
@@ -81,7 +81,7 @@ def load_wheel_network() -> nn.Module:
 
 @dataclass(frozen=True)
 class TransNetSettings:
-    """What may be chosen of TransNetV2.
+    """Settings of TransNetV2.
 
     Attributes:
         layer: ``stage3`` (3 x 6 places of 256), ``stage2`` (6 x 12 places of 128), ``frame``
@@ -107,7 +107,7 @@ class TransNetV2Backbone(ClipEncoder):
 
     name = "transnetv2"
     SETTINGS = TransNetSettings
-    block_rows = 4  # quicker a row than 8, and less is filled up where an episode ends
+    block_rows = 4  # faster per row than 8, with less filling at the end of an episode
 
     @classmethod
     def token_shape(cls, frames: int, /, **arguments: Argument) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What families of foundation models share: settings in, a loaded network, encoded rows out.
+"""The base of all families of foundation models: from settings to a network to encoded rows.
 
 A family is one file: how its checkpoints are found, loaded and run, which models of it are
 published, how they are counted, and how a checkpoint with random weights is made.
@@ -29,7 +29,7 @@ from .settings import OWN_SETTINGS, BackboneConfig
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-WHOLE = "model"  # the role of a folder that holds a whole model, or what the other folders lack
+WHOLE = "model"  # role of the folder that holds the weights
 Folders = dict[str, Path]  # of a checkpoint, by role
 Built = tuple[list[nn.Module], int]  # networks and the width of a token
 
@@ -79,7 +79,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class EncodedRow:
-    """What a model makes of one row.
+    """The tokens of one row.
 
     Attributes:
         hidden: (S, D) every token of the last layer.
@@ -151,7 +151,7 @@ class Family:
 
     @classmethod
     def check_settings(cls, config: BackboneConfig) -> None:
-        """Hold settings to the architecture before any file is read.
+        """Check settings against the architecture, before any file is read.
 
         Raises:
             ConfigError: a setting that this architecture does not have.
@@ -222,7 +222,7 @@ class Family:
         return -(-num_frames // self.frames_per_place)
 
     def aligned(self, row: Sight) -> Sight:
-        """The row with its oldest frame repeated, so that places are whole and end with now."""
+        """Repeat the oldest frame until every place in time is full."""
         spare = 0 if row.is_image else -len(row.frames) % self.frames_per_place
         if not spare:
             return row
@@ -231,7 +231,7 @@ class Family:
         return replace(row, frames=frames, time_s=time_s)
 
     def identity(self) -> dict[str, Json]:
-        """What changes a token besides files and settings: how a row is put to the model."""
+        """What else is hashed into the fingerprint: how a row is presented to the model."""
         return {}
 
     def tokens_per_place(self) -> int:
@@ -243,7 +243,7 @@ class Family:
         raise NotImplementedError
 
     def save(self, folder: Path) -> None:
-        """Write what tuning made of the model.
+        """Write the tuned model.
 
         Raises:
             ConfigError: this family is never tuned.
@@ -254,7 +254,7 @@ class Family:
         )
 
     def encode_rows(self, rows: Sequence[Sight], block_rows: int | None = None) -> list[EncodedRow]:
-        """Encode rows; each is what it would be alone.
+        """Encode rows; the result of a row never depends on the others.
 
         Args:
             rows: what to encode. block_rows: every call of the network gets exactly this many
@@ -265,7 +265,7 @@ class Family:
     def from_pretrained(
         self, loader: type[PreTrainedModel], folder: Path | None = None
     ) -> PreTrainedModel:
-        """Load a class of transformers from safetensors with this config's settings, frozen.
+        """Load a frozen network of transformers from safetensors with the settings of this config.
 
         Raises:
             CheckpointError: the files lack weights of the architecture, have others' shapes, are
@@ -294,7 +294,7 @@ class Family:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         assert self.network is not None
         return next(self.network.parameters()).device
 
@@ -311,7 +311,7 @@ def family_classes() -> list[type[Family]]:
 
 
 def blocks(numbers: Sequence[int], block_rows: int | None) -> list[list[int]]:
-    """Row numbers in blocks of one size, the last filled up by repetition."""
+    """Split row numbers into blocks of one size; the last row fills the last block."""
     if block_rows is None:
         return [list(numbers)]
     parts = [list(numbers[i : i + block_rows]) for i in range(0, len(numbers), block_rows)]
@@ -319,7 +319,7 @@ def blocks(numbers: Sequence[int], block_rows: int | None) -> list[list[int]]:
 
 
 def equal_blocks(kinds: Sequence[Hashable], block_rows: int | None) -> list[list[int]]:
-    """Numbers of rows that can go through a network together, one list a call.
+    """Group rows of equal shape into the blocks of each call of the network.
 
     Args:
         kinds: one a row; rows of one kind have tensors of one shape. block_rows: see ``blocks``.

@@ -62,7 +62,7 @@ KeyValues = list[tuple[Tensor, Tensor]]  # of every layer, each (N, heads, patch
 
 
 class FoveatedVLM(nn.Module):
-    """DINOv2 looked at through a query, and the language model that reads and points.
+    """DINOv2, read out through a query, and the language model that sets the query.
 
     Args:
         vision: ``Dinov2Model``. language: ``LlamaModel``. visual_scale: standard deviation that
@@ -128,7 +128,7 @@ class FoveatedVLM(nn.Module):
         return self._read(torch.cat([tokens, words], dim=1))
 
     def _refined(self, coarse: Tensor, memory: KeyValues) -> Tensor:
-        """Second look at all frames at once, each pointed at by the state one frame before."""
+        """Second pass over all frames; the query of each comes from the state one frame before."""
         rows, frames = coarse.shape[:2]
         pointed = self.point(self._read(coarse)[:, :-1])
         first = self.static_query.expand(rows, 1, -1)
@@ -170,7 +170,7 @@ def eager_attention(asked: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class OwnConfig:
-    """What is read of the folder's own ``config.json``.
+    """The part of the folder's ``config.json`` that is read.
 
     Attributes:
         visual_scale: length of a visual token as the language model sees it.
@@ -243,7 +243,7 @@ class FVLM(Family):
 
     @classmethod
     def check_settings(cls, config: BackboneConfig) -> None:
-        """A known mode, no adapters, no NF4, and attention that the query can take too.
+        """Check the mode, and refuse adapters, NF4 and attention that the query cannot use.
 
         Raises:
             ConfigError: another setting.

@@ -1,4 +1,4 @@
-"""One input of a foundation backbone, checked: what a model is asked to look at, read and hear."""
+"""Check one input of a foundation backbone: frames, times, text and sound."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Sound: TypeAlias = "np.ndarray | Tensor"  # ``AUDIO_RULE``
 
 AUDIO_HZ = 16_000
 MIN_AUDIO_S = 0.1
-MAX_CLIP_S = 86_400  # seconds that a clip may span: times of a day, whatever their clock
+MAX_CLIP_S = 86_400  # seconds that a clip may span, one day
 FRAME_RULE = "(height, width, 3) uint8 RGB"
 AUDIO_RULE = "(samples,) or (channels, samples) float32 in [-1, 1]"
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What one row shows a model.
+    """The checked input of one row.
 
     Attributes:
         frames: (T, H, W, 3) uint8, oldest first, real frames only; T is 0 where nothing is seen
@@ -56,14 +56,14 @@ class Sight:
 
 
 def frame_interval_s(time_s: np.ndarray, fps: float) -> float:
-    """Mean seconds between frames; ``1 / fps`` where the times do not tell."""
+    """Mean seconds between frames; ``1 / fps`` where no times are known."""
     steps = np.diff(time_s)
     steps = steps[steps > 0]  # a frame that is repeated to fill a place has no time of its own
     return float(steps.mean()) if len(steps) else 1.0 / fps
 
 
 def frame_times_s(time_s: np.ndarray, fps: float) -> np.ndarray:
-    """The times (T,) themselves, or multiples of ``1 / fps`` where they do not tell."""
+    """The times (T,) since the first frame, s; multiples of ``1 / fps`` where none are known."""
     if len(time_s) > 1 and time_s[-1] > time_s[0]:
         return np.asarray(time_s - time_s[0], dtype=np.float64)
     return np.arange(len(time_s)) / fps
@@ -137,7 +137,7 @@ def listed(name: str, values: Iterable[Item]) -> list[Item]:
 
 
 def _array(name: str, value: Picture | ArrayLike, rule: str) -> np.ndarray:
-    """What is put into a model as an array.
+    """Convert an input to an array.
 
     Raises:
         ConfigError: lists of unequal lengths, or a tensor that is elsewhere or has a gradient.
@@ -195,7 +195,7 @@ def check_text(text: str | None) -> str:
 
 
 def check_rate(sampling_rate: float) -> None:
-    """Hold the sampling rate of sound to the one that models hear, given with sound or without.
+    """Check the sampling rate of sound, also where no sound is given.
 
     Raises:
         ConfigError: another rate than 16 kHz, or no number.

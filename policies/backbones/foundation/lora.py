@@ -1,4 +1,4 @@
-"""LoRA on the language model's attention, from adapters to a folder that loads anywhere.
+"""LoRA on the attention of the language model, and how to save the merged model.
 
 A model is tuned first and benched frozen afterwards::
 
@@ -38,7 +38,7 @@ Batch = TypeVar("Batch")
 
 
 def require_lora() -> ModuleType:
-    """The package that LoRA comes from, after torchvision, which it asks for, has been mended.
+    """Import ``peft``; torchvision, which it imports, is made importable first.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -67,7 +67,7 @@ def attach_lora(network: nn.Module, targets: str, rank: int, alpha: int) -> nn.M
 
 
 def merged_state(network: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a model with its adapters added in; the model itself stays as it is.
+    """The tensors of a model with its adapters merged; the model itself is not changed.
 
     Args:
         network: with adapters of ``attach_lora`` or without, in NF4 or not.
@@ -113,7 +113,7 @@ def _unpacked(weight: Params4bit) -> Tensor:
 
 
 def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
-    """The parameters that gradients reach."""
+    """The parameters that require gradients."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 

@@ -34,7 +34,7 @@ from .video_backbone import VideoBackbone, open_family
 
 Value: TypeAlias = str | int | float | bool | None  # of a setting
 IMAGE_SUFFIX = "_image"
-# change no token, or its rounding alone
+# settings that change no token, or only its rounding
 RUNNING = ("model_id", "revision", "device_map", "max_frames", "block_rows")
 
 
@@ -57,7 +57,7 @@ class HubBackbone:
 
     @classmethod
     def token_shape(cls, frames: int, /, name: str, **settings: Value) -> tuple[int, int] | None:
-        """As published, or as the ``config.json`` of a folder says; else None.
+        """The published shape, or that of a folder's ``config.json``; None for another repository.
 
         Raises:
             ConfigError: more frames than ``max_frames``, or settings that fit neither the model
@@ -213,7 +213,7 @@ class HubImageBackbone(HubBackbone):
 
 
 def check_length(num_frames: int, config: BackboneConfig) -> None:
-    """Hold a clip to ``max_frames``.
+    """Check that a clip has at most ``max_frames`` frames.
 
     Raises:
         ConfigError: more frames than that.
@@ -227,7 +227,7 @@ def check_length(num_frames: int, config: BackboneConfig) -> None:
 
 @lru_cache(maxsize=2)
 def _shared_model(settings: str) -> VideoBackbone:
-    """One copy of the weights a process, for a backbone and its image twin.
+    """One copy of the weights per process, shared by a backbone and its image twin.
 
     Args:
         settings: fields of ``BackboneConfig`` as JSON.
@@ -236,7 +236,7 @@ def _shared_model(settings: str) -> VideoBackbone:
 
 
 def backbone_config(name: str, settings: Mapping[str, Value]) -> BackboneConfig:
-    """Settings of a catalogue row, texts turned into what their fields hold.
+    """Settings of a published model, with texts converted to the types of their fields.
 
     Raises:
         ConfigError: an unknown key or a value of the wrong type.
@@ -253,7 +253,7 @@ def backbone_config(name: str, settings: Mapping[str, Value]) -> BackboneConfig:
 
 
 def bench_config(name: str, settings: Mapping[str, Value]) -> BackboneConfig:
-    """``backbone_config``, held to the model's class and to the bench; no file is read.
+    """``backbone_config``, checked against the family and the rules of the bench; no file is read.
 
     Raises:
         ConfigError: a value outside its rule, one that the model does not have, or
@@ -279,7 +279,7 @@ def bench_config(name: str, settings: Mapping[str, Value]) -> BackboneConfig:
 
 
 def _typed(key: str, value: Value, hint: type | UnionType) -> Value:
-    """A text as what its field holds; what is no text is left as it is."""
+    """Convert a text to the type of its field; other values are returned unchanged."""
     if not isinstance(value, str) or hint not in (bool, int, float):
         return value
     assert isinstance(hint, type)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, ProcessorMixin
 
 NVIDIA_OPEN = "NVIDIA Open Model"
-MILLISECONDS = 1000  # a second
+MILLISECONDS = 1000  # in a second
 PATCH = 16  # pixels of a patch a side; four patches are a visual token
 
 
@@ -85,7 +85,7 @@ class Qwen3VL(VisionLanguage):
         return t.Qwen3VLProcessor(pictures, words, t.Qwen3VLVideoProcessor(), chat_template="-")
 
     def video_settings(self, row: Sight) -> dict[str, Given]:
-        """Every frame at its own time, told in milliseconds so that any spacing is exact."""
+        """Give every frame its own time, in milliseconds, so that any spacing is exact."""
         times = frame_times_s(row.time_s, self.config.fps) * MILLISECONDS
         indices = [round(float(time)) for time in times]
         metadata: dict[str, Given] = {

@@ -134,12 +134,12 @@ class QwenOmni(VisionLanguage):
         return getattr(config, "thinker_config", config)
 
     def loader(self, transformers: ModuleType) -> type[PreTrainedModel]:
-        """The auto class would load the talker."""
+        """The thinker; the auto class would load the talker too."""
         kind: type[PreTrainedModel] = transformers.Qwen2_5OmniThinkerModel
         return kind
 
     def sound(self, row: Sight) -> str:
-        """The place of the sound, before the video."""
+        """The placeholder of the sound, before the video."""
         return "" if row.audio is None else self.AUDIO
 
     def heard(self, row: Sight) -> dict[str, Given]:
@@ -150,7 +150,7 @@ class QwenOmni(VisionLanguage):
         return {"audio": [row.audio], "audio_kwargs": settings}
 
     def timed(self, row: Sight) -> dict[str, Tensor]:
-        """Seconds between places; the processor knows only one rate for all."""
+        """Seconds between places of this row; the processor assumes one rate for all."""
         if row.is_image:
             return {}
         seconds = self.frames_per_place * frame_interval_s(row.time_s, self.config.fps)

@@ -1,4 +1,4 @@
-"""What a user may set of a foundation model."""
+"""The settings of a foundation model."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..base import find_device
 from ..weights.find import DTYPES, check_attention
 from .lora import require_lora
 
-OWN_SETTINGS = ("mode", "fusion")  # of ``BackboneConfig``, each of one family alone
+OWN_SETTINGS = ("mode", "fusion")  # fields of ``BackboneConfig`` that single families have
 
 
 @dataclass
 class BackboneConfig:
-    """How a foundation backbone is loaded and what it may be shown.
+    """How a foundation backbone is loaded, and the limits of its input.
 
     Two defaults differ from those of the layout this one follows (4 bit, eager attention):
     ``load_in_4bit`` is False, so that features are those of the published weights, and attention
@@ -48,7 +48,7 @@ class BackboneConfig:
             ``untrained``.
         block_rows: rows of every call of the network on the bench, the last repeated, so that a row
             is the same to the bit in every batch; 1 is quickest for a single robot, more for a
-            GPU that many environments feed. Another number changes rounding alone.
+            GPU that many environments feed. Another number changes only rounding.
     """
 
     model_id: str
@@ -69,7 +69,7 @@ class BackboneConfig:
     block_rows: Annotated[int, Interval(ge=1, le=256)] = 4
 
     def validate(self) -> None:
-        """Hold the rules of the docstring that no architecture has a say in.
+        """Check the rules that are the same for every architecture.
 
         Raises:
             ConfigError: a value of another type, or outside its rule.
@@ -79,7 +79,9 @@ class BackboneConfig:
         hold_rules(self)
         for name in ("model_id", "revision", "fusion"):
             value = getattr(self, name)
-            if value is not None and not str(value).strip():  # the folder of a path of nothing is .
+            if (
+                value is not None and not str(value).strip()
+            ):  # an empty path would be the current folder
                 mend = "name a folder or owner/name" if name == "model_id" else "leave it out"
                 raise ConfigError(f"{name} must not be empty (got {value!r}); {mend}")
         if self.torch_dtype not in DTYPES:

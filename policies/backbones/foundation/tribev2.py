@@ -98,7 +98,7 @@ class Fusion(nn.Module):
     def forward(
         self, features: dict[str, Tensor | None], places: int, heard: Tensor | None = None
     ) -> Tensor:
-        """Fuse what there is.
+        """Fuse the modalities that are present.
 
         Args:
             features: by modality (B, F, D_m), or None where it is absent for all rows.
@@ -197,7 +197,7 @@ class TribeV2(Family):
 
     @classmethod
     def check_settings(cls, config: BackboneConfig) -> None:
-        """Its encoders are never tuned.
+        """Refuse tuning: the encoders stay frozen.
 
         Raises:
             ConfigError: ``freeze_backbone=false``, or a setting of another family.
@@ -266,7 +266,7 @@ class TribeV2(Family):
         save_fusion(spread(Fusion(fusion)), folder / "fusion.safetensors")
 
     def identity(self) -> dict[str, Json]:
-        """The fusion's weights, and how sound is laid over places."""
+        """The hash of the fusion's weights, and how sound is assigned to places in time."""
         file = self.fusion_file
         return {"fusion": UNTRAINED if file is None else file_hash(file), "sound": "by time"}
 
@@ -316,7 +316,7 @@ class TribeV2(Family):
         return [done[number] for number in range(len(rows))]
 
     def _clip(self, row: Sight) -> Sight:
-        """The row with whole places in time, also where it has no frames."""
+        """Fill up the row to whole places in time, also where it has no frames."""
         if len(row.frames):
             return self.video.aligned(replace(row, is_image=False))
         spare = -len(row.time_s) % self.frames_per_place
@@ -416,13 +416,13 @@ def fusion_file(config: BackboneConfig) -> Path | None:
 
 
 def save_fusion(fusion: Fusion, file: Path) -> None:
-    """Write a fusion, and beside its tensors how wide and deep it is."""
+    """Write the tensors of a fusion; the metadata of the file hold its width and depth."""
     sizes = {name: str(getattr(fusion.shape, name)) for name in ("width", "layers", "heads")}
     save_file(fusion.state_dict(), file, metadata=sizes)
 
 
 def fusion_shape(file: Path | None, encoders: dict[str, int]) -> FusionShape:
-    """The published shape, or what a file of ``save_fusion`` says.
+    """The published shape, or that of a file of ``save_fusion``.
 
     Raises:
         CheckpointError: the file is damaged, or says what is no shape.

@@ -1,4 +1,4 @@
-"""The front door: ``VideoBackbone(BackboneConfig(model_id=...))``, one class for every family.
+"""``VideoBackbone(BackboneConfig(model_id=...))``: one interface to every family.
 
 Loading is lazy: making the object reads nothing, ``load()`` (or the first ``encode``) does.
 """
@@ -65,7 +65,7 @@ class VideoBackbone:
         family: the loaded architecture, None before ``load``.
 
     Raises:
-        ConfigError: no ``BackboneConfig``; what it holds is told by ``load`` and ``encode``.
+        ConfigError: no ``BackboneConfig``. Its fields are checked by ``load`` and ``encode``.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -134,7 +134,9 @@ class VideoBackbone:
                     f"rows must be BackboneInput, one a clip (got {shown(row)}, a "
                     f"{type(row).__name__}); give BackboneInput(video_frames=..., text=...)"
                 )
-        sights = [self._sight(row) for row in given]  # wrong inputs are told before any loading
+        sights = [
+            self._sight(row) for row in given
+        ]  # wrong inputs are errors before anything is loaded
         self.load()
         assert self.family is not None
         for sight in sights:
@@ -232,7 +234,7 @@ def open_family(config: BackboneConfig, name: str | None = None) -> Family:
     """Find the weights and read the architecture, but not yet the tensors.
 
     Args:
-        config: what to open. name: of the family; told by the checkpoint by default.
+        config: what to open. name: of the family; by default that of the checkpoint.
 
     Raises:
         ConfigError, CheckpointError: see ``VideoBackbone.load``.

@@ -1,4 +1,4 @@
-"""Models that read pictures and words in one sequence: prompt, batch, and where the tokens are.
+"""Models that read pictures and words in one sequence: prompt, batch, and visual tokens.
 
 A row is ``instruction, sound, video`` in the model's own chat format. The language models are
 causal, so the video comes last: its tokens have read the instruction and heard the sound, and a
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         ProcessorMixin,
     )
 
-# What a processor is told.
+# An argument of a processor.
 Given: TypeAlias = (
     "bool | int | float | str | np.ndarray | Sequence[Given] | Mapping[str, Given] | None"
 )
@@ -156,7 +156,7 @@ class VisionLanguage(Family):
         return (self.config.image_size // self.factor) ** 2
 
     def loader(self, transformers: ModuleType) -> type[PreTrainedModel]:
-        """The class without a language head."""
+        """The class of the network without its language head."""
         kind: type[PreTrainedModel] = transformers.AutoModel
         return kind
 
@@ -208,7 +208,7 @@ class VisionLanguage(Family):
         return {"prompt": [START, END, self.SYSTEM, self.IMAGE, self.VIDEO]}
 
     def sound(self, row: Sight) -> str:
-        """What stands for the sound in the prompt."""
+        """The placeholder of the sound in the prompt; empty where there is none."""
         del row
         return ""
 
@@ -229,7 +229,7 @@ class VisionLanguage(Family):
         return kept | self.timed(row)
 
     def video_settings(self, row: Sight) -> dict[str, Given]:
-        """Arguments of the video processor: every frame is kept, at its own time."""
+        """Arguments of the video processor, which keep every frame at its own time."""
         fps = 1.0 / frame_interval_s(row.time_s, self.config.fps)
         count = len(row.frames)
         return {
@@ -247,7 +247,7 @@ class VisionLanguage(Family):
         return {}
 
     def timed(self, row: Sight) -> dict[str, Tensor]:
-        """Tensors that tell the network about time, where the processor gets them wrong."""
+        """Tensors about time that replace wrong ones of the processor."""
         del row
         return {}
 

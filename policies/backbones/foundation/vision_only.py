@@ -73,7 +73,7 @@ class VisionOnly(Family):
         self.network = self.from_pretrained(getattr(import_transformers(), self.NETWORK))
 
     def check_size(self) -> None:
-        """Hold ``image_size`` to the size the positions of the model are for.
+        """Check that ``image_size`` is the size of the model's position table.
 
         Raises:
             ConfigError: another size.
@@ -124,7 +124,7 @@ class VisionOnly(Family):
 
 @dataclass(frozen=True)
 class PixelStatistics:
-    """What is read of a processor's file: mean and standard deviation of red, green and blue."""
+    """The part of a processor's file that is read: mean and std of red, green and blue."""
 
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]

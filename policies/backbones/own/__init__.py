@@ -1,1 +1,1 @@
-"""Backbones that need no hub."""
+"""Backbones of this project; they need no hub."""

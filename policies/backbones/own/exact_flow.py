@@ -1,9 +1,8 @@
-"""An image encoder that is also told the exact optical flow at each place: a ceiling, no policy.
+"""An image encoder plus the exact optical flow at each place: an upper bound, not a policy.
 
 The motion stream of two-stream networks (Simonyan & Zisserman 2014) reads an optical flow that is
-estimated. Here it reads the one that the simulator renders (``neon_sim.simulation.flow``), camera
-motion and occlusion included, so that what an estimate costs can be told from what two streams
-cost.
+estimated. Here it reads the one that the simulator renders (``neon_sim.simulation.flow``), with
+camera motion and occlusion. The difference shows how much success the estimate costs.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from neon_sim.observation.clips import FLOW_SIDE
 
 from .exact_motion import ExactMotion
 
-PARTS = 16  # of a cell, the unit of a token's flow
+PARTS = 16  # parts of a cell; one part is the unit of a token's flow
 
 
 class ExactFlow(ExactMotion):
     """Tokens of an encoder of single frames; the last two numbers of each are its place's flow.
 
-    By how many sixteenths of a cell of 6 x 6 what is seen there moved since the clip's frame
-    before, to the right and downwards (so that they are about as large as the numbers beside
-    them: in the arm tasks the standard deviation is 0.006 to 0.07 cells); zero where either
-    frame is padding or not there. Tokens of a finer grid share the flow of the cell they lie
-    in, so that pooling to 6 x 6 hands it on as it is.
+    The flow is that of the cell of a 6 x 6 grid, to the right and downwards, since the frame
+    before in the clip. Its unit is a sixteenth of a cell, so that the numbers are about as large
+    as the others of a token: in the arm tasks the standard deviation is 0.006 to 0.07 cells. It
+    is zero where either frame is padding or absent. Tokens of a finer grid share the flow of
+    their cell, so that pooling to 6 x 6 does not change it.
 
     Args:
         image: registry name of the encoder, of 6 x 6, 12 x 12, ... tokens a frame.
@@ -39,7 +38,7 @@ class ExactFlow(ExactMotion):
     """
 
     needs = frozenset({"flow"})
-    told_dim = 2
+    extra_dim = 2
 
     def __init__(self, image: str = "neon_tiny_image", **arguments: str) -> None:
         super().__init__(image, **arguments)
@@ -52,7 +51,7 @@ class ExactFlow(ExactMotion):
                 "frame); take backbone.image=neon_tiny_image"
             )
 
-    def told(self, clip: ClipBatch) -> torch.Tensor:
+    def extra(self, clip: ClipBatch) -> torch.Tensor:
         """The flow: (B, T * S, 2) float32, sixteenths of a cell.
 
         Raises:

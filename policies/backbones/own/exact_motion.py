@@ -1,9 +1,9 @@
-"""An image encoder that is also told how everything moved: privileged, a ceiling and no policy.
+"""An image encoder plus the exact motion of every object: an upper bound, not a policy.
 
 The motion stream of two-stream networks (Simonyan & Zisserman 2014) reads optical flow. Here it
-can read what no camera gives: by how much each visible position of the simulator changed since
-the frame before. A mechanism that does no better with it than with an estimate is not held back
-by the estimate.
+reads what no camera gives: how far each visible position of the simulator moved since the frame
+before. If a mechanism scores no better with exact motion than with an estimate, the estimate is
+not what limits it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .state import STATE_DIM
 
 @dataclass(frozen=True)
 class MotionSettings:
-    """Which encoder looks; its own arguments come beside this one.
+    """Which image encoder is used; its own arguments are given beside this one.
 
     Attributes:
         image: registry name.
@@ -35,25 +35,27 @@ class MotionSettings:
 class ExactMotion:
     """Tokens of an encoder of single frames; the last 16 numbers of each are the exact motion.
 
-    They are the change of the simulator's visible positions (m) since the clip's frame before,
-    the same at every place of a frame, and zero where that frame is padding or not there.
+    They are the change of the simulator's visible positions (m) since the frame before in the
+    clip. They are the same at every place of a frame, and zero where the frame before is padding
+    or absent.
 
     Args:
         image: registry name of the encoder. arguments: of it.
 
     Attributes:
-        needs: what must be observed besides video. told_dim: numbers appended to a token.
+        needs: what must be observed besides video.
+        extra_dim: numbers appended to a token.
     """
 
     SETTINGS = MotionSettings
     OPEN = True
     needs = frozenset({"state"})
-    told_dim = STATE_DIM
+    extra_dim = STATE_DIM
     single_frames = True
 
     def __init__(self, image: str = "neon_tiny_image", **arguments: str) -> None:
         self.encoder = BACKBONES.resolve(image)(**arguments)
-        self.feature_dim = int(self.encoder.feature_dim) + self.told_dim
+        self.feature_dim = int(self.encoder.feature_dim) + self.extra_dim
         self.tokens_per_frame = int(self.encoder.tokens_per_frame)
 
     @classmethod
@@ -68,23 +70,23 @@ class ExactMotion:
         return int(self.encoder.num_tokens(num_frames))
 
     def fingerprint(self) -> str:
-        """The encoder's, marked."""
+        """Hash of the class name and the fingerprint of the encoder."""
         said = f"{type(self).__name__} {fingerprint(self.encoder)}"
         return hashlib.sha256(said.encode()).hexdigest()
 
     def encode(self, clip: ClipBatch) -> Tokens:
-        """(B, T) frames and what is told of them -> hidden (B, T * S, D + ``told_dim``).
+        """(B, T) frames -> hidden (B, T * S, D + ``extra_dim``), the extra numbers last.
 
         Raises:
-            ConfigError: the clip holds no video, or not what is told.
+            ConfigError: the clip holds no video, or not what ``needs`` names.
         """
         seen = self.encoder.encode(clip)
-        told = torch.where(seen.mask.unsqueeze(2), self.told(clip), torch.zeros(()))
-        hidden = torch.cat([seen.hidden.float(), told], dim=2)
+        extra = torch.where(seen.mask.unsqueeze(2), self.extra(clip), torch.zeros(()))
+        hidden = torch.cat([seen.hidden.float(), extra], dim=2)
         return Tokens(hidden, seen.mask, masked_mean(hidden, seen.mask))
 
-    def told(self, clip: ClipBatch) -> torch.Tensor:
-        """What is appended to every token: (B, T * S, ``told_dim``) float32.
+    def extra(self, clip: ClipBatch) -> torch.Tensor:
+        """The numbers appended to every token: (B, T * S, ``extra_dim``) float32.
 
         Raises:
             ConfigError: the clip holds no state.

@@ -35,7 +35,7 @@ from neon_sim.schema import checked, parse_json, read_json
 from ..base import Tokens, masked_mean, one_place
 
 IMAGE_SIZE = 96
-PATCH = 8  # pixels per token side
+PATCH = 8  # pixels of a token a side
 NUM_FRAMES = 8
 FEATURE_DIM = 64
 BLOCK_ROWS = 8  # inference always runs on this many rows: results never depend on the batch
@@ -129,7 +129,7 @@ def weights_path(name: str) -> Path:
 
 
 class Record(TypedDict):
-    """Of the JSON beside a weights file, what is believed."""
+    """The checked part of the JSON beside a weights file."""
 
     sha256: str
 
@@ -152,7 +152,7 @@ DEFAULT_ARCHITECTURE: Architecture = {
 
 
 class Header(TypedDict):
-    """Of the metadata in a weights file, what is believed."""
+    """The checked part of the metadata in a weights file."""
 
     tower: str
     architecture: Architecture

@@ -20,12 +20,12 @@ from neon_sim.seeding import keyed_rng
 
 from ..base import Argument, Tokens, masked_mean, read_settings
 
-GRID = 12  # tokens per side
+GRID = 12  # tokens a side
 
 
 @dataclass(frozen=True)
 class RandomSettings:
-    """What may be chosen.
+    """Settings of the random backbones.
 
     Attributes:
         dim: D. seed: of the projections.

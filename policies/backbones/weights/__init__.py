@@ -1,1 +1,1 @@
-"""Weights of others: where they are published, where they lie, how large they are."""
+"""Weights of other people: where they are published, how they are loaded, how large they are."""

@@ -4,7 +4,7 @@ Every family of foundation models holds the records of its own models (``PUBLISH
 here gathers them, one family at a time, when somebody asks for a name.
 
 The numbers of ``shape`` are those of the published ``config.json`` files. They are written down
-because parameters are counted, and memory is told, before anything is downloaded. Hidden sizes,
+because parameters and memory are computed before anything is downloaded. Hidden sizes,
 depths, patch sizes and the licences of language models were looked up; numbers of heads, widths
 of MLPs, vocabularies and the licences of pure video encoders are from memory: read the card of a
 model before you rely on them. The ``config.json`` of a checkpoint on disk always wins.
@@ -33,7 +33,7 @@ def part_of(shape: Shape, name: str) -> Shape:
 
 
 def whole_number(shape: Shape, name: str, default: int = 0) -> int:
-    """A number of a shape that counts something."""
+    """A whole number of a shape, ``default`` where it is not given."""
     found = shape.get(name, default)
     assert isinstance(found, int), f"{name} is no whole number of {shape}"
     return found
@@ -58,7 +58,7 @@ def text_shape(hidden: int, layers: int, heads: int, kv: int, mlp: int, vocab: i
 
 @dataclass(frozen=True)
 class Published:
-    """One network as its makers publish it, and how its weights are had.
+    """One published network: repository, licence, gate, shape, and how to get its weights.
 
     Attributes:
         name: of the backbone that reads the weights.
@@ -107,7 +107,7 @@ class Published:
 
     @property
     def repositories(self) -> tuple[str, ...]:
-        """Every repository that has to be there."""
+        """Every repository that the model is loaded from."""
         return tuple(self.parts.values()) or (self.model_id,)
 
 

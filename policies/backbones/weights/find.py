@@ -1,7 +1,7 @@
-"""Where weights come from: a local folder or the hub, by one path, and never a pickle.
+"""Find weights in a local folder or on the hub. Pickles are refused.
 
-Everything is resolved to a folder first and loaded from there, so that a folder of one's own
-(``backbone.model_id=/path``) goes exactly the way of a download.
+Every model is resolved to a folder first and loaded from there, so that a folder of the user
+(``backbone.model_id=/path``) is loaded exactly as a download is.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What is read of ``model.safetensors.index.json``: weight -> the file that holds it."""
+    """The part of ``model.safetensors.index.json`` that is read: weight -> file."""
 
     weight_map: dict[str, str]
 
@@ -48,8 +48,8 @@ class ShardIndex:
 SHARD = re.compile(r"model-(\d+)-of-(\d+)\.safetensors")
 PLAIN_NAME = re.compile(r"[^/\\\0]+\.safetensors")
 MAX_SHARDS = 10_000
-MAX_CAUSE = 160  # characters of what a library says
-RANDOM = "random"  # the word for weights that are drawn
+MAX_CAUSE = 160  # characters quoted of a library's error
+RANDOM = "random"  # in place of a path: draw the weights
 OWN_FOLDER = "backbone.model_id=/path/to/folder"
 PLACES = ("model_id", "weights", "siglip_id", "dinov2_id")  # arguments that name weights
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -96,12 +96,12 @@ def find_weights(model_id: str, revision: str | None = None) -> Path:
 
 
 def _is_path(model_id: str) -> bool:
-    """Whether it can be no repository ``owner/name``."""
+    """Whether a text is a path rather than a repository ``owner/name``."""
     return model_id.startswith(("/", "./", "../", "~")) or model_id.count("/") != 1
 
 
 def check_folder(folder: Path) -> None:
-    """Hold a folder to ``config.json`` and safetensors.
+    """Check that a folder holds ``config.json`` and complete safetensors.
 
     Raises:
         CheckpointError: one is missing, or the weights are pickles.
@@ -120,7 +120,7 @@ def check_folder(folder: Path) -> None:
 
 
 def refuse_pickles(place: Path) -> None:
-    """Hold a file or folder to safetensors: a pickle can run code when it is read.
+    """Refuse a pickle, which can run code when it is read.
 
     Raises:
         CheckpointError: a pickle, or a folder that holds pickles and no safetensors.
@@ -142,7 +142,7 @@ def refuse_pickles(place: Path) -> None:
 
 
 def missing_shards(folder: Path) -> list[str]:
-    """Files that the index speaks of, or the names of those that are there, and that are not.
+    """Files of a checkpoint that are missing, by its index or by the numbers in its file names.
 
     Raises:
         CheckpointError: the index is damaged, or names a file elsewhere.
@@ -181,12 +181,12 @@ def _from_hub(model_id: str, revision: str | None) -> Path:
 def missing_text(
     place: str, cause: BaseException | str = "", model: Published | None = None
 ) -> str:
-    """What a user reads when weights are not to be had.
+    """The error text for weights that cannot be found.
 
     Args:
         place: folder, file or repository that was asked for; empty where none was named.
-        cause: why not.
-        model: what would lie there; by default the foundation model that ``place`` belongs to.
+        cause: why it failed.
+        model: published model; by default the foundation model that ``place`` belongs to.
     """
     if model is None:
         model = next((row for row in CATALOGUE.values() if place in row.repositories), None)
@@ -203,14 +203,14 @@ def missing_text(
 
 
 def absent_text(name: str, models: Sequence[Published], arguments: Mapping[str, str]) -> str:
-    """What is said of the weights of a backbone when its head is missing too.
+    """The text about missing weights for an error that says a head is missing too.
 
     Args:
         name: registry name. models: that it reads. arguments: ``backbone_args`` of the policy.
 
     Returns:
-        Size, licence, gate and the commands, to be put before what follows, and of a path that
-        there is no such place; empty when they are here, or it reads none.
+        Size, licence, gate and the commands, with a space at the end. It also says where a path
+        does not exist. Empty when the weights are here, or the backbone reads none.
     """
     published = {model.model_id for model in models}
     named = {key: arguments[key] for key in PLACES if arguments.get(key)}
@@ -252,7 +252,7 @@ def about(model: Published, repository: str | None = None) -> str:
 
 
 def _loaded(model: Published, repository: str | None) -> str:
-    """How much is downloaded of a model, or how much of it is loaded."""
+    """The size of the download, or how much of the model is loaded."""
     if model.size:
         return f"{model.model_id}: {model.size}"
     if model.name not in SIZES:
@@ -288,7 +288,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def check_attention(name: str) -> str:
-    """An attention back end that can run here.
+    """Check that an attention back end can run here, and return its name.
 
     Raises:
         ConfigError: no such back end. MissingPackageError: its package is not installed.
@@ -312,7 +312,7 @@ def check_attention(name: str) -> str:
 def quantisation(
     load_in_4bit: bool, double: bool, skip: tuple[str, ...]
 ) -> BitsAndBytesConfig | None:
-    """NF4 for the language model alone, towers in bf16; None for no quantisation."""
+    """NF4 for the language model and bf16 for towers; None without ``load_in_4bit``."""
     if not load_in_4bit:
         return None
     transformers = import_transformers()
@@ -328,7 +328,7 @@ def quantisation(
 
 
 def content_hash(folder: Path) -> str:
-    """Hex SHA-256 of everything in a folder that decides what a model computes."""
+    """Hex SHA-256 over all files of a folder that affect the output of a model."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".safetensors", ".json", ".txt", ".model", ".jinja") and path.is_file():
@@ -338,7 +338,7 @@ def content_hash(folder: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """Hex SHA-256 of a file, remembered until it changes."""
+    """Hex SHA-256 of a file, cached until the file changes."""
     real = path.resolve()
     status = real.stat()
     return _file_hash(real, status.st_size, status.st_mtime_ns)
@@ -347,7 +347,7 @@ def file_hash(path: Path) -> str:
 @lru_cache(maxsize=256)
 def _file_hash(path: Path, size: int, mtime_ns: int) -> str:
     """Hash of one file; the hub's cache already names its large files by theirs."""
-    del size, mtime_ns  # they only keep a changed file from being remembered
+    del size, mtime_ns  # part of the cache key, so that a changed file is hashed again
     if path.parent.name == "blobs" and len(path.name) == 64:
         return path.name
     with path.open("rb") as file:

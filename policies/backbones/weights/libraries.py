@@ -1,4 +1,4 @@
-"""Imports of transformers and torchvision that hold beside a CPU build of torch."""
+"""Import transformers and torchvision, also next to a CPU build of torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 
 from neon_sim.errors import install_extra, require_package
 
-_KEPT: list[torch.library.Library] = []  # a library that is collected takes its operators along
+_KEPT: list[torch.library.Library] = []  # its operators vanish when a library is garbage-collected
 
 
 def mend_torchvision() -> None:
-    """Let PyPI's torchvision, a CUDA build, import beside a CPU build of torch.
+    """Make PyPI's torchvision, a CUDA build, importable next to a CPU build of torch.
 
     Its library of compiled operators cannot be loaded there, and its import then fails on two
     operators that have no schema. Declaring the two is enough for the image transforms that
@@ -36,7 +36,7 @@ def mend_torchvision() -> None:
 
 
 def import_transformers() -> ModuleType:
-    """The package ``transformers``, after torchvision has been made to import.
+    """Import ``transformers``; torchvision is made importable first.
 
     Raises:
         MissingPackageError: it is not installed.

@@ -1,10 +1,10 @@
-"""The one door to files of other people: what transformers opens, without running code of theirs.
+"""Open checkpoints of other people with transformers, without running code of theirs.
 
-Every ``from_pretrained`` of this project stands here. Python that a checkpoint brings
-(``auto_map``) and kernels that it names are never run, and nobody is asked whether they should
-be: where transformers has the architecture itself, its own code is used, else the checkpoint is
-refused. Pickles are not read. What else is wrong with the files, from JSON of another shape to
-NaN in a weight, is one ``CheckpointError`` that names the place.
+Every ``from_pretrained`` of this project is in this file. Python that a checkpoint brings
+(``auto_map``) and kernels that it names are never run. Where transformers has the architecture
+itself, its own code is used; any other checkpoint is refused. Pickles are not read. Any other fault
+in the files, from JSON of another shape to NaN in a weight, is one ``CheckpointError`` that names
+the place.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
 Opened = TypeVar("Opened", covariant=True)
-# What ``from_pretrained`` may be told.
+# A keyword argument of ``from_pretrained``.
 Setting: TypeAlias = "bool | str | torch.dtype | dict[str, str] | BitsAndBytesConfig"
 # A value of a JSON file.
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -45,7 +45,7 @@ class Loader(Protocol[Opened]):
         ...
 
 
-TRUST = {"trust_remote_code": False}  # said once, and to everything that is opened
+TRUST = {"trust_remote_code": False}  # passed to every ``from_pretrained``
 AGAIN = "download the checkpoint again, or name another folder"
 OTHER = "name a checkpoint of an architecture that transformers knows itself"
 JSON_FILES = (
@@ -56,32 +56,33 @@ JSON_FILES = (
     "tokenizer_config.json",
 )
 KNOWN_ATTENTION = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
-MAX_DEPTH = 16  # of configs in a config
+MAX_DEPTH = 16  # of nested configs
 ADAPTERS = "adapter_config.json"
-# Numbers of a config that decide how large a network is, and the most that any published one
-# comes near to; a damaged or planted number would otherwise fill the memory first.
+# Numbers of a config that decide how large a network is, and a limit far above every published
+# one. A damaged or planted number would otherwise fill the memory before it is noticed.
 LIMITS = (
     (re.compile(r"(^|_)(layers|depth|depths|blocks)$"), 1_000),
     (re.compile(r"(^|_)(size|dim|d_model|heads|channels|frames|frames_per_clip)$"), 2**24),
 )
 MAY_BE_ZERO = re.compile(r"^(pred|encoder|decoder|projection|type|moe|expert)_|window|adapter")
-SPARE_FACTOR, SPARE = 4, 50_000_000  # NF4 on disk has half as many numbers as its network
+SPARE_FACTOR = 4  # networks may be so much larger than their files: NF4 packs two numbers in one
+SPARE = 50_000_000  # and so many weights on top
 
 
 class Unreadable(CheckpointError):
-    """What transformers could not open.
+    """The error for files that transformers cannot open.
 
     Attributes:
-        told: its reason, one line.
+        reason: one line.
     """
 
-    def __init__(self, where: str | Path, told: str) -> None:
-        super().__init__(f"{where} cannot be read as a checkpoint ({told}); {AGAIN}")
-        self.told = told
+    def __init__(self, where: str | Path, reason: str) -> None:
+        super().__init__(f"{where} cannot be read as a checkpoint ({reason}); {AGAIN}")
+        self.reason = reason
 
 
 def opened(loader: Loader[Opened], where: str | Path, **settings: Setting) -> Opened:
-    """``loader.from_pretrained(where, ...)`` of a class of transformers.
+    """Call ``loader.from_pretrained(where, ...)`` after the files are checked.
 
     Args:
         loader: the class. where: a folder, or a repository on the hub.
@@ -98,7 +99,7 @@ def opened(loader: Loader[Opened], where: str | Path, **settings: Setting) -> Op
 
 
 def opened_config(where: str | Path, **settings: Setting) -> PretrainedConfig:
-    """The config of a checkpoint, as transformers' own class of its ``model_type``.
+    """Read the config of a checkpoint as the class that transformers has for its ``model_type``.
 
     Raises:
         CheckpointError: see ``opened``; or it asks for the kernel of somebody's repository.
@@ -114,7 +115,7 @@ def opened_network(
     unused: tuple[str, ...] = (),
     **settings: Setting,
 ) -> PreTrainedModel:
-    """A network with every weight that it has, from safetensors.
+    """Load a network from safetensors; every weight must be there.
 
     Args:
         loader: its class. where: see ``opened``. unused: prefixes of weights that nothing here
@@ -138,7 +139,7 @@ def opened_network(
 
 @contextmanager
 def reading(where: str | Path) -> Iterator[None]:
-    """Turn whatever a library raises over somebody's files into an error that names them.
+    """Turn any exception of a library while it reads files into an error that names them.
 
     Raises:
         Unreadable, CheckpointError: see ``opened``.
@@ -147,7 +148,7 @@ def reading(where: str | Path) -> Iterator[None]:
         yield
     except (NeonError, MemoryError):
         raise
-    except Exception as error:  # transformers, its hub and torch raise every kind
+    except Exception as error:  # transformers, the hub and torch raise many kinds
         if is_out_of_memory(error):
             raise
         if "custom code" in str(error) or "trust_remote_code" in str(error):
@@ -164,7 +165,7 @@ def reading(where: str | Path) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, and its kind where that alone says little."""
+    """The first line of an error, after the name of its class where the line alone says little."""
     said = (str(error).strip().splitlines() or [""])[0][:200]
     plain = isinstance(error, OSError | RuntimeError) or (isinstance(error, ValueError) and said)
     return said if plain else f"{type(error).__name__}: {said}".rstrip(": ")
@@ -174,7 +175,7 @@ def first_line(error: BaseException) -> str:
 
 
 def hold_folder(folder: Path) -> None:
-    """Hold what the JSON files of a checkpoint say to what is safe to hand to transformers.
+    """Check that the JSON files of a checkpoint are safe to hand to transformers.
 
     Raises:
         CheckpointError: a file is no JSON object, a size in it is none, or the folder holds
@@ -193,7 +194,7 @@ def hold_folder(folder: Path) -> None:
 
 
 def hold_attention(config: PretrainedConfig, where: str | Path) -> None:
-    """Hold the attention that a config asks for, and those of the configs in it, to known ones.
+    """Check that a config and the configs in it ask for known attention only.
 
     Raises:
         CheckpointError: another, which transformers would fetch from the hub and run.
@@ -212,7 +213,7 @@ def _hold_attention(asked: Json, place: str | Path) -> None:
 
 
 def _hold_values(values: Json, place: Path, depth: int = 0) -> None:
-    """Hold a config, and the configs in it, to ``LIMITS`` and to attention that is known."""
+    """Check the numbers of a config against ``LIMITS``, and its attention, at every depth."""
     if not isinstance(values, dict) or depth > MAX_DEPTH:
         return
     for key, value in values.items():
@@ -236,7 +237,7 @@ def _hold_size(key: str, value: Json, most: int, place: Path) -> None:
 
 
 def hold_shapes(loader: type[PreTrainedModel], folder: Path) -> None:
-    """Hold a network to the weights beside its config before it takes time and memory.
+    """Check that a config fits the weights beside it, before a network takes time and memory.
 
     Args:
         loader: its class. folder: with ``config.json`` and ``*.safetensors``.
@@ -261,7 +262,7 @@ def hold_shapes(loader: type[PreTrainedModel], folder: Path) -> None:
 
 
 def numel_of(file: Path) -> int:
-    """Numbers in a safetensors file; see ``shapes_of``."""
+    """How many numbers a safetensors file holds; see ``shapes_of``."""
     return sum(map(math.prod, shapes_of(file)))
 
 
@@ -276,7 +277,7 @@ def shapes_of(file: Path) -> list[list[int]]:
 
 
 def read_tensor_file(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, all of them numbers.
+    """Read the tensors of a safetensors file; NaN and infinity are refused.
 
     Raises:
         CheckpointError: truncated, damaged, NaN or infinite.
@@ -301,14 +302,14 @@ def hold_numel(wanted: int, held: int, where: str | Path) -> None:
 
 
 def meta_numel(build: Callable[[], nn.Module]) -> int:
-    """Weights of a network, which is built without memory for them."""
+    """How many weights a network has; it is built on the meta device, without memory."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build().parameters())
 
 
 @contextmanager
 def reading_tensors(file: Path) -> Iterator[None]:
-    """Turn what safetensors raises over a file into an error that names it.
+    """Turn an exception of safetensors into an error that names the file.
 
     Raises:
         CheckpointError: truncated or damaged.
@@ -344,7 +345,7 @@ def check_complete(missing: Iterable[str], where: str | Path, unused: tuple[str,
 
 
 def check_finite(weights: nn.Module | dict[str, Tensor], where: str | Path) -> None:
-    """Hold weights to numbers: one NaN makes every token one.
+    """Refuse NaN and infinity in weights: one NaN makes every token NaN.
 
     Raises:
         CheckpointError: NaN or infinity (names the first tensor that holds one).
@@ -353,5 +354,5 @@ def check_finite(weights: nn.Module | dict[str, Tensor], where: str | Path) -> N
     for name, value in named.items():
         if value.is_floating_point() and not bool(value.sum(dtype=torch.float32).isfinite()):
             if value.dtype == torch.float32 and bool(value.isfinite().all()):
-                continue  # only their sum is too large
+                continue  # only the sum overflows
             raise CheckpointError(f"{where} holds NaN or infinity in {name}; {AGAIN}")

@@ -1,4 +1,4 @@
-"""How large every backbone is, as it was counted.
+"""The size of every backbone, written down as it was counted.
 
 The two tables are printed by ``python -m neon_sim.policies.backbones.counting``; a test counts
 again. Counting takes seconds of imports, and an error about weights that are missing tells their
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BF16_BYTES = 2  # of a weight
-NF4_BYTES = 0.5 + 1 / 64 * (1 + 4 / 256)  # 4 bits, and a doubly quantised scale for 64 weights
+BF16_BYTES = 2  # bytes of a weight
+NF4_BYTES = 0.5 + 1 / 64 * (
+    1 + 4 / 256
+)  # bytes of a weight: 4 bits, and a doubly quantised scale for 64 weights
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "none": (0, 0, 1),
 }
 
-# Repository of a model of several -> parameters that are loaded of it.
+# Parameters loaded from each repository of the models that have several.
 REPOSITORY_PARAMETERS: dict[str, int] = {
     "facebook/vjepa2-vitg-fpc64-256": 1012173952,
     "facebook/w2v-bert-2.0": 580493120,

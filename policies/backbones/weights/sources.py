@@ -1,4 +1,4 @@
-"""What reading the weights of other people's encoders shares.
+"""Helpers that load the weights of other people's encoders.
 
 Weights come from the hub or a local folder, as safetensors. Nothing is unpickled, and nothing is
 replaced by random numbers unless the word ``random`` is written.
@@ -26,12 +26,12 @@ T = TypeVar("T")
 Network = TypeVar("Network", bound=nn.Module)
 
 RANDOM_SEED = 0
-RANDOM_MARK = "RANDOM_WEIGHTS"  # a file in a checkpoint whose weights were drawn
-UNTRAINED = "untrained"  # a fusion of encoders whose weights are drawn, too
+RANDOM_MARK = "RANDOM_WEIGHTS"  # file that marks a checkpoint with random weights
+UNTRAINED = "untrained"  # in place of the path of a fusion: draw its weights
 
 
 def drawn_weights(arguments: Mapping[str, str]) -> list[str]:
-    """Settings that ask for weights which nobody trained, as a user types them.
+    """The settings of a policy that ask for untrained weights, as a user types them.
 
     Args:
         arguments: ``backbone_args`` of a policy.
@@ -49,7 +49,7 @@ def drawn_weights(arguments: Mapping[str, str]) -> list[str]:
 
 
 def read_state(model: Published, asked: str) -> dict[str, Tensor]:
-    """State dict of a local ``.safetensors`` file, or of the one in a folder.
+    """Read the state dict of a ``.safetensors`` file, or of the one in a folder.
 
     Args:
         model: whose weights. asked: the file or folder.
@@ -78,11 +78,11 @@ def folder_config(where: str) -> PretrainedConfig | None:
     try:
         return opened_config(where, local_files_only=True)
     except CheckpointError:
-        return None  # whoever reads the weights says why
+        return None  # the caller that reads the weights raises the error
 
 
 def load_strictly(network: nn.Module, state: dict[str, Tensor], where: str) -> None:
-    """Fill a network; every name and shape must fit.
+    """Load a state dict into a network; every name and shape must fit.
 
     Raises:
         CheckpointError: the first lines of what does not fit.
@@ -90,17 +90,17 @@ def load_strictly(network: nn.Module, state: dict[str, Tensor], where: str) -> N
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        told = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{where} is of another architecture: {told}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{where} is of another architecture: {reason}") from error
 
 
 def seeded(build: Callable[[], T], seed: int = RANDOM_SEED) -> T:
-    """Build with torch's generator at ``seed``, and leave the generator as it was."""
+    """Build with torch's generator at ``seed``, and restore the generator afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
 def freeze(network: Network) -> Network:
-    """Evaluation mode and no gradients."""
+    """Put a network into evaluation mode without gradients."""
     return network.eval().requires_grad_(False)
