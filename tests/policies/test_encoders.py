@@ -25,6 +25,8 @@ from encoder_cases import (
     batch,
     mvit,
 )
+from encoder_cases import _small_mvit as _small_mvit  # an autouse fixture, here too
+from encoder_cases import video_models as video_models  # a fixture
 from tiny_image_checkpoints import save_tiny
 
 from neon_sim.config.loading import load_config
@@ -41,28 +43,6 @@ from neon_sim.policies.network import NetworkInput, new_network
 from neon_sim.policies.tower import make_tower
 from neon_sim.registry import BACKBONES
 from neon_sim.vocabulary import WORDS
-
-SMALL_MVIT = ("[mvit_v2_s]", "[mvit_v2_s-reversed]", "[mvit_v2_s-shuffled]")  # ends of names
-
-
-@pytest.fixture(autouse=True)
-def _small_mvit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The conformance tests of mvit_v2_s take a small one; its own takes seconds a clip."""
-    if not request.node.name.endswith(SMALL_MVIT) or not importlib.util.find_spec("torchvision"):
-        return
-    spec = replace(torchvision_video.NETWORKS["mvit_v2_s"], image_size=32, num_frames=8)
-    spec = replace(spec, layers={"norm": (2, 32, 8)})
-    monkeypatch.setitem(torchvision_video.NETWORKS, "mvit_v2_s", spec)
-    models = torchvision_video.import_torchvision()
-    monkeypatch.setattr(models, "mvit_v2_s", lambda weights: mvit(8))
-
-
-@pytest.fixture
-def video_models() -> Any:
-    """torchvision's video networks."""
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("torchvision is not installed (pip install neon-sim[encoders])")
-    return torchvision_video.import_torchvision()
 
 
 @pytest.fixture(scope="session")

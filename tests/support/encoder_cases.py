@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from neon_sim.observation.batch import ClipBatch
 from neon_sim.policies.backbones.encoders import torchvision_video
@@ -72,3 +75,26 @@ def mvit(frames: int) -> Any:
         block(2, 32, 32, kernel, kernel, halved, [1, 1, 1]),
     ]
     return video_models.mvit.MViT((32, 32), frames, stages, True, True, True, True)
+
+
+SMALL_MVIT = ("[mvit_v2_s]", "[mvit_v2_s-reversed]", "[mvit_v2_s-shuffled]")  # ends of names
+
+
+@pytest.fixture(autouse=True)
+def _small_mvit(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The conformance tests of mvit_v2_s take a small one; its own takes seconds a clip."""
+    if not request.node.name.endswith(SMALL_MVIT) or not importlib.util.find_spec("torchvision"):
+        return
+    spec = replace(torchvision_video.NETWORKS["mvit_v2_s"], image_size=32, num_frames=8)
+    spec = replace(spec, layers={"norm": (2, 32, 8)})
+    monkeypatch.setitem(torchvision_video.NETWORKS, "mvit_v2_s", spec)
+    models = torchvision_video.import_torchvision()
+    monkeypatch.setattr(models, "mvit_v2_s", lambda weights: mvit(8))
+
+
+@pytest.fixture
+def video_models() -> Any:
+    """torchvision's video networks."""
+    if importlib.util.find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed (pip install neon-sim[encoders])")
+    return torchvision_video.import_torchvision()
