@@ -376,7 +376,6 @@ POLICY_PARTS = Registry(
         "save_checkpoint": "neon_sim.policies.checkpoint:save_checkpoint",
         "load_network": "neon_sim.policies.checkpoint:load_network",
         "load_ppo": "neon_sim.policies.ppo.policy:load_ppo",
-        "ppo_actor": "neon_sim.policies.ppo.actor:Actor",
         "foundation_gb": "neon_sim.policies.backbones.random_weights:foundation_gb",
         "random_foundation": "neon_sim.policies.backbones.random_weights:RandomModel",
     },

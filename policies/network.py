@@ -14,9 +14,10 @@ from neon_sim.clock import CHUNK_STEPS
 from neon_sim.config.policy import PolicyConfig
 from neon_sim.registry import CONNECTORS, FUSIONS, HEADS, TEMPORAL, Registry
 
+from .backbones.base import Encoded
 from .fusion.base import FusionInput, FusionLayout
 from .instruction import InstructionEncoder
-from .tower import Encoded, Tower
+from .tower import Tower
 
 PROPRIO_DIM = 8
 ACTION_DIM = 8
@@ -203,15 +204,18 @@ class NeonPolicy(nn.Module):
     def loss(self, batch: NetworkInput, actions: Tensor, weight: Tensor) -> Tensor:
         """Loss against expert chunks (B, 16, 8) in [-1, 1]; weight (B, 16) is 0 on padding."""
         standard = (actions - self.action_mean) / self.action_std
-        return self.head.loss(self.context(batch), standard, weight)
+        out: Tensor = self.head.loss(self.context(batch), standard, weight)
+        return out
 
     def sample(self, batch: NetworkInput, seed: int = 0) -> Tensor:
         """Action chunk (B, 16, 8) in [-1, 1]."""
         standard = self.head.sample(self.context(batch), seed)
-        return (standard * self.action_std + self.action_mean).clamp(-1.0, 1.0)
+        out: Tensor = (standard * self.action_std + self.action_mean).clamp(-1.0, 1.0)
+        return out
 
     def report(self, batch: NetworkInput) -> dict[str, float]:
         """What the fusion says of itself on a batch (loads of its experts); mostly nothing."""
+        seen: dict[str, float]
         with torch.inference_mode(), self.fusion.recording() as seen:
             self.context(batch)
         return seen

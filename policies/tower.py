@@ -200,7 +200,8 @@ def make_connector(
     Raises:
         ConfigError: an argument it does not take, or as it says.
     """
-    return CONNECTORS.make(name, arguments, feature_dim, tokens)
+    connector: Connector = CONNECTORS.make(name, arguments, feature_dim, tokens)
+    return connector
 
 
 def with_rows(name: str, arguments: dict[str, float], rows: int) -> dict[str, float]:

@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 
-def field_map(cls: type) -> dict[str, Field]:
+def field_map(cls: type) -> dict[str, Field[Any]]:
     """Fields of a dataclass by name."""
     return {item.name: item for item in fields(typing.cast(Any, cls))}
 
@@ -30,7 +30,7 @@ def known_keys(cls: type, prefix: str = "") -> list[str]:
     return keys
 
 
-def default_of(item: Field) -> Any:
+def default_of(item: Field[Any]) -> Any:
     """Default value of a field, or ``dataclasses.MISSING``."""
     if item.default is not MISSING:
         return item.default

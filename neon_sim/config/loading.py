@@ -99,6 +99,7 @@ def load_config(cls: type[T], group: str, name: str | None, overrides: Sequence[
         raise ConfigError(f"{key} has no default: give {key}=...") from error
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise ConfigError(_one_line(error)) from error
+    assert isinstance(loaded, cls)
     return validated(_restore_tuples(loaded))
 
 
@@ -340,7 +341,7 @@ def _assign_tree(config: Any, cls: type, key: str, value: Any, source: str) -> N
         raise ConfigError(f"{key} must be {type_name(hint)} (got {value!r}, {source})") from error
 
 
-def _restore_tuples(config: Any) -> Any:
+def _restore_tuples(config: T) -> T:
     """Turn the lists that OmegaConf makes of tuple fields back into tuples, in place."""
     for name, hint in field_hints(type(config)).items():
         value = getattr(config, name)

@@ -52,7 +52,8 @@ def make_encoder(name: str, arguments: dict[str, float]) -> AudioEncoder:
     Raises:
         ConfigError: an argument it does not take, or as it says.
     """
-    return AUDIO_ENCODERS.make(name, arguments)
+    encoder: AudioEncoder = AUDIO_ENCODERS.make(name, arguments)
+    return encoder
 
 
 def check_rings(audio: Any, sampling_rate: int) -> np.ndarray:

@@ -129,4 +129,5 @@ def mel_filters(bands: int) -> np.ndarray:
     triangles = np.maximum(np.minimum(rise, fall), 0.0)
     empty = np.flatnonzero(triangles.sum(axis=0) == 0)  # narrower than a bin: take the nearest
     triangles[np.abs(hz[:, None] - centre[empty]).argmin(axis=0), empty] = 1.0
-    return (triangles / triangles.sum(axis=0)).astype(np.float32)
+    values: np.ndarray = (triangles / triangles.sum(axis=0)).astype(np.float32)
+    return values

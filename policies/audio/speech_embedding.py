@@ -97,5 +97,6 @@ def weight_files() -> tuple[Path, ...]:
 
 
 def _run(network: Any, values: np.ndarray) -> np.ndarray:
+    made: np.ndarray
     (made,) = network.run(None, {network.get_inputs()[0].name: np.ascontiguousarray(values)})
     return made

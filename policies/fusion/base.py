@@ -149,7 +149,8 @@ class SoundTokens(nn.Module):
         if audio is None or audio.shape[1:] != wanted:
             got = "none" if audio is None else tuple(audio.shape[1:])
             raise ConfigError(f"the fusion was built for sound of {wanted} (got {got})")
-        return self.adapt(audio) + self.moment
+        out: Tensor = self.adapt(audio) + self.moment
+        return out
 
 
 def age_waves(time_s: Tensor) -> Tensor:

@@ -97,7 +97,8 @@ class AttentionLayer(nn.Module):
             by_age = torch.bmm(place, scene.age[:, :, :-1].transpose(1, 2))
             by_place = (by_place.unsqueeze(2) + by_age.unsqueeze(3)).flatten(2)
         logits = logits + by_place
-        return (logits if scene.bias is None else logits + scene.bias).softmax(dim=2)
+        out: Tensor = (logits if scene.bias is None else logits + scene.bias).softmax(dim=2)
+        return out
 
     def _places(self, weights: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
         """Weights over a frame's places (B, H, S), and the expected age (B, H, P + 1)."""
@@ -126,7 +127,8 @@ class ListeningLayer(nn.Module):
         b, n, _ = queries.shape
         asked = self.listen(self.norm(queries)).reshape(b, -1, self.key_dim)
         logits = torch.bmm(asked, sound.transpose(1, 2)) * self.key_dim**-0.5
-        return queries + self.read(torch.bmm(logits.softmax(dim=2), sound).reshape(b, n, -1))
+        out: Tensor = queries + self.read(torch.bmm(logits.softmax(dim=2), sound).reshape(b, n, -1))
+        return out
 
 
 class CrossAttentionFusion(Fusion):
@@ -187,7 +189,8 @@ class CrossAttentionFusion(Fusion):
         if self.flat_dim:
             parts.append(batch.flat())
         joined = torch.cat([part.float() for part in parts], dim=1)
-        return self.dropout(functional.gelu(self.join(joined)))
+        out: Tensor = self.dropout(functional.gelu(self.join(joined)))
+        return out
 
     def _queries(self, batch: FusionInput) -> Tensor:
         """Queries (B, N, W) that know the instruction and the arm."""
@@ -197,7 +200,8 @@ class CrossAttentionFusion(Fusion):
         logits = self.ask(queries) @ batch.text_tokens.transpose(1, 2)
         logits = logits.float().masked_fill(~batch.text_mask.unsqueeze(1), MASKED)
         words = logits.softmax(dim=-1).to(queries.dtype) @ batch.text_tokens
-        return queries + self.word(words)
+        out: Tensor = queries + self.word(words)
+        return out
 
     def _scene(self, batch: FusionInput) -> Scene:
         """Tokens with their masks, places and ages."""

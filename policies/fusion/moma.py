@@ -125,7 +125,8 @@ class ExpertBlock(Block):
 
     def feed(self, x: Tensor, real: Tensor) -> Tensor:
         """What the experts add."""
-        return self.mlp(x, real)
+        out: Tensor = self.mlp(x, real)
+        return out
 
 
 class MixtureOfExpertsFusion(StreamFusion):

@@ -41,4 +41,5 @@ class PooledFusion(Fusion):
         if batch.audio is not None:
             parts.append(batch.audio.flatten(1))
         joined = torch.cat(parts, dim=1)
-        return self.dropout(nn.functional.gelu(self.join(joined)))
+        out: Tensor = self.dropout(nn.functional.gelu(self.join(joined)))
+        return out

@@ -202,7 +202,8 @@ class Block(nn.Module):
     def feed(self, x: Tensor, real: Tensor) -> Tensor:
         """What the MLP adds."""
         del real
-        return self.mlp(x)
+        out: Tensor = self.mlp(x)
+        return out
 
 
 def new_mlp(width: int) -> nn.Sequential:
@@ -243,7 +244,8 @@ class StreamFusion(Fusion):
         for block in self.blocks:
             x = block(x, real, mask)
         parts = [self.norm(x).flatten(1), *([batch.flat()] if self.flat_dim else [])]
-        return self.dropout(functional.gelu(self.join(torch.cat(parts, dim=1))))
+        out: Tensor = self.dropout(functional.gelu(self.join(torch.cat(parts, dim=1))))
+        return out
 
     def visible(self, real: Tensor) -> Tensor:
         """Who may look at whom, (B, 1, N or 1, N) bool: here all at everything that is real."""

@@ -40,7 +40,8 @@ class CausalBlock(nn.Module):
     def forward(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
         """(B, N, W) -> (B, N, W); N is 1 with a cache."""
         x = x + self.attention(self.norm(x), cache)
-        return x + self.mlp(self.mlp_norm(x))
+        out: Tensor = x + self.mlp(self.mlp_norm(x))
+        return out
 
 
 class ActionTokens(Head):
@@ -148,7 +149,8 @@ class ActionTokens(Head):
 
     def _said(self, groups: Tensor) -> Tensor:
         """Embedded bins: (B, N, group) -> (B, N, W)."""
-        return self.enter(self.words(groups).flatten(2))
+        out: Tensor = self.enter(self.words(groups).flatten(2))
+        return out
 
     def _unspoken(self, groups: Tensor, number: int) -> Tensor:
         """Zeros for what the last pass (B, 1, group) of a step says beyond the dimensions."""
@@ -163,4 +165,5 @@ class ActionTokens(Head):
     def _of_steps(self, groups: Tensor) -> Tensor:
         """(B, places, group, ...) -> (B, H, A, ...)."""
         by_step = groups.unflatten(1, (self.steps, self._passes)).flatten(2, 3)
-        return by_step[:, :, : self.action_dim]
+        out: Tensor = by_step[:, :, : self.action_dim]
+        return out

@@ -128,4 +128,5 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, W) -> (B, W)."""
         inner = torch.relu(self.up(self.norm(x))).square()
-        return x + self.scale * self.down(inner)
+        out: Tensor = x + self.scale * self.down(inner)
+        return out

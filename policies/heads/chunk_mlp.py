@@ -64,4 +64,5 @@ class ChunkMLP(MLPHead):
     def sample(self, context: Tensor, seed: int = 0) -> Tensor:
         """The chunk; ``seed`` changes nothing, there is no chance in it."""
         del seed
-        return self(context)
+        out: Tensor = self(context)
+        return out

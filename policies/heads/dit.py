@@ -45,7 +45,8 @@ class AdaLNZero(nn.Module):
     def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
         """(B, W) -> ``parts`` tensors (B, 1, W)."""
         out = self.linear(functional.silu(condition))
-        return out.unsqueeze(1).chunk(self.parts, dim=2)
+        parts: tuple[Tensor, ...] = out.unsqueeze(1).chunk(self.parts, dim=2)
+        return parts
 
 
 def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -66,7 +67,8 @@ class DiTBlock(nn.Module):
         """Tokens (B, N, W) under condition (B, W) -> (B, N, W)."""
         scale, shift, gate, mlp_scale, mlp_shift, mlp_gate = self.modulation(condition)
         x = x + gate * self.attention(modulated(x, scale, shift))
-        return x + mlp_gate * self.mlp(modulated(x, mlp_scale, mlp_shift))
+        out: Tensor = x + mlp_gate * self.mlp(modulated(x, mlp_scale, mlp_shift))
+        return out
 
 
 class DiTTrunk(nn.Module):
@@ -136,4 +138,5 @@ class DiTDenoiser(Head):
 
     def predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """Noisy chunk x (B, H, A) at time t (B,) under context (B, C) -> (B, H, A) float32."""
-        return self.leave(self.trunk(self.enter(x), t, context)).float()
+        out: Tensor = self.leave(self.trunk(self.enter(x), t, context)).float()
+        return out

@@ -37,7 +37,8 @@ class CrossBlock(nn.Module):
         scale, shift, look_scale, look_shift = self.modulation(time)
         x = x + self.attention(modulated(x, scale, shift))
         x = x + self.look(modulated(x, look_scale, look_shift), seen, real)
-        return x + self.mlp(x)
+        out: Tensor = x + self.mlp(x)
+        return out
 
 
 class CrossTrunk(nn.Module):
@@ -82,7 +83,8 @@ class Embodiment(nn.Module):
         """(B, P) -> (B, 1, W); (B, 0, W) for a robot without a state."""
         if self.state is None:
             return state.new_zeros(len(state), 0, self.enter.out_features)
-        return self.state(state).unsqueeze(1)
+        out: Tensor = self.state(state).unsqueeze(1)
+        return out
 
 
 class DiTCrossFlow(Head):
@@ -151,7 +153,8 @@ class DiTCrossFlow(Head):
         tokens = context[:, :size].reshape(len(context), self.context_tokens, -1).contiguous()
         real = torch.ones_like(tokens[..., -1]) if self.context_tokens == 1 else tokens[..., -1]
         state = own.state_tokens(context[:, size:])
-        return own.leave(self.trunk(own.enter(x), state, t, tokens, real > 0)).float()
+        out: Tensor = own.leave(self.trunk(own.enter(x), state, t, tokens, real > 0)).float()
+        return out
 
     def loss(self, context: Tensor, actions: Tensor, weight: Tensor) -> Tensor:
         """Mean squared error of the end point over real steps, t uniform in [0, 1)."""

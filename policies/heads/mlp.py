@@ -67,4 +67,5 @@ class MLPHead(Head):
         for block in self.blocks:
             y = block(y)
         flat = self.leave(self.norm(y)) + self.skip(context)
-        return flat.float().reshape(-1, self.steps, self.action_dim)
+        out: Tensor = flat.float().reshape(-1, self.steps, self.action_dim)
+        return out

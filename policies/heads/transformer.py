@@ -66,7 +66,8 @@ class SelfAttention(nn.Module):
         seen = functional.scaled_dot_product_attention(
             queries, keys, values, is_causal=self.causal and cache is None
         )
-        return self.leave(seen.transpose(1, 2).reshape(b, n, -1))
+        out: Tensor = self.leave(seen.transpose(1, 2).reshape(b, n, -1))
+        return out
 
 
 class CrossAttention(nn.Module):
@@ -90,7 +91,8 @@ class CrossAttention(nn.Module):
         found = functional.scaled_dot_product_attention(
             queries, keys, values, attn_mask=real[:, None, None]
         )
-        return self.leave(found.transpose(1, 2).flatten(2))
+        out: Tensor = self.leave(found.transpose(1, 2).flatten(2))
+        return out
 
 
 def feed_forward(width: int, inner: int) -> nn.Sequential:

@@ -7,7 +7,7 @@ learning symmetric locomotion", network method).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -34,9 +34,9 @@ class Actor(ActorCriticPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
-        lr_schedule: Any,
+        lr_schedule: Callable[[float], float],
         use_sde: bool = False,
         *,
         hidden: Sequence[int] = (64, 64),
@@ -55,23 +55,23 @@ class Actor(ActorCriticPolicy):
             features_extractor_class=CombinedExtractor if pictures else FlattenExtractor,
         )
 
-    def _build(self, lr_schedule: Any) -> None:
+    def _build(self, lr_schedule: Callable[[float], float]) -> None:
         super()._build(lr_schedule)
         if self.mirror is None:
             return
+        assert isinstance(self.action_space, spaces.Box)
         width, dim = self.hidden[-1] + self.features_dim, self.action_space.shape[0]
-        self.action_net = MirroredHead(width, dim, self.mirror["action"])
-        self.value_net = MirroredHead(width, 1, ([0], [1.0]))
-        self.optimizer = self.optimizer_class(
-            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
-        )
+        self.add_module("action_net", MirroredHead(width, dim, self.mirror["action"]))
+        self.add_module("value_net", MirroredHead(width, 1, ([0], [1.0])))
+        settings: dict[str, Any] = {"lr": lr_schedule(1), **self.optimizer_kwargs}
+        self.optimizer = self.optimizer_class(self.parameters(), **settings)
 
     def _build_mlp_extractor(self) -> None:
         if self.mirror is None:
             super()._build_mlp_extractor()
             return
         body = MirroredBody(self.features_dim, self.hidden, self.mirror["observation"])
-        self.mlp_extractor = body  # type: ignore[assignment]
+        self.add_module("mlp_extractor", body)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every weight once, by name."""
@@ -80,7 +80,8 @@ class Actor(ActorCriticPolicy):
     def means(self, observation: dict[str, Tensor] | Tensor) -> Tensor:
         """(B, A) actions without noise, unclipped."""
         with torch.no_grad():
-            return self._predict(observation, deterministic=True)  # type: ignore[arg-type]
+            out: Tensor = self._predict(observation, deterministic=True)
+            return out
 
 
 class MirroredBody(nn.Module):
@@ -133,7 +134,8 @@ class MirroredHead(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """(B, 2 W) -> (B, out)."""
         one, other = self.linear(latent.unflatten(1, (2, -1))).unbind(1)
-        return (one + other[:, self.places] * self.signs) / 2
+        out: Tensor = (one + other[:, self.places] * self.signs) / 2
+        return out
 
 
 def _layers(width: int, hidden: Sequence[int]) -> nn.Sequential:

@@ -92,7 +92,7 @@ class RLSpec:
         return (self.body_dim or self.proprio_dim) + len(self.words) + seen
 
     @property
-    def observation_space(self) -> spaces.Space:
+    def observation_space(self) -> spaces.Box | spaces.Dict:
         """A box of ``vector_dim`` numbers; with pixels a dict of it and (3 T, H, W) uint8."""
         vector = spaces.Box(-np.inf, np.inf, (self.vector_dim,), np.float32)
         if self.observe == "state":

@@ -25,11 +25,11 @@ from neon_sim.demonstrations.training_seeds import SeedUse, training_seeds
 from neon_sim.errors import CheckpointError, ConfigError
 from neon_sim.files import write_json
 from neon_sim.machine import git_commit
-from neon_sim.registry import POLICY_PARTS
 from neon_sim.schema import parse_json
 from neon_sim.seeding import RL_SEED
 from neon_sim.tensor_file import read_tensors, write_tensors
 
+from .actor import Actor
 from .env import make_env
 from .settings import RLConfig
 
@@ -68,7 +68,7 @@ class RLTrainer:
             norm_obs_keys=[VECTOR] if pictures else None,
         )
         self.model = PPO(
-            POLICY_PARTS.resolve("ppo_actor"),
+            Actor,
             self.normaliser,
             learning_rate=lambda _: self.learning_rate(),
             n_steps=config.rollout_steps,
@@ -86,6 +86,13 @@ class RLTrainer:
         )
         if config.init:
             self._start_from(Path(config.init))
+
+    @property
+    def actor(self) -> Actor:
+        """What is trained: actor and critic."""
+        policy = self.model.policy
+        assert isinstance(policy, Actor)
+        return policy
 
     def learning_rate(self) -> float:
         """Of the present rollout: linear over the blocks."""
@@ -128,7 +135,9 @@ class RLTrainer:
             self.model._last_obs = None  # SB3 resets the environments then
             watch = _Watch(self, bar)
             steps = config.steps_after(self.block + 1) - self.steps
-            self.model.learn(steps, callback=watch, log_interval=None, reset_num_timesteps=False)
+            self.model.learn(
+                steps, callback=watch, log_interval=steps + 1, reset_num_timesteps=False
+            )
         watch.note_update()
         self.block += 1
         if not all(torch.isfinite(p).all() for p in self.model.policy.parameters()):
@@ -156,7 +165,7 @@ class RLTrainer:
 
     def save_policy(self, path: Path) -> Path:
         """Write the policy: its tensors, how observations are standardised, what made it."""
-        state = self.model.policy.tensors()
+        state = self.actor.tensors()
         if self.normaliser.norm_obs:
             mean, variance, _ = self._moments()
             state["observation_mean"] = torch.from_numpy(mean.astype(np.float32))
@@ -253,7 +262,7 @@ class RLTrainer:
             moments.mean, moments.var = mean.cpu().numpy(), variance.cpu().numpy()
             moments.count = count
         rewards = self.normaliser.ret_rms
-        rewards.mean, rewards.var = (np.float64(value) for value in state["rewards"][:2])
+        rewards.mean, rewards.var = (np.array(float(value)) for value in state["rewards"][:2])
         rewards.count = state["rewards"][2]
         self.block, self.curve, self.seconds = state["block"], state["curve"], state["seconds"]
         self.model.num_timesteps = self.steps
@@ -275,9 +284,9 @@ class RLTrainer:
             moments.var = state["observation_std"].double().square().numpy()
             moments.count = 1e4
         kept = {k: v for k, v in state.items() if not k.startswith(("log_std", "observation_"))}
-        own = {k: v for k, v in self.model.policy.tensors().items() if k in kept}
+        own = {k: v for k, v in self.actor.tensors().items() if k in kept}
         differs = {k for k, v in kept.items() if k not in own or own[k].shape != v.shape}
-        differs |= set(self.model.policy.tensors()) - set(kept) - {"log_std"}
+        differs |= set(self.actor.tensors()) - set(kept) - {"log_std"}
         if differs:
             raise CheckpointError(
                 f"init={path} is of another architecture (tensor {min(differs)!r}); give the same "
@@ -338,7 +347,7 @@ class _Watch(BaseCallback):
             "return": float(np.mean(returns)) if self.ended else None,
             "length": float(np.mean(lengths)) if self.ended else None,
             "success": float(np.mean(successes)) if self.ended else None,
-            "std": float(self.model.policy.log_std.detach().exp().mean()),
+            "std": float(self.trainer.actor.log_std.detach().exp().mean()),
         }
         self.trainer.curve.append(point)
         self._begin_rollout()

@@ -205,10 +205,12 @@ def _renderers(config: ClipDataConfig) -> Callable[[str, int], np.ndarray]:
             if source not in scenes:
                 scenes[source] = ProceduralScene(config.image_size, FRAME_DT_S)
             rng = keyed_rng("pretrain", source, config.seed, index)
-            return scenes[source].sequence(rng, config.sequence_frames).frames
+            drawn: np.ndarray = scenes[source].sequence(rng, config.sequence_frames).frames
+            return drawn
         if source not in scenes:
             scenes[source] = AimlessArm(source, config)
-        return scenes[source].sequence(index)
+        played: np.ndarray = scenes[source].sequence(index)
+        return played
 
     return render
 
@@ -236,7 +238,8 @@ def halve(frames: np.ndarray) -> np.ndarray:
     """(L, H, W, 3) uint8 -> (L, H/2, W/2, 3) uint8: rounded means of 2 x 2 pixels."""
     length, height, width, _ = frames.shape
     blocks = frames.reshape(length, height // 2, 2, width // 2, 2, 3).astype(np.uint16)
-    return ((blocks.sum(axis=(2, 4)) + 2) // 4).astype(np.uint8)
+    values: np.ndarray = ((blocks.sum(axis=(2, 4)) + 2) // 4).astype(np.uint8)
+    return values
 
 
 def _work(folder: Path, config: ClipDataConfig, worker: int, workers: int) -> None:

@@ -100,7 +100,8 @@ def draw_probe_set(task: str, count: int, seed: int) -> ProbeSet:
 def spread(values: np.ndarray) -> np.ndarray:
     """(N, K) -> (K,): distance between the 10th and the 90th percentile."""
     low, high = np.percentile(values, (10, 90), axis=0)
-    return high - low
+    found: np.ndarray = high - low
+    return found
 
 
 class AttentionProbe(nn.Module):
@@ -117,7 +118,8 @@ class AttentionProbe(nn.Module):
         """(B, S, D) -> (B, outputs)."""
         x = tokens + self.place
         weights = torch.softmax(self.score(x), dim=1)
-        return self.read(torch.einsum("bsq,bsd->bqd", weights, self.value(x)).flatten(1))
+        out: Tensor = self.read(torch.einsum("bsq,bsd->bqd", weights, self.value(x)).flatten(1))
+        return out
 
 
 def fit(tokens: Tensor, wanted: Tensor, steps: int, seed: int) -> nn.Module:

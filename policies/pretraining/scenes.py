@@ -88,7 +88,8 @@ def _bounce(z0: float, vz: float, floor: float, keep: float, time_s: np.ndarray)
         start, v, z = start + fall, keep * (GRAVITY_M_S2 * fall - v), floor
         if v < 0.05:
             return np.where(time_s >= start, floor, height)
-    return np.maximum(height, floor)
+    values: np.ndarray = np.maximum(height, floor)
+    return values
 
 
 def _fold(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -155,7 +155,8 @@ class Decoder(nn.Module):
             x = x + layer(functional.relu(x))
         x = self.draw(functional.relu(x)).permute(0, 2, 3, 1)
         x = x.reshape(b, side, side, len(OFFSETS), 4, 4, 3).permute(0, 3, 1, 4, 2, 5, 6)
-        return x.reshape(b, len(OFFSETS), side * 4, side * 4, 3).float()
+        out: Tensor = x.reshape(b, len(OFFSETS), side * 4, side * 4, 3).float()
+        return out
 
 
 def to_unit(frames: np.ndarray) -> Tensor:
@@ -340,7 +341,7 @@ def read_state(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist; give the state.pt of a run")
     try:
-        state = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, weights_only=True)
     except Exception as error:  # torch, zipfile and pickle raise many kinds, all about this file
         raise CheckpointError(
             f"{path} is no whole state of a pretraining ({type(error).__name__}); delete it to "

@@ -47,7 +47,8 @@ class MaskedAttention(nn.Module):
         )
         bias = torch.where(real, 0.0, MASKED)[:, None, None]
         weights = (q @ k.transpose(2, 3) * q.shape[3] ** -0.5 + bias).softmax(dim=3)
-        return self.out((weights @ v).transpose(1, 2).flatten(2))
+        out: Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
+        return out
 
 
 class Places(nn.Module):

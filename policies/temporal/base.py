@@ -170,7 +170,8 @@ def with_mask(hidden: Tensor, mask: Tensor) -> Tensor:
 def to_maps(tokens: Tensor) -> Tensor:
     """(..., S, C) on a square grid -> (..., C, side, side)."""
     side = math.isqrt(tokens.shape[-2])
-    return tokens.transpose(-1, -2).unflatten(-1, (side, side))
+    out: Tensor = tokens.transpose(-1, -2).unflatten(-1, (side, side))
+    return out
 
 
 def to_tokens(maps: Tensor) -> Tensor:

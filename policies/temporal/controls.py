@@ -47,7 +47,8 @@ class SingleFrame(BudgetedMechanism):
         x = functional.gelu(self.parts["enter"](maps.flatten(0, 1)))
         for layer in self.layers():
             x = functional.gelu(layer(x))
-        return to_tokens(self.parts["leave"](x)).unflatten(0, maps.shape[:2])
+        out: Tensor = to_tokens(self.parts["leave"](x)).unflatten(0, maps.shape[:2])
+        return out
 
 
 class LateMean(SingleFrame):

@@ -50,4 +50,5 @@ class Bottleneck(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, F, S, D) -> the same, frame by frame."""
         y = self.net(to_maps(hidden).flatten(0, 1))
-        return to_tokens(y).unflatten(0, hidden.shape[:2])
+        out: Tensor = to_tokens(y).unflatten(0, hidden.shape[:2])
+        return out

@@ -86,4 +86,5 @@ class QFormerLayer(nn.Module):
         all_real = real.new_ones(own.shape[:2])
         queries = queries + self.among(own, own, all_real)
         queries = queries + self.cross(self.cross_norm(queries), clip, real)
-        return queries + self.mlp(queries)
+        out: Tensor = queries + self.mlp(queries)
+        return out

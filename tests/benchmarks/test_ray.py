@@ -1,4 +1,4 @@
-"""Ray: a cluster of two raylets is joined, and an actor or a node that dies changes no row."""
+"""Ray: a cluster of several raylets is joined, and an actor or a node that dies changes no row."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from neon_sim.benchmarks.running.runner import Resources, run
 from neon_sim.benchmarks.runs.folder import Row, RunFolder, without_timing
 
 os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", OWN_LOG)  # Ray reads it when it is imported
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 __all__ = ["mortal"]  # a fixture
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two raylets of one CPU each on this machine."""
+    """A head and two nodes of one CPU each, all on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")  # the cluster of Ray's own tests has no token
         from ray.cluster_utils import Cluster
 
-        one_cpu = {"num_cpus": 1, "include_dashboard": False}
-        made: Any = Cluster(initialize_head=True, head_node_args=one_cpu)
-        made.second = made.add_node(num_cpus=1)
+        head = {"num_cpus": 0, "include_dashboard": False}
+        made: Any = Cluster(initialize_head=True, head_node_args=head)
+        made.nodes = [made.add_node(num_cpus=1) for _ in range(2)]
         yield made
         made.shutdown()
 
@@ -70,9 +70,12 @@ def test_a_node_that_is_lost_changes_no_row(tmp_path, mortal, cluster, monkeypat
     removed: list[Any] = []
 
     def lose(row: Row) -> None:
+        """Kill a node with an actor. Ray ends the process that a lost node belongs to, and any of
+        the nodes of this machine may be that of this process."""
         if not removed:
-            removed.append(row)
-            cluster.remove_node(cluster.second, allow_graceful=False)
+            ours = ray.get_runtime_context().get_node_id()
+            removed.append(next(node for node in cluster.nodes if node.unique_id != ours))
+            cluster.remove_node(removed[0], allow_graceful=False)
 
     resources = Resources(workers=2, batch=2, executor="ray")
     rows = run(plan("never"), RunFolder(tmp_path / "ray"), resources, progress=lose)
