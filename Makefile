@@ -54,6 +54,7 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy --strict -p neon_sim
 	$(PY) -m mypy
 
 bench: $(STAMP)

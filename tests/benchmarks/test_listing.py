@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_what_is_written_down_is_what_is_counted(name):
 
 
 def test_repositories_of_models_of_several_are_written_down_as_counted():
-    found = {}
+    found: dict[str, Any] = {}
     for name, row in CATALOGUE.items():
         if len(row.repositories) > 1:
             found |= counted_repositories(name)

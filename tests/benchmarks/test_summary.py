@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from verdict_fakes import FRAME, HOLD, RAISED, VIDEO, column, row
@@ -200,7 +198,8 @@ def test_under_another_sound_success_by_what_sounded_is_told() -> None:
     rows = swapped([1, 1, 0, 1], [1, 0, 1, 1])
     found = summary.cell_summary(rows, "one", SWAP)
     assert found["any_time"]["rate"] == 0.0
-    heard: dict[str, Any] = found["swapped"]
+    heard = found["swapped"]
+    assert heard is not None
     assert (heard["n"], heard["successes"], heard["rate"]) == (4, 3, 0.75)
     assert heard["interval"] == list(wilson(3, 4))
     against = heard["against"]
