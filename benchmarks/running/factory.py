@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -49,19 +51,21 @@ def make_player(name: str, cell: Cell) -> Any:
 
 
 def find_factory(name: str) -> Callable[..., Any]:
-    """The function that a ``module:function`` names.
+    """The function that a ``module:function`` names; a file of the current folder is found, too.
 
     Raises:
         ConfigError: it cannot be imported, is not there, or cannot be called.
     """
     module_name, _, attribute = name.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:  # last, so that it hides nothing that is installed
+        sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
         raise ConfigError(
             f"policy {name!r}: module {module_name!r} cannot be imported ({error_text(error)}); "
-            "name a module that Python finds (PYTHONPATH=. adds this folder) and that imports "
-            "without an error"
+            "name a module of this folder, or one that Python finds, that imports without an error"
         ) from error
     if not hasattr(module, attribute):
         raise ConfigError(

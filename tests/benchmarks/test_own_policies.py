@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,17 @@ def refused(tmp_path: Path, capsys: Any, policy: str, *more: str, task: str = "a
 )
 def test_a_name_that_is_no_factory_is_refused(tmp_path, capsys, policy: str, text: str) -> None:
     assert text in refused(tmp_path, capsys, policy)
+
+
+@pytest.mark.slow
+def test_a_file_of_the_current_folder_is_found_also_by_workers(tmp_path: Path) -> None:
+    """``-P`` leaves the folder out, as the installed command does."""
+    (tmp_path / "of_mine.py").write_text(GOOD)
+    run = "run --policy of_mine:make --task arm_block --episodes 2 --workers 2 --videos 0 --quiet"
+    command = [sys.executable, "-P", "-m", "neon_sim.benchmarks.cli", *run.split(), "--out", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "run" / "episodes.jsonl").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(
