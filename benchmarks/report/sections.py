@@ -102,14 +102,13 @@ def _warnings(
     outcomes = {outcome(pair, summary["alpha"]) for _, pair in compared}
     if outcomes and outcomes <= set(UNDECIDED):
         found.append(
-            "These data are undecided: they show neither a difference nor equivalence. "
-            "More episodes may."
+            "Undecided: these data show neither a difference nor equivalence. More episodes may."
         )
     if "small" in outcomes:
         enough = episodes_for_equivalence(summary["margin"], summary["alpha"])
         found.append(
-            f"“n too small”: with fewer than {enough} episodes not even equal outcomes in every "
-            "one of them would show equivalence."
+            f"“Undecided, n too small”: with fewer than {enough} episodes not even equal outcomes in "
+            "every one of them would show equivalence."
         )
     if not compared:
         found.append(

@@ -67,7 +67,7 @@ def test_difference_and_interval_come_from_the_summary(tmp_path: Path) -> None:
 
 def test_says_when_the_data_cannot_decide(tmp_path: Path) -> None:
     folder = synthetic(tmp_path / "run", {"frame": 10, "video": 12})
-    assert "These data are undecided" in read(folder)[0]
+    assert "Undecided: these data show neither" in read(folder)[0]
 
 
 def test_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
