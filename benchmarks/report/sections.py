@@ -107,8 +107,8 @@ def _warnings(
     if "small" in outcomes:
         enough = episodes_for_equivalence(summary["margin"], summary["alpha"])
         found.append(
-            f"“Undecided, n too small”: with fewer than {enough} episodes not even equal outcomes in "
-            "every one of them would show equivalence."
+            f"“Undecided, n too small”: with fewer than {enough} episodes not even equal "
+            "outcomes in every one of them would show equivalence."
         )
     if not compared:
         found.append(
