@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -16,6 +17,9 @@ from neon_sim.observation.clips import FLOW_SIDE, ClipConfig, clip_span_s
 from neon_sim.rules import hold
 
 CAMERA_FRAME_S = 1.0 / CAMERA_HZ
+
+
+DEFAULT_CLIP = ClipConfig()
 
 
 class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
@@ -38,14 +42,14 @@ class TemporalClip(gymnasium.ObservationWrapper, RecordConstructorArgs):
     """
 
     def __init__(
-        self, env: gymnasium.Env, config: ClipConfig | None = None, flow: bool = False
+        self, env: gymnasium.Env, config: ClipConfig = DEFAULT_CLIP, flow: bool = False
     ) -> None:
         _check_env("TemporalClip", env)
-        config = ClipConfig() if config is None else config
         if not isinstance(config, ClipConfig):
             raise ConfigError(f"TemporalClip needs a ClipConfig (got {config!r})")
         hold("flow", flow, bool)
         config.validate()
+        config = replace(config)  # of its own: the default is one object
         RecordConstructorArgs.__init__(self, config=config, flow=flow)
         gymnasium.ObservationWrapper.__init__(self, env)
         if not hasattr(env.unwrapped, "clip") or not isinstance(env.observation_space, spaces.Dict):
